@@ -1,0 +1,103 @@
+// Package vfs is the only door to files: the operating system's with direct I/O, an in-memory
+// file system that can crash, and a fault injector, behind one contract.
+//
+//	fs := vfs.OS(nil)
+//	f, err := fs.Create("db/000004.sst", vfs.Direct)
+//	w := vfs.NewSequentialWriter(f, vfs.WriterOptions{})
+//	w.Write(p)          // buffered; whole aligned chunks go to the device
+//	err = w.Finish()    // tail written, truncated to the logical size, synced
+//	err = fs.SyncDir("db")
+//
+// # Durability contract
+//
+// Bytes written are durable only after File.Sync returns nil; without it a crash may keep any
+// subset of the pages written since the last Sync, whole or zero. The size of a file is made
+// durable by Sync too. A name made, renamed or removed is durable only after SyncDir of its
+// directory; without it a crash may keep or lose each such change by itself. After Sync has
+// failed once the state of every page written since the last good Sync is unknown, and Sync
+// must not be called on that file again.
+//
+// An FS may be used by several goroutines. A File allows concurrent ReadAt beside one writer.
+package vfs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+)
+
+// Mode chooses how a file's bytes travel.
+type Mode uint8
+
+const (
+	// Buffered goes through the kernel's page cache: small files, or where O_DIRECT is refused.
+	Buffered Mode = iota
+	// Direct asks for O_DIRECT. Offsets, lengths and buffers of ReadAt and WriteAt must be
+	// multiples of the file's Alignment when File.Direct reports true; ReadFull and
+	// SequentialWriter do that for the caller. Where the file system refuses O_DIRECT the file
+	// is opened Buffered instead, and this is said once in the log.
+	Direct
+)
+
+// ErrNoSpace is in the chain of every error that a full device or quota caused.
+var ErrNoSpace = errors.New("no space left on device")
+
+// ErrLocked is in the chain of the error that Lock returns when another holder has the file.
+var ErrLocked = errors.New("locked")
+
+// File is an open file. ReadAt and WriteAt follow io.ReaderAt and io.WriterAt: a short count
+// comes with an error, io.EOF at the end of the file only.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+
+	// Name is the path that the file was opened with.
+	Name() string
+	// Size is the current length in bytes.
+	Size() (int64, error)
+	// Truncate sets the length in bytes. Direct files take any length.
+	Truncate(size int64) error
+	// Preallocate reserves space for [0, size) and extends the length to size where it is
+	// shorter; the new bytes read as zero. File systems that cannot reserve only extend.
+	Preallocate(size int64) error
+	// Sync makes the bytes and the length durable (fdatasync).
+	Sync() error
+	// Direct reports whether reads and writes must be aligned.
+	Direct() bool
+	// Alignment is the unit in bytes for offsets, lengths and buffers of direct I/O, a power
+	// of two, at least 512; for buffered files it is 4096 and only advice.
+	Alignment() int
+}
+
+// Lock is held until Close.
+type Lock interface{ io.Closer }
+
+// FS makes and finds files. Paths are slash-separated and not cleaned. Errors satisfy
+// errors.Is with fs.ErrNotExist, fs.ErrExist, fs.ErrPermission and ErrNoSpace where these
+// apply, and name the operation and the path.
+type FS interface {
+	// Create makes or truncates a file for reading and writing.
+	Create(name string, mode Mode) (File, error)
+	// Open opens an existing file for reading only.
+	Open(name string, mode Mode) (File, error)
+	// OpenReadWrite opens an existing file for reading and writing and keeps its bytes:
+	// recycled logs, repair.
+	OpenReadWrite(name string, mode Mode) (File, error)
+	Remove(name string) error
+	Rename(oldName, newName string) error
+	// Link makes a hard link; where the file system has none it returns an error.
+	Link(oldName, newName string) error
+	// MkdirAll makes a directory and its parents; an existing one is no error.
+	MkdirAll(dir string) error
+	// List returns the names (not paths) in dir, sorted.
+	List(dir string) ([]string, error)
+	Stat(name string) (fs.FileInfo, error)
+	// SyncDir makes the names in dir durable.
+	SyncDir(dir string) error
+	// Lock takes an exclusive lock on name, making the file where missing. A lock held by
+	// another process, or by this one, gives ErrLocked.
+	Lock(name string) (Lock, error)
+	// Free returns the bytes that may still be written under dir.
+	Free(dir string) (int64, error)
+}
