@@ -33,7 +33,7 @@ const (
 	// Buffered goes through the kernel's page cache: small files, or where O_DIRECT is refused.
 	Buffered Mode = iota
 	// Direct asks for O_DIRECT. Offsets, lengths and buffers of ReadAt and WriteAt must be
-	// multiples of the file's Alignment when File.Direct reports true; ReadFull and
+	// multiples of the file's Alignment when File.Direct reports true; ReadFullAt and
 	// SequentialWriter do that for the caller. Where the file system refuses O_DIRECT the file
 	// is opened Buffered instead, and this is said once in the log.
 	Direct
