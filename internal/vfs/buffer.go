@@ -113,8 +113,9 @@ func addressOf(b []byte) uintptr {
 // isAligned reports whether a transfer of p at off may go to a direct file of that alignment as
 // it is.
 func isAligned(alignment int, p []byte, off int64) bool {
-	bad := uint64(off) | uint64(len(p)) | uint64(addressOf(p))
-	return bad&uint64(alignment-1) == 0
+	unit := uint64(alignment)
+	return (uint64(off)|uint64(len(p)))&(unit-1) == 0 &&
+		uint64(addressOf(p))&(min(unit, BufferAlign)-1) == 0
 }
 
 func roundDown(n, unit int64) int64 { return n &^ (unit - 1) }

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path"
 	"slices"
 	"sync"
 	"syscall"
@@ -240,7 +239,7 @@ func (f *osFile) control(fn func(fd int) error) error {
 		}
 	})
 	if err != nil {
-		return err
+		return fs.ErrClosed // the one reason for it, in the words of another package
 	}
 	return fnErr
 }
@@ -250,7 +249,7 @@ func (f *osFile) named(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return osError(&fs.PathError{Op: op, Path: path.Clean(f.Name()), Err: err})
+	return osError(&fs.PathError{Op: op, Path: f.Name(), Err: err})
 }
 
 // spaceError is an error of the kernel about a full device or quota.

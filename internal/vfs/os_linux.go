@@ -19,8 +19,9 @@ func directAlignment(f *os.File) (int, error) {
 			return 0, errors.New("the file system has no direct I/O for this file")
 		}
 		unit := max(stx.Dio_offset_align, stx.Dio_mem_align, 512)
-		if unit&(unit-1) != 0 || unit > 1<<20 {
-			return 0, fmt.Errorf("unusable direct I/O alignment %d", unit)
+		if unit&(unit-1) != 0 || unit > 1<<20 || stx.Dio_mem_align > BufferAlign {
+			return 0, fmt.Errorf("unusable direct I/O alignment: offsets %d, memory %d",
+				stx.Dio_offset_align, stx.Dio_mem_align)
 		}
 		return int(unit), nil
 	}

@@ -65,8 +65,10 @@ type File interface {
 	Sync() error
 	// Direct reports whether reads and writes must be aligned.
 	Direct() bool
-	// Alignment is the unit in bytes for offsets, lengths and buffers of direct I/O, a power
-	// of two, at least 512; for buffered files it is 4096 and only advice.
+	// Alignment is the unit in bytes for offsets and lengths of direct I/O, a power of two, at
+	// least 512, and for the addresses of buffers, which need no more than BufferAlign; for
+	// buffered files it is 4096 and only advice. It is what the device can do, often 512; a
+	// file system writes in blocks of 4096.
 	Alignment() int
 }
 
