@@ -72,7 +72,7 @@ func (s *shard) insert(h *Handle, p Priority) {
 		s.push(highQueue, h)
 	case p == Low:
 		s.push(lowQueue, h)
-	case s.ghosts.has(h.hash, s.queue[mainQueue].n):
+	case s.ghosts.has(h.hash, s.entries):
 		s.push(mainQueue, h)
 	default:
 		s.push(smallQueue, h)
