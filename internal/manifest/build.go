@@ -50,8 +50,8 @@ func (b *builder) apply(e *Edit) error {
 		b.tables[d.Num] = placed{level: offTree}
 	}
 	for _, a := range e.Added {
-		if a.Table == nil || a.Level < 0 {
-			return fmt.Errorf("add table to level %d: no table or no level", a.Level)
+		if a.Table == nil || a.Level < 0 || a.Table.Num > maxFileNum {
+			return fmt.Errorf("add table %v to level %d: not a table, a level or a number", a.Table, a.Level)
 		}
 		if p := b.find(a.Table.Num); p.level != offTree {
 			return fmt.Errorf("add table %06d to level %d: it is %s", a.Table.Num, a.Level, placeName(p.level))
@@ -103,6 +103,9 @@ func (b *builder) blob(num uint64) *Blob {
 }
 
 func (b *builder) addBlob(add Blob) error {
+	if add.Num > maxFileNum {
+		return fmt.Errorf("add blob file %d: not a file number", add.Num)
+	}
 	if b.blobs[add.Num] != nil || b.base.Blobs[add.Num] != nil {
 		return fmt.Errorf("add blob file %06d: it is there already", add.Num)
 	}

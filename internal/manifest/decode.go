@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cambiumdb/cambium/internal/ikey"
 )
@@ -186,9 +187,28 @@ func (e *Edit) decodeTable(in *input, tag uint32) error {
 		if err := customFields(in, customEnd, func(f Field) error { return e.decodeCustom(t, f) }); err != nil {
 			return err
 		}
+		t.Extra = withoutNoChecksum(t.Extra)
 	}
 	e.Added = append(e.Added, a)
 	return nil
+}
+
+// withoutNoChecksum drops the two fields by which RocksDB says that a table has no file
+// checksum; encoding makes them anew.
+func withoutNoChecksum(extra []Field) []Field {
+	none := func(f Field) bool {
+		return f.Tag == fieldChecksum && len(f.Value) == 0 || f.Tag == fieldChecksumFunc && string(f.Value) == unknownChecksumMethod
+	}
+	sums := func(f Field) bool { return f.Tag == fieldChecksum || f.Tag == fieldChecksumFunc }
+	for _, f := range extra {
+		if sums(f) && !none(f) {
+			return extra
+		}
+	}
+	if extra = slices.DeleteFunc(extra, none); len(extra) == 0 {
+		return nil
+	}
+	return extra
 }
 
 func unsupportedPath(table uint64, path uint32) error {

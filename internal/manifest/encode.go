@@ -126,7 +126,7 @@ func appendTable(dst []byte, a AddedTable) []byte {
 	for _, f := range t.Extra {
 		if f.Tag <= fieldTemperature {
 			dst = appendField(dst, uint64(f.Tag), f.Value)
-			summed = summed || f.Tag == fieldChecksumFunc
+			summed = summed || f.Tag == fieldChecksum || f.Tag == fieldChecksumFunc
 		}
 	}
 	if !summed {

@@ -59,6 +59,9 @@ const NumLevels = 7
 // Comparator is the name of the only key order that we read and write: bytewise.
 const Comparator = "leveldb.BytewiseComparator"
 
+// maxFileNum is the highest file number that RocksDB can have (kFileNumberMask).
+const maxFileNum = 1<<62 - 1
+
 // UnsupportedError is a manifest that is well formed and uses something that we do not have.
 // Nothing was changed.
 type UnsupportedError struct {

@@ -82,7 +82,7 @@ func (s *Set) markExisting() error {
 		return fmt.Errorf("list %s: %w", s.dir, err)
 	}
 	for _, name := range names {
-		if t, num, ok := filename.Parse(name); ok && t != filename.InfoLog {
+		if t, num, ok := filename.Parse(name); ok && t != filename.InfoLog && num <= maxFileNum {
 			s.MarkFileNumUsed(num)
 		}
 	}
@@ -270,6 +270,9 @@ func (r *replay) finish() (*Version, error) {
 	}
 	if *r.lastSeq > ikey.MaxSeq {
 		return nil, corrupt.Errorf(r.name, -1, "last sequence number %d is above %d", *r.lastSeq, ikey.MaxSeq)
+	}
+	if high := max(*r.logNum, *r.nextFile, r.prevLog, r.minLog); high > maxFileNum {
+		return nil, corrupt.Errorf(r.name, -1, "file number %d is above %d", high, maxFileNum)
 	}
 	if len(r.families) > 0 {
 		return nil, fmt.Errorf("%s: %w", r.name, unsupported("column families %s beside the default one", r.familyNames()))

@@ -92,6 +92,9 @@ func (t *Table) Overlaps(lo, hi []byte) bool {
 
 // String formats the table for people: 000007[a#9,SET .. c#7,SET] 1234 bytes seq 7..9.
 func (t *Table) String() string {
+	if t == nil {
+		return "no table"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%06d[%s .. %s] %d bytes seq %d..%d", t.Num, t.Smallest, t.Largest, t.Size, t.SmallestSeq, t.LargestSeq)
 	if t.OldestBlob != 0 {
