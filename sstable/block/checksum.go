@@ -69,19 +69,6 @@ func Checksum(t ChecksumType, b []byte) uint32 {
 	return 0
 }
 
-// checksumPlain is Checksum over bytes that end with no compression type: format version 6
-// checks its footer so (ComputeBuiltinChecksum).
-func checksumPlain(t ChecksumType, b []byte) uint32 {
-	if t != ChecksumXXH3 {
-		return Checksum(t, b)
-	}
-	if len(b) == 0 {
-		return 0
-	}
-	n := len(b) - 1
-	return uint32(xxh3.Hash(b[:n])) ^ uint32(b[n])*lastByteMul
-}
-
 // AppendTrailer appends to payload, which is in the form typ, the type byte and the checksum.
 func AppendTrailer(payload []byte, typ Compression, t ChecksumType) []byte {
 	payload = append(payload, byte(typ))
