@@ -1,0 +1,94 @@
+package perf
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// measurement is everything that is read at the start of a phase and again at its end.
+type measurement struct {
+	s       *session
+	workers []*worker
+	stats   Stats
+	mark    processMark
+	sampler *sampler
+	begun   time.Time
+}
+
+func (s *session) measure(workers []*worker) *measurement {
+	m := &measurement{s: s, workers: workers, mark: markProcess(), stats: s.engine.Stats()}
+	resetPeakRSS()
+	m.sampler = startSampler(s.engine, s.dir, m.stats, workers)
+	m.begun = time.Now()
+	return m
+}
+
+// finish is called when the last operation has returned. It settles the engine if settle says
+// so and fills in all that does not depend on the workload.
+func (m *measurement) finish(ctx context.Context, settle bool) (p Phase, err error) {
+	p.Elapsed = time.Since(m.begun)
+	for _, w := range m.workers {
+		if !w.beside {
+			p.Ops += w.done.Load()
+		}
+	}
+	if s := p.Elapsed.Seconds(); s > 0 {
+		p.Throughput = float64(p.Ops) / s
+	}
+	user := m.answers(&p)
+	m.s.user += user
+
+	end, now := markProcess(), m.s.engine.Stats()
+	if settle {
+		a := amplification(user, now.Since(m.stats).Writes, m.mark, end, m.s.fs)
+		p.AtEnd = &a
+		if p.Settle, err = m.s.settle(ctx); err == nil {
+			end, now = markProcess(), m.s.engine.Stats()
+			a := amplification(user, now.Since(m.stats).Writes, m.mark, end, m.s.fs)
+			p.Settled = &a
+		}
+	}
+	p.Series, p.Space, p.Runs = m.sampler.finish()
+	p.Space.Live = m.s.live
+	gained := now.Since(m.stats)
+	p.Stalls, p.Reads, p.Levels = gained.Stalls, gained.Reads, gained.Levels
+	p.Process = end.since(m.mark)
+	return p, err
+}
+
+// answers merges what the workers recorded and returns the bytes they had accepted.
+func (m *measurement) answers(p *Phase) (user int64) {
+	var wrong int64
+	for kind := range actionKinds {
+		all := newHistogram()
+		for _, w := range m.workers {
+			all.merge(w.hist[kind])
+		}
+		if l := all.summary(kind.String()); l.Count > 0 {
+			p.Latency = append(p.Latency, l)
+		}
+	}
+	for _, w := range m.workers {
+		user += w.accepted
+		wrong += w.wrong
+		if len(p.Problems) < 3 {
+			p.Problems = append(p.Problems, w.problems...)
+		}
+	}
+	if more := wrong - int64(len(p.Problems)); more > 0 {
+		p.Problems = append(p.Problems, fmt.Sprintf("and %s more wrong answers", Count(more)))
+	}
+	return user
+}
+
+// settle waits until the engine has nothing left to do and returns how long that took.
+func (s *session) settle(ctx context.Context) (time.Duration, error) {
+	bar := s.bench.bar("settling", "", 0)
+	defer bar.Finish()
+	start := time.Now()
+	if err := s.engine.Settle(ctx); err != nil {
+		return time.Since(start), fmt.Errorf("settle: %w", err)
+	}
+	return time.Since(start), nil
+}

@@ -1,0 +1,106 @@
+package perf
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+)
+
+// sampleGets is how many reads measure the work of a get after each step of writeamp.
+const sampleGets = 20_000
+
+// writeAmpSequence is what writeamp runs: load in random order, settle, read a sample, overwrite
+// everything once uniformly, settle, read a sample.
+func writeAmpSequence(c Config) ([]*Workload, error) {
+	steps, err := FindWorkloads("fillrandom", "readrandom", "overwrite")
+	if err != nil {
+		return nil, err
+	}
+	sample := *steps[1]
+	sample.fixed = min(sampleGets, c.Keys)
+	return []*Workload{steps[0], &sample, steps[2], &sample}, nil
+}
+
+// WriteAmp measures write amplification, space and the work of a get for each policy, in a
+// directory of its own under dir, and returns one run for each, in order. Directories that are
+// not new are refused, since what they hold would be counted.
+func (b *Bench) WriteAmp(ctx context.Context, dir string, policies []string) ([]Run, error) {
+	var runs []Run
+	for _, policy := range policies {
+		one := *b
+		one.Config.Compaction = policy
+		one.Config.Ops = 0
+		one.Config.Duration = 0
+		if err := one.Config.Validate(); err != nil {
+			return runs, err
+		}
+		sub := filepath.Join(dir, policy)
+		if used := diskUsage(sub); used > 0 {
+			return runs, usagef("%s holds %s already: writeamp wants a new directory", sub, Bytes(used))
+		}
+		steps, err := writeAmpSequence(one.Config)
+		if err != nil {
+			return runs, err
+		}
+		run, err := one.Run(ctx, sub, steps)
+		if err != nil {
+			return runs, fmt.Errorf("%s: %w", policy, err)
+		}
+		runs = append(runs, run)
+	}
+	return runs, nil
+}
+
+// AmpRow is one line of the write amplification table: a policy after one of its steps.
+type AmpRow struct {
+	Name     string // engine/policy
+	Step     string // "load", "overwrite"
+	Writes   Amplification
+	Levels   []int64 // bytes written by compactions, by level
+	Space    Space
+	Runs     RunCount
+	PerGet   float64 // tables that a get consulted
+	Reads    float64 // device reads of a get
+	Settling float64 // seconds
+}
+
+// AmpRows extracts the table from writeamp's runs.
+func AmpRows(runs []Run) []AmpRow {
+	var rows []AmpRow
+	for _, run := range runs {
+		for i, p := range run.Phases {
+			if p.Settled == nil {
+				continue
+			}
+			row := AmpRow{
+				Name: run.Name, Step: p.Workload, Writes: *p.Settled,
+				Space: p.Space, Runs: p.Runs, Settling: p.Settle.Seconds(),
+			}
+			if row.Step == "fillrandom" {
+				row.Step = "load"
+			}
+			for _, w := range row.Writes.Rows {
+				if w.Cause == "compaction" && w.Level >= 0 {
+					for len(row.Levels) <= w.Level {
+						row.Levels = append(row.Levels, 0)
+					}
+					row.Levels[w.Level] += w.Bytes
+				}
+			}
+			if i+1 < len(run.Phases) {
+				next := run.Phases[i+1].Reads
+				row.PerGet = perGet(next.TablesProbed, next.Gets)
+				row.Reads = perGet(next.BlockReads, next.Gets)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+func perGet(n, gets int64) float64 {
+	if gets == 0 {
+		return 0
+	}
+	return float64(n) / float64(gets)
+}
