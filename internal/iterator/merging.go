@@ -16,9 +16,10 @@ type Merging struct {
 	heap   []*mergeInput // positioned inputs; the next one in the direction of travel first
 	// rival is the better child of heap[0], or nil when it is not known. While an input wins
 	// many times in a row, it alone is compared with.
-	rival *mergeInput
-	dir   direction
-	err   error
+	rival  *mergeInput
+	dir    direction
+	err    error
+	turned []byte // the user key at which turn turned
 }
 
 type direction int8
@@ -154,7 +155,8 @@ func (m *Merging) turn(dir direction) bool {
 		return m.rebuild(dir, func(in *mergeInput) bool { return in.move(dir) })
 	}
 	cur := *m.heap[0]
-	cur.key = cur.key.Clone() // the input's own step may reuse the memory
+	m.turned = append(m.turned[:0], cur.key.User...)
+	cur.key.User = m.turned // the input's own step may reuse its memory
 	return m.rebuild(dir, func(in *mergeInput) bool {
 		if !in.move(dir) {
 			return false

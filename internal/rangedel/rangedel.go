@@ -105,8 +105,11 @@ func (s Span) Cover(at uint64) (seq uint64, ok bool) {
 }
 
 // Truncate returns the part of the list inside [lo, hi). A nil hi is unbounded, as is a nil or
-// empty lo.
+// empty lo; lo >= hi holds nothing.
 func (l List) Truncate(lo, hi []byte) List {
+	if hi != nil && bytes.Compare(lo, hi) >= 0 {
+		return nil
+	}
 	first := l.Find(lo)
 	last := len(l)
 	if hi != nil {
