@@ -1,0 +1,215 @@
+// Package compaction chooses which tables to rewrite and rewrites them. Choosing is pure: a
+// Policy makes a Plan from a Version. Doing has effects: Run reads and writes tables and gives
+// back the edit that its caller installs; Flush does the same for a memtable.
+//
+//	policy := compaction.NewLeveled(compaction.Options{})
+//	if plan := policy.Pick(version, busy); plan != nil && busy.Reserve(plan) {
+//		result, err := compaction.Run(ctx, env, plan) // nothing is installed yet
+//		if err == nil {
+//			if err = busy.Verify(plan, current); err == nil {
+//				err = set.Apply(result.Edit)
+//			}
+//		}
+//		busy.Release(plan)
+//	}
+//
+// After an error of Run or Flush the inputs are untouched, and the outputs are removed where
+// that is possible; what a crash or a failed removal leaves behind are tables that no manifest
+// mentions.
+//
+// A Policy is immutable. Plans and Versions are values that nobody changes once made; whoever
+// runs a plan keeps a reference to the Version that it was picked from until the edit is
+// installed or given up. Any number of Runs and Flushes may go on at the same time, each with
+// an Env of its own, as long as their plans are reserved in the same Reservations.
+package compaction
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/internal/vfs"
+	"github.com/cambiumdb/cambium/sstable"
+	"github.com/cambiumdb/cambium/sstable/blob"
+)
+
+// Policy decides what to compact next. All methods are pure and may be called concurrently.
+type Policy interface {
+	// Pick returns the most urgent plan that does not conflict with busy, or nil when there is
+	// none. Picking and running again and again, with no writes between, comes to an end. A
+	// nil busy holds nothing.
+	Pick(v *manifest.Version, busy *Reservations) *Plan
+	// Debt estimates the bytes that Pick's plans would still rewrite until it returns nil; it
+	// is 0 exactly when nothing is left to do.
+	Debt(v *manifest.Version) int64
+	// Scores explains Pick: one entry for each level.
+	Scores(v *manifest.Version) []LevelScore
+}
+
+// LevelScore says how full a level is against what the policy wants. A level with Score >= 1
+// has work.
+type LevelScore struct {
+	Level int
+	Files int
+	Bytes int64
+	// Target is in bytes: 0 for L0, which is counted in files, and for a level that must
+	// empty; math.MaxInt64 for the last level.
+	Target int64
+	Score  float64
+}
+
+// Options adjusts a policy. The zero value works.
+type Options struct {
+	// L0Trigger is the number of tables in L0 from which they are merged into the next level.
+	// Raising it saves writes and costs every read of a key one more table. Default 4.
+	L0Trigger int
+	// BaseBytes is the size up to which the first level below L0 may grow; about what L0 holds
+	// when it triggers is best. Default 64 MiB.
+	BaseBytes int64
+	// Ratio is the largest factor between the sizes of two adjacent levels. Raising it saves
+	// levels and space, and costs rewrites. Default 10.
+	Ratio int
+	// TargetFileBytes is the size of an output table. Smaller ones make finer plans and more
+	// files. Default 32 MiB.
+	TargetFileBytes int64
+}
+
+func (o Options) withDefaults() Options {
+	if o.L0Trigger <= 0 {
+		o.L0Trigger = 4
+	}
+	if o.BaseBytes <= 0 {
+		o.BaseBytes = 64 << 20
+	}
+	if o.Ratio < 2 {
+		o.Ratio = 10
+	}
+	if o.TargetFileBytes <= 0 {
+		o.TargetFileBytes = 32 << 20
+	}
+	return o
+}
+
+// maxGrandparentOverlap limits, in multiples of the target file size, how much of the level
+// below its own one output table may overlap, since that is what compacting it next will cost.
+const maxGrandparentOverlap = 10
+
+// Reasons that plans carry.
+const (
+	ReasonL0         = "l0files"    // L0 holds too many tables
+	ReasonSize       = "size"       // a level is above its target
+	ReasonManual     = "manual"     // somebody asked
+	ReasonTombstones = "tombstones" // a table is mostly deletions
+	ReasonExpired    = "expired"    // a table holds values whose life has ended
+	ReasonMarked     = "marked"     // RocksDB marked the table
+	ReasonFlush      = "flush"      // a memtable, not a plan
+)
+
+// Plan is one compaction: merge the tables of Inputs into Output. Inputs are in ascending order
+// of level; the tables of L0 are newest first, those of other levels ascend by key.
+type Plan struct {
+	Inputs []Input
+	Output int
+	Reason string
+	// Grandparents are the tables one level below Output that the plan overlaps; outputs are
+	// cut so that none overlaps too many of them.
+	Grandparents []*manifest.Table
+	// TrivialMove says that the inputs, all of one level, go to Output as they are.
+	TrivialMove bool
+	// Final says of a manual plan that the data is in its last place after it.
+	Final bool
+}
+
+// Input is the part of a plan that comes from one level.
+type Input struct {
+	Level  int
+	Tables []*manifest.Table
+}
+
+// Bytes is the total size of the inputs.
+func (p *Plan) Bytes() int64 {
+	var n int64
+	for _, in := range p.Inputs {
+		n += totalBytes(in.Tables)
+	}
+	return n
+}
+
+// String draws the plan: L0[a..c] + L1[b..d] -> L1.
+func (p *Plan) String() string {
+	var b strings.Builder
+	for i, in := range p.Inputs {
+		if i > 0 {
+			b.WriteString(" + ")
+		}
+		fmt.Fprintf(&b, "L%d", in.Level)
+		for _, t := range in.Tables {
+			b.WriteString(rangeOf(t).String())
+		}
+	}
+	fmt.Fprintf(&b, " -> L%d", p.Output)
+	return b.String()
+}
+
+// Decision is what a Filter says about a value.
+type Decision uint8
+
+// The decisions. Drop removes the key: where older versions lie beneath, by a tombstone.
+const (
+	Keep Decision = iota
+	Drop
+	Replace
+)
+
+// Filter is the one hook by which a layer above takes part in compaction. It is asked about the
+// newest version of a key in a merge, when every snapshot sees that version, and only about
+// values that this engine writes: plain ones, separated ones (which it sees whole) and ones
+// with a time to live (which keep it). newValue matters for Replace only. key and value are
+// valid during the call. Several compactions may call it concurrently. A newer version of the
+// key may exist above the merge.
+type Filter interface {
+	Filter(level int, key, value []byte) (decision Decision, newValue []byte)
+}
+
+// Limiter slows compaction down. Wait returns when n more bytes may be written, or with an
+// error when ctx ends.
+type Limiter interface {
+	Wait(ctx context.Context, n int) error
+}
+
+// Env is what Run and Flush need of the database around them. It is read only.
+type Env struct {
+	FS         vfs.FS
+	Dir        string
+	NewFileNum func() uint64
+	// OpenTable returns a reader of t and a function that gives it back.
+	OpenTable func(t *manifest.Table) (*sstable.Reader, func(), error)
+	// OpenBlob does the same for a blob file. It is used for Filter only.
+	OpenBlob func(num uint64) (*blob.Reader, func(), error)
+	// WriterOptions returns the options for tables of a level. FileNumber and CreationTime are
+	// filled in by the caller.
+	WriterOptions   func(outputLevel int) sstable.WriterOptions
+	TargetFileBytes int64
+	Snapshots       []uint64 // sequence numbers that readers hold, ascending
+	NowMillis       uint64   // Unix time that decides what has expired
+	// Version is the one that the plan was picked from, and which its caller holds.
+	Version *manifest.Version
+	// Wrote, when not nil, hears how many bytes went to the device, in several calls for each
+	// output and also for outputs that are then given up.
+	Wrote   func(level int, reason string, bytes int64)
+	Limiter Limiter // nil = no limit
+	Filter  Filter  // nil = none; not asked by Flush
+	Logger  *slog.Logger
+}
+
+// Result is what Run or Flush did. In always equals Out + Dropped.Total(); both count point
+// entries, not range tombstones.
+type Result struct {
+	Edit                    *manifest.Edit
+	In, Out                 uint64
+	Dropped                 Dropped
+	BytesRead, BytesWritten int64 // sizes of the input and of the output tables
+	Tables                  []*manifest.Table
+}

@@ -1,0 +1,62 @@
+package compaction
+
+import (
+	"bytes"
+
+	"github.com/cambiumdb/cambium/internal/manifest"
+)
+
+// cutter decides at which user keys the outputs of a merge begin anew. It is fed the user keys
+// of the merge in order and never cuts inside one. An output ends
+//
+//   - at the target size;
+//   - at the start of a grandparent, from three quarters of the target size on: outputs that
+//     share boundaries with the next level make cheaper plans later;
+//   - at the start of a grandparent, when it already overlaps more of them than maxOverlap
+//     bytes. Those cuts fall between keys too, so that a wide range tombstone does not become
+//     one table over the whole next level.
+type cutter struct {
+	grandparents []*manifest.Table
+	targetBytes  int64
+	maxOverlap   int64
+
+	at      int   // first grandparent that starts above the last key
+	overlap int64 // bytes of grandparents that the output overlaps so far
+}
+
+func newCutter(grandparents []*manifest.Table, targetBytes int64) *cutter {
+	return &cutter{grandparents: grandparents, targetBytes: targetBytes, maxOverlap: maxGrandparentOverlap * targetBytes}
+}
+
+// next is asked with the next user key and the size of the output so far, 0 when it holds no
+// entry. It returns the next user key, at or before user, at which to cut, and is to be asked
+// again after a cut, with the size of the new output. At the end of the merge there is no next
+// user key: end is true.
+func (c *cutter) next(user []byte, end bool, outputBytes int64) (cut []byte, ok bool) {
+	aligned := false
+	for c.at < len(c.grandparents) {
+		g := c.grandparents[c.at]
+		start := g.Smallest.User
+		if !end && bytes.Compare(start, user) > 0 {
+			break
+		}
+		aligned = true
+		if c.overlap > 0 && c.overlap+int64(g.Size) > c.maxOverlap {
+			c.overlap = 0
+			return start, true
+		}
+		c.at++
+		c.overlap += int64(g.Size)
+	}
+	if end || outputBytes == 0 {
+		return nil, false
+	}
+	if outputBytes >= c.targetBytes || aligned && outputBytes >= c.targetBytes*3/4 {
+		c.overlap = 0
+		if c.at > 0 && !rangeOf(c.grandparents[c.at-1]).endsBefore(user) {
+			c.overlap = int64(c.grandparents[c.at-1].Size)
+		}
+		return user, true
+	}
+	return nil, false
+}

@@ -1,0 +1,82 @@
+package compaction
+
+import (
+	"github.com/cambiumdb/cambium/internal/manifest"
+)
+
+// Moment is what of the present matters to PickIdle.
+type Moment struct {
+	NowMillis uint64
+	// OldestSnapshot is the lowest sequence number that a reader holds, ikey.MaxSeq for none.
+	OldestSnapshot uint64
+}
+
+// PickIdle returns a plan that gives space back where no level is too full: it is asked when
+// Pick has nothing. It looks for tables that are mostly deletions, hold range tombstones, are
+// marked for compaction, or whose every expiring value has expired, and whose merge costs no more than moving them down
+// would have cost anyway (range tombstones at any price: what they overlap is what goes). Such
+// a table is rewritten in place where nothing lies beneath it, and else merged into the first
+// level that overlaps; so PickIdle too comes to an end. It is pure, and knows tables by their
+// Stats only.
+func PickIdle(v *manifest.Version, busy *Reservations, at Moment, o Options) *Plan {
+	o = o.withDefaults()
+	for level := range v.Levels {
+		for i, t := range v.Levels[level] {
+			reason := idleReason(t, at)
+			if reason == "" || busy.busy(level, t) {
+				continue
+			}
+			plan := reclaim(v, level, i, reason)
+			cost := plan.Bytes() - totalBytes(plan.Inputs[0].Tables)
+			if t.Stats.RangeDeletes == 0 && cost > int64(o.Ratio)*totalBytes(plan.Inputs[0].Tables) {
+				continue
+			}
+			if busy.free(plan) {
+				return plan
+			}
+		}
+	}
+	return nil
+}
+
+// idleReason says why t is worth a rewrite, or "" when it is not.
+func idleReason(t *manifest.Table, at Moment) string {
+	s := t.Stats
+	switch {
+	case s.Known && s.MaxExpiry != 0 && s.MaxExpiry <= at.NowMillis:
+		return ReasonExpired
+	case t.MarkedForCompaction:
+		return ReasonMarked
+	case !s.Known || t.LargestSeq > at.OldestSnapshot:
+		return "" // a snapshot may keep the tombstones alive: rewriting would change nothing
+	case s.RangeDeletes > 0, s.Deletes > 0 && s.Deletes*2 >= s.Entries:
+		return ReasonTombstones
+	}
+	return ""
+}
+
+// reclaim plans the way down for table i of level.
+func reclaim(v *manifest.Version, level, i int, reason string) *Plan {
+	var tables []*manifest.Table
+	output := level
+	if level == 0 {
+		tables = overlappingL0(v.Levels[0], rangeOf(v.Levels[0][i]))
+		output = bottom
+		for below := bottom; below > 0; below-- {
+			if len(v.Levels[below]) > 0 {
+				output = below
+			}
+		}
+	} else {
+		first, end := cleanCut(v.Levels[level], i, i+1)
+		tables = v.Levels[level][first:end]
+	}
+	keys := rangeOfAll(tables)
+	for below := level + 1; below < manifest.NumLevels; below++ {
+		if first, end := overlapping(v.Levels[below], keys); first < end {
+			output = below
+			break
+		}
+	}
+	return newPlan(v, Input{level, tables}, output, reason)
+}

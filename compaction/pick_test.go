@@ -1,0 +1,191 @@
+package compaction
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/internal/manifest"
+)
+
+// TestPickScript draws trees and shows what is compacted. The commands:
+//
+//	define                 the tree, and nothing held
+//	pick [hold]            the leveled policy; hold reserves the plan
+//	idle now= oldest=      PickIdle
+//	manual lo= hi= level=
+//	scores, debt, release
+//
+// Options in MiB: base= target=; and trigger= ratio=. They stay until the next define.
+func TestPickScript(t *testing.T) {
+	var v *manifest.Version
+	var o Options
+	var busy *Reservations
+	var held []*Plan
+	datadriven.RunTest(t, "testdata/pick", func(t *testing.T, d *datadriven.TestData) string {
+		at := Moment{OldestSnapshot: ikey.MaxSeq}
+		var lo, hi []byte
+		level, hold := 0, false
+		if d.Cmd == "define" {
+			o = Options{}
+		}
+		for _, arg := range d.CmdArgs {
+			switch arg.Key {
+			case "base":
+				o.BaseBytes = int64(mustUint(t, arg.Vals[0])) << 20
+			case "target":
+				o.TargetFileBytes = int64(mustUint(t, arg.Vals[0])) << 20
+			case "trigger":
+				o.L0Trigger = int(mustUint(t, arg.Vals[0]))
+			case "ratio":
+				o.Ratio = int(mustUint(t, arg.Vals[0]))
+			case "now":
+				at.NowMillis = mustUint(t, arg.Vals[0])
+			case "oldest":
+				at.OldestSnapshot = mustUint(t, arg.Vals[0])
+			case "lo":
+				lo = []byte(arg.Vals[0])
+			case "hi":
+				hi = []byte(arg.Vals[0])
+			case "level":
+				level = int(mustUint(t, arg.Vals[0]))
+			case "hold":
+				hold = true
+			default:
+				d.Fatalf(t, "unknown argument %s", arg.Key)
+			}
+		}
+		policy := NewLeveled(o)
+		show := func(plan *Plan) string {
+			if plan == nil || !hold {
+				return draw(plan)
+			}
+			require.True(t, busy.Reserve(plan))
+			require.NoError(t, busy.Verify(plan, v))
+			held = append(held, plan)
+			return draw(plan)
+		}
+		switch d.Cmd {
+		case "define":
+			v, busy, held = drawnVersion(t, d.Input), &Reservations{}, nil
+			return ""
+		case "pick":
+			return show(policy.Pick(v, busy))
+		case "idle":
+			return show(PickIdle(v, busy, at, o))
+		case "manual":
+			return show(Manual(v, lo, hi, level))
+		case "debt":
+			return fmt.Sprintf("%d MiB\n", policy.Debt(v)>>20)
+		case "release":
+			for _, p := range held {
+				busy.Release(p)
+			}
+			held = nil
+			return ""
+		case "scores":
+			var out strings.Builder
+			for _, s := range policy.Scores(v) {
+				target := fmt.Sprintf("of %d MiB", s.Target>>20)
+				if s.Target == math.MaxInt64 {
+					target = "no limit"
+				} else if s.Level == 0 {
+					target = ""
+				}
+				if s.Files > 0 || s.Target > 0 {
+					fmt.Fprintf(&out, "%s\n", strings.TrimSpace(fmt.Sprintf("L%d %.2f: %d files %d MiB %s", s.Level, s.Score, s.Files, s.Bytes>>20, target)))
+				}
+			}
+			return out.String()
+		}
+		d.Fatalf(t, "unknown command %s", d.Cmd)
+		return ""
+	})
+}
+
+// TestCutterScript shows where outputs end. The input names the grandparents (over) and the keys
+// of the merge; each key adds its size to the output.
+func TestCutterScript(t *testing.T) {
+	datadriven.RunTest(t, "testdata/cutter", func(t *testing.T, d *datadriven.TestData) string {
+		var target uint64
+		d.ScanArgs(t, "target", &target)
+		over, keys, _ := strings.Cut(d.Input, "\n")
+		var tables []*manifest.Table
+		for i, word := range strings.Fields(strings.TrimPrefix(over, "over")) {
+			tables = append(tables, drawnTable(t, uint64(i), word))
+		}
+		c := newCutter(tables, int64(target)<<20)
+		var out strings.Builder
+		size := int64(0)
+		cutAll := func(user string, end bool) {
+			for {
+				cut, ok := c.next([]byte(user), end, size)
+				if !ok {
+					return
+				}
+				if string(cut) == user && !end {
+					cut = nil
+				}
+				fmt.Fprintf(&out, "|%s ", cut)
+				size = 0
+			}
+		}
+		for _, word := range strings.Fields(keys) {
+			user, n, _ := strings.Cut(word, "=")
+			cutAll(user, false)
+			size += int64(mustUint(t, n)) << 20
+			fmt.Fprintf(&out, "%s ", user)
+		}
+		cutAll("", true)
+		return strings.TrimSpace(out.String()) + "\n"
+	})
+}
+
+func TestReservationsVerify(t *testing.T) {
+	v := drawnVersion(t, `
+L0 a#20..c#19
+L5 b#9..d#8 e#7..g#6
+L6 a#3..z#2`)
+	var busy Reservations
+	plan := newPlan(v, Input{0, v.Levels[0]}, 5, ReasonL0)
+	require.ErrorContains(t, busy.Verify(plan, v), "no reservation")
+	require.True(t, busy.Reserve(plan))
+	require.False(t, busy.Reserve(plan), "a plan conflicts with itself")
+	require.NoError(t, busy.Verify(plan, v))
+	require.Equal(t, 1, busy.Len())
+
+	below := newPlan(v, Input{5, v.Levels[5][1:]}, 6, ReasonSize)
+	require.True(t, busy.Reserve(below), "disjoint in L5, and the first does not touch L6")
+	above := newPlan(v, Input{5, v.Levels[5][:1]}, 6, ReasonSize)
+	require.False(t, busy.free(above))
+
+	gone := drawnVersion(t, "L5 b#9..d#8\nL6 a#3..z#2")
+	require.ErrorContains(t, busy.Verify(plan, gone), "no longer in L0")
+	intruder := manifest.NewVersion([manifest.NumLevels][]*manifest.Table{
+		0: v.Levels[0], 2: {drawnTable(t, 99, "b#15..c#14")}, 5: v.Levels[5], 6: v.Levels[6]}, nil)
+	require.ErrorContains(t, busy.Verify(plan, intruder), "000099 [b..c] in L2")
+
+	busy.Release(plan)
+	busy.Release(plan)
+	busy.Release(below)
+	require.Zero(t, busy.Len())
+	require.True(t, busy.Reserve(above))
+}
+
+func TestKeyRange(t *testing.T) {
+	r := func(lo, hi string, exclusive bool) keyRange {
+		return keyRange{lo: []byte(lo), hi: []byte(hi), hiExclusive: exclusive}
+	}
+	require.True(t, r("a", "c", false).overlaps(r("c", "d", false)))
+	require.False(t, r("a", "c", true).overlaps(r("c", "d", false)))
+	require.True(t, userRange(nil, nil).overlaps(r("", "", false)))
+	require.False(t, userRange([]byte("d"), nil).overlaps(r("a", "c", false)))
+	require.Equal(t, "[a..d)", r("b", "c", false).union(r("a", "d", true)).String())
+	require.Equal(t, "[a..d]", r("a", "d", true).union(r("b", "d", false)).String())
+	require.Equal(t, "[a..)", r("a", "d", true).union(userRange([]byte("b"), nil)).String())
+}
