@@ -122,6 +122,20 @@ func TestWriterAfterItsEnd(t *testing.T) {
 	}
 }
 
+// TestWriterPadsWithZeros looks at the tail as a crash before the truncation leaves it.
+func TestWriterPadsWithZeros(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	fault.Add(vfs.Fail(vfs.OpTruncate, 0))
+	f, err := fault.Create("/f", vfs.Direct)
+	require.NoError(t, err)
+	w := vfs.NewSequentialWriter(f, vfs.WriterOptions{BufferBytes: 8192})
+	content := pattern(3*8192 + 100) // so that the last buffer has been full before
+	_, err = w.Write(content)
+	require.NoError(t, err)
+	require.ErrorIs(t, w.Finish(), vfs.ErrInjected)
+	require.Equal(t, append(content, make([]byte, 4096-100)...), place{fault, "/"}.read(t, "f", vfs.Direct))
+}
+
 // TestWriterErrors fails each call to the device in turn: the error is the first one for ever,
 // the file is closed, and Sync is not tried again.
 func TestWriterErrors(t *testing.T) {
