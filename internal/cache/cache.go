@@ -189,7 +189,9 @@ func (c *Cache) Insert(k Key, h *Handle, p Priority) {
 	if c == nil || h.cache != c || c.closed.Load() {
 		return
 	}
-	invariants.Check(!h.cached(), "block %v inserted twice", k)
+	if invariants.Enabled {
+		invariants.Check(!h.cached(), "block %v inserted twice", k)
+	}
 	h.key, h.hash = k, k.hash()
 	s := c.shardOf(h.hash)
 	s.mu.Lock()
