@@ -91,8 +91,11 @@ func (e *Edit) Decode(rec []byte) error {
 	for len(in.b) > 0 {
 		at := len(rec) - len(in.b)
 		tag := in.varint32("tag")
-		err := e.decodeField(in, tag)
-		if err == nil && in.bad != "" {
+		var err error
+		if in.bad == "" {
+			err = e.decodeField(in, tag)
+		}
+		if in.bad != "" {
 			err = errors.New("bad " + in.bad)
 		}
 		if err != nil {
