@@ -13,7 +13,7 @@ import (
 // one edit and, at recovery, of a whole manifest.
 type builder struct {
 	base   *Version
-	where  map[uint64]int    // lazily: level of each table of base
+	where  map[uint64]placed // lazily: the tables of base
 	tables map[uint64]placed // tables that the edits touched
 	blobs  map[uint64]*Blob  // blob files that the edits touched
 }
@@ -56,9 +56,22 @@ func (b *builder) apply(e *Edit) error {
 		if p := b.find(a.Table.Num); p.level != offTree {
 			return fmt.Errorf("add table %06d to level %d: it is %s", a.Table.Num, a.Level, placeName(p.level))
 		}
+		b.shareRefs(a.Table)
 		b.tables[a.Table.Num] = placed{a.Level, a.Table}
 	}
 	return nil
+}
+
+// shareRefs lets a table that moves be counted with the one of the same file that is in the
+// tree, be it the same Table or another.
+func (b *builder) shareRefs(t *Table) {
+	if old, ok := b.where[t.Num]; ok {
+		if old.table != t {
+			t.refs = old.table.refs
+		}
+	} else if t.refs == nil {
+		t.refs = new(atomic.Int32)
+	}
 }
 
 func placeName(level int) string {
@@ -74,15 +87,15 @@ func (b *builder) find(num uint64) placed {
 		return p
 	}
 	if b.where == nil {
-		b.where = make(map[uint64]int)
+		b.where = make(map[uint64]placed)
 		for level, tables := range b.base.Levels {
 			for _, t := range tables {
-				b.where[t.Num] = level
+				b.where[t.Num] = placed{level, t}
 			}
 		}
 	}
-	if level, ok := b.where[num]; ok {
-		return placed{level: level}
+	if p, ok := b.where[num]; ok {
+		return p
 	}
 	return placed{level: offTree}
 }
@@ -144,8 +157,8 @@ func (b *builder) build() (v *Version, gone []*Blob, err error) {
 			added[p.level] = append(added[p.level], p.table)
 			touched[p.level] = true
 		}
-		if level, ok := b.where[num]; ok {
-			touched[level] = true
+		if p, ok := b.where[num]; ok {
+			touched[p.level] = true
 		}
 	}
 	for level, old := range b.base.Levels {

@@ -11,8 +11,7 @@ import (
 )
 
 // Table is what the tree knows about one sorted table. Versions share it by pointer, so
-// nothing in it changes once it is in a version. A table that moves to another level keeps its
-// pointer.
+// nothing in it changes once it is in a version.
 type Table struct {
 	Num  uint64 // file number
 	Size uint64 // of the file, in bytes
@@ -37,7 +36,7 @@ type Table struct {
 	// before other goroutines can see the table: before Set.Apply, or right after Recover.
 	Stats TableStats
 
-	refs atomic.Int32 // live versions of a Set that hold the table
+	refs *atomic.Int32 // live versions that hold the file; shared by all Tables of one file
 }
 
 // TableStats summarises what a table holds.

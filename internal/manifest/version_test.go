@@ -158,7 +158,9 @@ func TestFindModel(t *testing.T) {
 	})
 }
 
-func anyUser(t *rapid.T) []byte { return rapid.SliceOfN(rapid.ByteRange('a', 'd'), 0, 2).Draw(t, "user") }
+func anyUser(t *rapid.T) []byte {
+	return rapid.SliceOfN(rapid.ByteRange('a', 'd'), 0, 2).Draw(t, "user")
+}
 
 // disjointTables draws the tables of one level, often with a user key in two of them.
 func disjointTables(t *rapid.T) (tables []*Table) {
