@@ -1,0 +1,67 @@
+# Everything a newcomer needs: `make run` and `make test`. `make help` lists the rest.
+
+GO          ?= go
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.7.0
+FUZZTIME    ?= 30s
+DATASET     ?= ../shared/data/real/debian-packages.jsonl.zst
+RACE        := ./engine/... ./memtable/... ./wal/... ./internal/cache/... ./internal/manifest/... ./internal/vfs/... ./compaction/...
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: check-tools
+check-tools:
+	@.ci/tools build
+
+.PHONY: build
+build: check-tools ## bin/kvctl and bin/kvbench
+	$(GO) build -o bin/ ./cmd/...
+
+.PHONY: run
+run: build ## load a real data set, read it back, verify it, print the write-amplification report
+	@if [ -f "$(DATASET)" ]; then bin/kvbench load --verify "$(DATASET)"; \
+	else echo "$(DATASET) is not here: generating a data set instead"; bin/kvbench load --verify --generate 60000; fi
+
+.PHONY: test
+test: ## everything a change must not break
+	@.ci/tools test
+	$(MAKE) lint unit race nocgo fuzz-short
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$out" ]; then echo "not gofmt-ed:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: unit
+unit: ## unit, script, model, crash and interchange tests
+	$(GO) test -timeout 20m ./...
+
+.PHONY: race
+race: ## the concurrent packages under the race detector
+	$(GO) test -race -short -timeout 20m $(RACE)
+
+.PHONY: nocgo
+nocgo: ## build and test without a C compiler
+	CGO_ENABLED=0 $(GO) build ./...
+	CGO_ENABLED=0 $(GO) test -short -timeout 20m ./engine/... ./sstable/... ./perf/...
+
+.PHONY: fuzz-short
+fuzz-short: ## each fuzz target for a short time
+	FUZZTIME=$${FUZZTIME_SHORT:-5s} .ci/fuzz
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+.PHONY: soak
+soak: ## crash, model and race tests for a long time
+	CAMBIUM_SOAK=1 $(GO) test -race -timeout 3h -run 'Concurrent|Kill|Crash|Model' ./engine/... -v
+
+.PHONY: bench
+bench: build ## micro-benchmarks and a first look at speed
+	$(GO) test -run '^$$' -bench . -benchmem ./memtable ./sstable/... ./wal ./internal/cache ./compaction
+	bin/kvbench run fillrandom,readrandom,readmissing --keys 1000000 --value-size 1000 --sync none

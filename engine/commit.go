@@ -1,0 +1,298 @@
+package engine
+
+import (
+	"sync"
+	"time"
+
+	"github.com/cambiumdb/cambium/internal/batch"
+	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/wal"
+)
+
+// The commit queue. A write that finds nobody leading leads at once, in its own goroutine;
+// others wait. The leader takes every pending write as one group, gives out sequence numbers,
+// appends to the log and to the memtable, and passes leadership on. Then the group's log is
+// brought to what its members asked (one sync for all that wait), and the groups become visible in
+// order: so no reader sees a write whose sync can still fail.
+//
+// Lock order: stage -> queue; stage -> DB.mu; publish alone.
+
+// commit is one write on its way.
+type commit struct {
+	rep       []byte // encoded batch
+	count     uint32
+	userBytes int64
+	policy    wal.Policy
+	cas       *casCheck // nil for unconditional writes
+
+	err      error
+	conflict bool // the CAS saw a newer write of its key: read again
+	wake     chan bool
+}
+
+// casCheck is the condition under which a compare-and-swap may go on: nothing touched key
+// after the sequence number it read at.
+type casCheck struct {
+	key []byte
+	at  uint64
+}
+
+// group is the commits that share one append.
+type group struct {
+	id      uint64 // 1, 2, 3, ... in log order
+	members []*commit
+	policy  wal.Policy
+	log     *wal.Log
+	pos     wal.Position // end of its last record; the zero value when it has none
+	lastSeq uint64
+}
+
+// Group size is bounded so that the first member does not wait for ever more encoding.
+const (
+	maxGroupBytes   = 1 << 20
+	maxGroupMembers = 1024
+)
+
+type commitQueue struct {
+	mu      sync.Mutex // guards the next two
+	leading bool
+	pending []*commit
+
+	stage     sync.Mutex // held by the leader while it stages; by rotation and by healing
+	lastGroup uint64     // guarded by stage
+	lastSeq   uint64     // last sequence number given out; guarded by stage
+
+	publish   sync.Mutex // guards the next two
+	published uint64     // id of the last finished group
+	failed    error      // what made a group of the present log fail
+	turn      *sync.Cond // signals published; on publish
+}
+
+func (q *commitQueue) init(lastSeq uint64) {
+	q.lastSeq = lastSeq
+	q.turn = sync.NewCond(&q.publish)
+}
+
+// commit brings c through the queue and returns when its policy is met and it is visible.
+func (db *DB) commit(c *commit) error {
+	q := &db.queue
+	q.mu.Lock()
+	if q.leading {
+		q.pending = append(q.pending, c)
+		q.mu.Unlock()
+		if lead := <-c.wake; !lead {
+			return c.err
+		}
+	} else {
+		q.leading = true
+		q.mu.Unlock()
+	}
+	g := db.lead(c)
+	db.finish(g)
+	return c.err
+}
+
+// lead stages c and whoever waits behind it, and passes leadership on.
+func (db *DB) lead(c *commit) *group {
+	q := &db.queue
+	q.stage.Lock()
+	err := db.makeRoom(int64(len(c.rep)))
+	g := &group{members: q.gather(c)}
+	if err == nil {
+		err = db.stageGroup(g)
+	} else {
+		for _, m := range g.members {
+			m.err = err
+		}
+		g.lastSeq = q.lastSeq
+	}
+	q.lastGroup++
+	g.id = q.lastGroup
+	q.stage.Unlock()
+
+	q.mu.Lock()
+	if len(q.pending) > 0 {
+		next := q.pending[0]
+		q.pending[0] = nil
+		q.pending = q.pending[1:]
+		q.mu.Unlock()
+		next.wake <- true
+	} else {
+		q.leading = false
+		q.mu.Unlock()
+	}
+	return g
+}
+
+// gather takes c and the pending commits that fit in one group.
+func (q *commitQueue) gather(c *commit) []*commit {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, size := 0, len(c.rep)
+	for n < len(q.pending) && n < maxGroupMembers && size+len(q.pending[n].rep) <= maxGroupBytes {
+		size += len(q.pending[n].rep)
+		n++
+	}
+	members := make([]*commit, 1, 1+n)
+	members[0] = c
+	members = append(members, q.pending[:n]...)
+	clear(q.pending[:n])
+	if q.pending = q.pending[n:]; len(q.pending) == 0 {
+		q.pending = nil
+	}
+	return members
+}
+
+// stageGroup numbers the members, appends them to the log and applies them to the memtable.
+// q.stage is held. An append that fails leaves the log failed: nothing staged after the last
+// published group will be published.
+func (db *DB) stageGroup(g *group) error {
+	q := &db.queue
+	g.log = db.wal
+	g.policy = wal.None
+	for _, m := range g.members {
+		if m.cas != nil && db.touchedSince(m.cas.key, m.cas.at) {
+			m.conflict = true
+			continue
+		}
+		batch.SetHeader(m.rep, q.lastSeq+1, m.count)
+		pos, err := g.log.Append(m.rep)
+		if err != nil {
+			for _, m := range g.members {
+				m.err = err
+			}
+			g.lastSeq = q.lastSeq
+			return err
+		}
+		g.pos = pos
+		if m.policy < g.policy {
+			g.policy = m.policy
+		}
+		db.applyToMemtable(m.rep)
+		q.lastSeq += uint64(m.count)
+		db.ledger.addUser(m.userBytes)
+	}
+	g.lastSeq = q.lastSeq
+	return nil
+}
+
+// applyToMemtable adds the operations of an encoded batch that carries its sequence number.
+func (db *DB) applyToMemtable(rep []byte) {
+	seq, _, _ := batch.Header(rep)
+	addBatch(db.mem, rep, seq)
+}
+
+// addBatch adds the operations of rep to m and returns how many there were.
+func addBatch(m *memory, rep []byte, seq uint64) (n uint64, err error) {
+	r, err := batch.NewReader(rep)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		op, ok, err := r.Next()
+		if err != nil || !ok {
+			return n, err
+		}
+		switch op.Kind {
+		case ikey.KindLogData:
+			continue
+		case ikey.KindRangeDelete:
+			m.AddRangeDelete(op.Key, op.Value, seq+n)
+		default:
+			m.Add(ikey.Make(op.Key, seq+n, op.Kind), op.Value)
+		}
+		n++
+	}
+}
+
+// touchedSince reports whether key was or may have been written after sequence number at.
+// q.stage is held, so every staged write is in a memtable or was flushed.
+func (db *DB) touchedSince(key []byte, at uint64) bool {
+	db.mu.Lock()
+	flushed, sealed := db.flushedSeq, db.sealed
+	db.mu.Unlock()
+	if flushed > at {
+		return true
+	}
+	if newerIn(db.mem, key, at) {
+		return true
+	}
+	for _, m := range sealed {
+		if m.lastSeq > at && newerIn(m, key, at) {
+			return true
+		}
+	}
+	return false
+}
+
+func newerIn(m *memory, key []byte, at uint64) bool {
+	if t, _, ok := m.Get(key, ikey.MaxSeq); ok && t.Seq() > at {
+		return true
+	}
+	seq, ok := m.RangeDels().Cover(key, ikey.MaxSeq)
+	return ok && seq > at
+}
+
+// finish waits for the group's policy and its turn, publishes it, and wakes its members.
+func (db *DB) finish(g *group) {
+	q := &db.queue
+	var err error
+	if g.log != nil && g.pos != (wal.Position{}) {
+		err = g.log.Commit(g.pos, g.policy)
+	} else {
+		err = g.members[0].err
+	}
+	q.publish.Lock()
+	for q.published != g.id-1 {
+		q.turn.Wait()
+	}
+	if g.log != nil {
+		if err == nil {
+			err = q.failed // a group before this one failed: there is a hole in the log
+		}
+		if err != nil && q.failed == nil {
+			q.failed = err
+			db.logFailed(err)
+		}
+	}
+	if err == nil {
+		db.visible.Store(g.lastSeq)
+	}
+	q.published = g.id
+	q.turn.Broadcast()
+	q.publish.Unlock()
+	for i, m := range g.members {
+		if err != nil && m.err == nil {
+			m.err = err
+		}
+		if i > 0 {
+			m.wake <- false
+		}
+	}
+}
+
+// waitPublished returns when every group up to id has been published or failed.
+func (q *commitQueue) waitPublished(id uint64) {
+	q.publish.Lock()
+	for q.published < id {
+		q.turn.Wait()
+	}
+	q.publish.Unlock()
+}
+
+// commitPool recycles what a single-key write needs.
+var commitPool = sync.Pool{New: func() any { return &commit{wake: make(chan bool, 1)} }}
+
+func newCommit(b *Batch, policy wal.Policy) *commit {
+	c := commitPool.Get().(*commit)
+	*c = commit{rep: b.rep, count: b.count, userBytes: b.userBytes, policy: policy, wake: c.wake}
+	return c
+}
+
+func (c *commit) free() {
+	c.rep, c.cas = nil, nil
+	commitPool.Put(c)
+}
+
+// writeDeadlineTick is how often a waiting write looks whether it may go on.
+const writeDeadlineTick = 50 * time.Millisecond

@@ -1,0 +1,285 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cambiumdb/cambium/compaction"
+	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/sstable"
+	"github.com/cambiumdb/cambium/sstable/blob"
+)
+
+// schedule starts the background work that is due and has a free worker. It never waits.
+func (db *DB) schedule() {
+	if db.readOnly || db.closed.Load() {
+		return
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.ctx.Err() != nil {
+		return
+	}
+	bg := &db.background
+	if !bg.flushing && len(db.sealed) > 0 && db.heal.cause() == nil {
+		bg.flushing = true
+		db.workers.Add(1)
+		go db.flushLoop()
+	}
+	for bg.compacting < db.opts.CompactionThreads && bg.manual == 0 && !time.Now().Before(bg.retryAt) {
+		version := db.set.Current()
+		plan := db.policy.Pick(version, db.reservations)
+		if plan == nil || !db.reservations.Reserve(plan) {
+			version.Unref()
+			break
+		}
+		bg.compacting++
+		db.workers.Add(1)
+		go func() {
+			defer db.workers.Done()
+			err := db.runPlan(version, plan)
+			db.mu.Lock()
+			bg.compacting--
+			db.changed.Broadcast()
+			db.mu.Unlock()
+			if err != nil && db.ctx.Err() == nil {
+				db.backgroundDone(fmt.Errorf("compaction %s: %w", plan, err))
+				db.sleep(backgroundRetry)
+			}
+			db.schedule()
+		}()
+	}
+	db.changed.Broadcast()
+}
+
+// backgroundDone records how a flush or compaction went, for those who wait for it.
+func (db *DB) backgroundDone(err error) {
+	db.mu.Lock()
+	bg := &db.background
+	first := err != nil && bg.err == nil
+	bg.err = err
+	if err != nil {
+		bg.retryAt = time.Now().Add(backgroundRetry)
+	}
+	db.changed.Broadcast()
+	db.mu.Unlock()
+	if err == nil {
+		return
+	}
+	if first {
+		db.log.Error("background work failed, trying again", "err", err)
+	}
+	if f := db.opts.Events.BackgroundError; f != nil {
+		f(classify(err))
+	}
+}
+
+// runPlan carries out a reserved plan that was picked from version, and gives both back.
+func (db *DB) runPlan(version *manifest.Version, plan *compaction.Plan) error {
+	defer version.Unref()
+	defer db.reservations.Release(plan)
+	start := time.Now()
+	res, err := compaction.Run(db.ctx, db.env(version), plan)
+	if err != nil {
+		return classify(err)
+	}
+	if err := db.fillStats(res.Edit); err != nil {
+		return err
+	}
+	now := db.set.Current()
+	err = db.reservations.Verify(plan, now)
+	now.Unref()
+	if err != nil {
+		return err
+	}
+	if err := db.install(res.Edit, func() {
+		db.background.duration += time.Since(start)
+		if plan.TrivialMove {
+			db.background.moves++
+		} else {
+			db.background.compactions++
+		}
+	}); err != nil {
+		return err
+	}
+	info := CompactionInfo{
+		Reason: plan.Reason, FromLevel: plan.Inputs[0].Level, ToLevel: plan.Output,
+		OutputTables: len(res.Tables), BytesRead: res.BytesRead, BytesWritten: res.BytesWritten,
+		Start: start, Duration: time.Since(start),
+	}
+	for _, in := range plan.Inputs {
+		info.InputTables += len(in.Tables)
+	}
+	db.log.Debug("compacted", "plan", plan.String(), "reason", plan.Reason, "read", info.BytesRead, "written", info.BytesWritten,
+		"in", res.In, "out", res.Out, "dropped", res.Dropped.Total(), "took", info.Duration)
+	if f := db.opts.Events.Compacted; f != nil {
+		f(info)
+	}
+	return nil
+}
+
+// env is what flushes and compactions need of the database.
+func (db *DB) env(version *manifest.Version) *compaction.Env {
+	last := lastLevel(version)
+	return &compaction.Env{
+		FS:         db.fs,
+		Dir:        db.dir,
+		NewFileNum: db.set.NewFileNum,
+		OpenTable: func(t *manifest.Table) (*sstable.Reader, func(), error) {
+			r, err := db.tables.get(t)
+			if err != nil {
+				return nil, nil, err
+			}
+			return r.Reader, func() {}, nil
+		},
+		OpenBlob: func(num uint64) (*blob.Reader, func(), error) {
+			r, err := db.tables.blob(num)
+			return r, func() {}, err
+		},
+		WriterOptions: func(level int) sstable.WriterOptions {
+			return sstable.WriterOptions{
+				BlockSize:       tableBlockSize,
+				RestartInterval: 16,
+				Compression:     db.opts.Compression.blockCompression(level, last),
+				BitsPerKey:      filterBitsPerKey,
+				DBID:            db.set.DBID(),
+				CreationTime:    uint64(time.Now().Unix()),
+			}
+		},
+		TargetFileBytes: targetFileBytes(db.budget.memtable),
+		Snapshots:       db.boundaries(),
+		NowMillis:       uint64(max(0, db.opts.Clock.Now().UnixMilli())),
+		Version:         version,
+		Wrote:           db.tableBytesWritten,
+		Filter:          db.opts.Filter,
+		Logger:          db.log,
+	}
+}
+
+// The shape of tables.
+const (
+	tableBlockSize   = 4 << 10
+	filterBitsPerKey = 10
+)
+
+// targetFileBytes is the size of compaction outputs: half a memtable keeps plans fine-grained,
+// within bounds that keep the number of files sane.
+func targetFileBytes(memtable int64) int64 { return min(64<<20, max(1<<20, memtable/2)) }
+
+func lastLevel(v *manifest.Version) int {
+	for level := len(v.Levels) - 1; level > 0; level-- {
+		if len(v.Levels[level]) > 0 {
+			return level
+		}
+	}
+	return 0
+}
+
+func (db *DB) tableBytesWritten(level int, reason string, n int64) {
+	if reason == compaction.ReasonFlush {
+		db.ledger.add("flush", 0, "", n)
+	} else {
+		db.ledger.add("compaction", level, reason, n)
+	}
+}
+
+// Compact rewrites every table that holds keys of [lo, hi) down to the last level, so that
+// what was deleted, overwritten or has expired gives its space back. nil bounds are open. It
+// flushes first and returns when done.
+func (db *DB) Compact(lo, hi []byte) error {
+	if lo != nil && hi != nil && bytes.Compare(lo, hi) >= 0 {
+		return errorf(ErrInvalidArgument, "compact [%s, %s): the start is not below the end", quoteKey(lo), quoteKey(hi))
+	}
+	if err := db.Flush(); err != nil {
+		return err
+	}
+	db.mu.Lock()
+	db.background.manual++
+	db.mu.Unlock()
+	defer func() {
+		db.mu.Lock()
+		db.background.manual--
+		db.mu.Unlock()
+		db.schedule()
+	}()
+	for level := 0; level < manifest.NumLevels; level++ {
+		if err := db.compactLevel(lo, hi, level); err != nil {
+			return fmt.Errorf("compact %s: %w", db.dir, err)
+		}
+	}
+	return nil
+}
+
+// compactLevel moves the tables of one level that overlap the range down, waiting for
+// compactions that are in the way.
+func (db *DB) compactLevel(lo, hi []byte, level int) error {
+	for {
+		if db.closed.Load() {
+			return ErrClosed
+		}
+		db.mu.Lock()
+		version := db.set.Current()
+		plan := compaction.Manual(version, lo, hi, level)
+		if plan == nil {
+			db.mu.Unlock()
+			version.Unref()
+			return nil
+		}
+		if !db.reservations.Reserve(plan) {
+			version.Unref()
+			db.changed.Wait()
+			db.mu.Unlock()
+			continue
+		}
+		db.workers.Add(1)
+		db.mu.Unlock()
+		err := db.runPlan(version, plan)
+		db.workers.Done()
+		db.mu.Lock()
+		db.changed.Broadcast()
+		db.mu.Unlock()
+		return err
+	}
+}
+
+// WaitIdle returns when no flush or compaction is running or due, with ctx's error when that
+// ends first, or with the error that keeps background work from getting on.
+func (db *DB) WaitIdle(ctx context.Context) error {
+	if db.readOnly {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, func() {
+		db.mu.Lock()
+		db.changed.Broadcast()
+		db.mu.Unlock()
+	})
+	defer stop()
+	db.schedule()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for {
+		if db.closed.Load() {
+			return ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		bg := &db.background
+		if bg.err != nil {
+			return fmt.Errorf("wait idle %s: %w", db.dir, bg.err)
+		}
+		if !bg.flushing && bg.compacting == 0 && bg.manual == 0 && len(db.sealed) == 0 && !db.workDue() {
+			return nil
+		}
+		db.changed.Wait()
+	}
+}
+
+// workDue reports whether the policy wants something. db.mu is held.
+func (db *DB) workDue() bool {
+	version := db.set.Current()
+	defer version.Unref()
+	return db.policy.Pick(version, nil) != nil
+}

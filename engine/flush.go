@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cambiumdb/cambium/compaction"
+	"github.com/cambiumdb/cambium/internal/batch"
+	"github.com/cambiumdb/cambium/internal/filename"
+	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/memtable"
+)
+
+// Flush writes what memory holds into tables and returns when they are durable.
+func (db *DB) Flush() error {
+	if db.readOnly {
+		return db.readOnlyError("flush")
+	}
+	db.queue.stage.Lock()
+	if db.closed.Load() {
+		db.queue.stage.Unlock()
+		return ErrClosed
+	}
+	if !db.mem.Empty() {
+		if err := db.rotate(); err != nil {
+			db.queue.stage.Unlock()
+			return fmt.Errorf("flush %s: %w", db.dir, err)
+		}
+	}
+	upTo := db.queue.lastSeq
+	db.queue.stage.Unlock()
+
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for len(db.sealed) > 0 && db.sealed[len(db.sealed)-1].lastSeq <= upTo {
+		if db.closed.Load() {
+			return ErrClosed
+		}
+		if err := db.background.err; err != nil {
+			return fmt.Errorf("flush %s: %w", db.dir, err)
+		}
+		db.changed.Wait()
+	}
+	return nil
+}
+
+// rotate seals the active memtable and starts a new one with a new log segment. queue.stage is
+// held.
+func (db *DB) rotate() error {
+	num := db.set.NewFileNum()
+	last := db.queue.lastSeq
+	header := batch.AppendLogHeader(nil, last+1, db.mem.logNum, last)
+	if err := db.wal.Rotate(num, header); err != nil {
+		return err
+	}
+	fresh := db.newMemory(num)
+	db.mu.Lock()
+	db.mem.lastSeq = last
+	db.sealed = slices.Insert(db.sealed, 0, db.mem)
+	db.mem = fresh
+	db.installView()
+	db.changed.Broadcast()
+	db.mu.Unlock()
+	db.schedule()
+	return nil
+}
+
+func (db *DB) newMemory(logNum uint64) *memory {
+	return &memory{Memtable: memtable.New(memtable.Options{SizeBytes: db.budget.memtable}), logNum: logNum}
+}
+
+// flushLoop flushes sealed memtables, oldest first, until none is left or one fails. It runs as
+// the only flusher.
+func (db *DB) flushLoop() {
+	defer db.workers.Done()
+	for {
+		db.mu.Lock()
+		if len(db.sealed) == 0 || db.ctx.Err() != nil || db.heal.cause() != nil {
+			db.background.flushing = false
+			db.changed.Broadcast()
+			db.mu.Unlock()
+			db.schedule()
+			return
+		}
+		m := db.sealed[len(db.sealed)-1]
+		db.mu.Unlock()
+
+		if !db.waitVisible(m.lastSeq) {
+			continue // the log failed: healing flushes what was published
+		}
+		err := db.flushMemory(m)
+		if err == nil {
+			db.backgroundDone(nil)
+			db.schedule()
+			continue
+		}
+		if db.ctx.Err() != nil {
+			continue
+		}
+		db.backgroundDone(fmt.Errorf("flush: %w", err))
+		db.sleep(backgroundRetry)
+	}
+}
+
+// backgroundRetry is the pause after failed background work.
+const backgroundRetry = 200 * time.Millisecond
+
+// flushMemory writes the oldest sealed memtable as a table of L0 and installs it.
+func (db *DB) flushMemory(m *memory) error {
+	start := time.Now()
+	res, err := db.writeMemory(db.ctx, m)
+	if err != nil {
+		return err
+	}
+	edit := res.Edit
+	if edit == nil {
+		edit = &manifest.Edit{}
+	}
+	next := db.logAfter(m)
+	edit.LogNum = &next
+	db.set.SetLastSeq(m.lastSeq) // not the visible one: a crash may still lose what is only in the log
+	if err := db.install(edit, func() {
+		db.sealed = db.sealed[:len(db.sealed)-1]
+		db.flushedSeq = m.lastSeq
+		db.background.flushes++
+		db.background.duration += time.Since(start)
+	}); err != nil {
+		return err
+	}
+	m.Unref()
+	db.releaseLogs(next)
+	db.reportFlush(res, time.Since(start))
+	return nil
+}
+
+// writeMemory writes what survives of m as tables of L0.
+func (db *DB) writeMemory(ctx context.Context, m *memory) (*compaction.Result, error) {
+	version := db.set.Current()
+	defer version.Unref()
+	it := m.NewIterator()
+	defer it.Close()
+	res, err := compaction.Flush(ctx, db.env(version), it, m.RangeDels())
+	if err != nil || res == nil {
+		return &compaction.Result{}, err
+	}
+	return res, db.fillStats(res.Edit)
+}
+
+// logAfter is the first log segment that is still needed once m is in a table.
+func (db *DB) logAfter(m *memory) uint64 {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for i, s := range db.sealed {
+		if s == m {
+			if i == 0 {
+				return db.mem.logNum
+			}
+			return db.sealed[i-1].logNum
+		}
+	}
+	return m.logNum
+}
+
+// install applies edit and makes the new version visible together with change, which runs under
+// db.mu.
+func (db *DB) install(edit *manifest.Edit, change func()) error {
+	if err := db.set.Apply(edit); err != nil {
+		return err
+	}
+	db.mu.Lock()
+	change()
+	db.installView()
+	db.changed.Broadcast()
+	db.mu.Unlock()
+	return nil
+}
+
+// releaseLogs gives the segments below next back to the log for recycling.
+func (db *DB) releaseLogs(next uint64) {
+	for _, num := range db.wal.Segments() {
+		if num >= next {
+			continue
+		}
+		if err := db.wal.Release(num); err != nil {
+			db.log.Warn("release log", "file", filename.Base(filename.Log, num), "err", err)
+		}
+	}
+}
+
+func (db *DB) reportFlush(res *compaction.Result, d time.Duration) {
+	info := FlushInfo{Entries: res.Out, Duration: d}
+	for _, t := range res.Tables {
+		info.Table, info.Bytes = t.Num, info.Bytes+int64(t.Size)
+	}
+	db.log.Debug("flushed", "table", info.Table, "bytes", info.Bytes, "entries", info.Entries, "took", d)
+	if f := db.opts.Events.Flushed; f != nil {
+		f(info)
+	}
+}
+
+// waitVisible waits until every write up to seq is published, and reports false if instead the
+// log failed.
+func (db *DB) waitVisible(seq uint64) bool {
+	q := &db.queue
+	q.publish.Lock()
+	defer q.publish.Unlock()
+	for db.visible.Load() < seq && q.failed == nil {
+		q.turn.Wait()
+	}
+	return db.visible.Load() >= seq
+}
+
+// sleep waits for d or until Close.
+func (db *DB) sleep(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-db.ctx.Done():
+	}
+}

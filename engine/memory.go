@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"bufio"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+// availableMemory is the bytes that this process may use: the smallest of the machine's memory
+// and the limits of its cgroups. Where nothing can be read it assumes 2 GiB.
+func availableMemory() int64 {
+	limit := int64(2 << 30)
+	if n, ok := machineMemory(); ok {
+		limit = n
+	}
+	for _, path := range cgroupLimitFiles() {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 {
+			limit = min(limit, n)
+		}
+	}
+	return limit
+}
+
+func machineMemory() (int64, bool) {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		fields := strings.Fields(sc.Text())
+		if len(fields) >= 2 && fields[0] == "MemTotal:" {
+			kb, err := strconv.ParseInt(fields[1], 10, 64)
+			return kb << 10, err == nil
+		}
+	}
+	return 0, false
+}
+
+// cgroupLimitFiles lists where the limits of this process's cgroups stand, version 2 (each
+// ancestor may be the tight one) and version 1.
+func cgroupLimitFiles() []string {
+	files := []string{"/sys/fs/cgroup/memory/memory.limit_in_bytes"}
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return files
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		path, ok := strings.CutPrefix(line, "0::")
+		if !ok {
+			continue
+		}
+		for path = strings.TrimSuffix(path, "/"); path != ""; path = path[:strings.LastIndexByte(path, '/')] {
+			files = append(files, "/sys/fs/cgroup"+path+"/memory.max")
+		}
+	}
+	return append(files, "/sys/fs/cgroup/memory.max")
+}
+
+func defaultCompactionThreads() int { return max(1, min(4, runtime.GOMAXPROCS(0)/2)) }
+
+// budget divides Options.MemoryBudget.
+type budget struct {
+	memtable  int64 // bytes at which one memtable is sealed
+	maxSealed int   // sealed memtables that may wait for a flush
+	cache     int64 // block cache, with the tables' indexes and filters
+}
+
+// divide gives half of the budget to memtables, an eighth to the buffers of background work
+// and of the log, and the rest to the cache.
+func divide(o Options) budget {
+	b := budget{memtable: o.MemtableSize}
+	b.maxSealed = int(min(8, max(1, o.MemoryBudget/2/o.MemtableSize-1)))
+	memtables := o.MemtableSize * int64(1+b.maxSealed)
+	b.cache = max(1<<20, o.MemoryBudget-memtables-o.MemoryBudget/8)
+	return b
+}

@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"errors"
+	"io/fs"
+	"sync"
+
+	"github.com/cambiumdb/cambium/internal/filename"
+)
+
+// obsoleteFiles removes the tables and blob files that no version names any more, in a
+// goroutine of its own, since the last one to let go may be a reader.
+type obsoleteFiles struct {
+	mu      sync.Mutex // guards the fields below
+	queue   []obsoleteFile
+	running bool
+	idle    sync.WaitGroup
+}
+
+type obsoleteFile struct {
+	kind filename.Type
+	num  uint64
+}
+
+// add queues files for removal. It never waits.
+func (o *obsoleteFiles) add(db *DB, tables, blobs []uint64) {
+	if db.readOnly {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, n := range tables {
+		o.queue = append(o.queue, obsoleteFile{filename.Table, n})
+	}
+	for _, n := range blobs {
+		o.queue = append(o.queue, obsoleteFile{filename.Blob, n})
+	}
+	if len(o.queue) > 0 && !o.running {
+		o.running = true
+		o.idle.Add(1)
+		go o.remove(db)
+	}
+}
+
+func (o *obsoleteFiles) remove(db *DB) {
+	defer o.idle.Done()
+	for {
+		o.mu.Lock()
+		files := o.queue
+		o.queue = nil
+		if len(files) == 0 {
+			o.running = false
+			o.mu.Unlock()
+			break
+		}
+		o.mu.Unlock()
+		for _, f := range files {
+			db.tables.drop(f.num)
+			if err := db.fs.Remove(filename.Path(db.dir, f.kind, f.num)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				db.log.Warn("remove obsolete file", "file", filename.Base(f.kind, f.num), "err", err)
+			}
+		}
+	}
+	manifests, err := db.set.ObsoleteManifests()
+	if err != nil {
+		return
+	}
+	for _, n := range manifests {
+		if err := db.fs.Remove(filename.Path(db.dir, filename.Manifest, n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			db.log.Warn("remove old manifest", "file", filename.Base(filename.Manifest, n), "err", err)
+		}
+	}
+}
+
+// drain waits until what was queued has been removed.
+func (o *obsoleteFiles) drain(*DB) { o.idle.Wait() }
+
+// removeOrphans removes the files, of those that were there at Open, that nothing needs: what a
+// crash left of unfinished work, and logs that are in tables. OPTIONS files are RocksDB's own
+// and stay, and so does every name that is not a database file's.
+func (db *DB) removeOrphans(names []string) {
+	version := db.set.Current()
+	defer version.Unref()
+	live := map[obsoleteFile]bool{}
+	for _, level := range version.Levels {
+		for _, t := range level {
+			live[obsoleteFile{filename.Table, t.Num}] = true
+		}
+	}
+	for num := range version.Blobs {
+		live[obsoleteFile{filename.Blob, num}] = true
+	}
+	for _, n := range names {
+		t, num, ok := filename.Parse(n)
+		if !ok {
+			continue
+		}
+		switch t {
+		case filename.Table, filename.Blob:
+			ok = !live[obsoleteFile{t, num}]
+		case filename.Log:
+			ok = num < db.set.LogNum()
+		case filename.Manifest:
+			ok = num != db.set.ManifestNum()
+		case filename.Temp:
+			ok = true
+		default:
+			ok = false
+		}
+		if !ok {
+			continue
+		}
+		if err := db.fs.Remove(filename.Path(db.dir, t, num)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			db.log.Warn("remove orphan", "file", n, "err", err)
+		}
+	}
+}

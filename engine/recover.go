@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/cambiumdb/cambium/internal/batch"
+	"github.com/cambiumdb/cambium/internal/filename"
+	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/wal"
+)
+
+// replay reads the logs that the manifest still needs, oldest first, into memtables.
+//
+// A torn tail of the last log with records is what a crash leaves, and ends the replay. Damage
+// before that, or a log that does not go on where the one before it ended, is corruption: the
+// log is written so that a crash cannot leave it.
+type replay struct {
+	db      *DB
+	full    func(*memory) (*memory, error) // takes a full memtable, returns an empty one
+	mem     *memory
+	lastSeq uint64
+
+	torn    error             // how a log before the present one ended, nil if well
+	lastOf  map[uint64]uint64 // log number -> last sequence number, for logs of ours
+	records int
+}
+
+func (r *replay) run(names []string) error {
+	r.mem = r.db.newMemory(0)
+	r.lastSeq = r.db.set.LastSeq()
+	r.lastOf = map[uint64]uint64{}
+	var logs []uint64
+	for _, n := range names {
+		if t, num, ok := filename.Parse(n); ok && t == filename.Log && num >= r.db.set.LogNum() && num >= r.db.set.MinLogToKeep() {
+			logs = append(logs, num)
+		}
+	}
+	slices.Sort(logs)
+	for _, num := range logs {
+		if err := r.log(num); err != nil {
+			return fmt.Errorf("replay %s: %w", filename.Base(filename.Log, num), err)
+		}
+	}
+	if r.records > 0 {
+		r.db.log.Info("replayed logs", "logs", len(logs), "records", r.records, "last_seq", r.lastSeq)
+	}
+	return nil
+}
+
+// log replays one log.
+func (r *replay) log(num uint64) error {
+	rd, err := wal.OpenReader(r.db.fs, filename.Path(r.db.dir, filename.Log, num), num)
+	if err != nil {
+		return err
+	}
+	defer rd.Close()
+	rd.Mark = batch.Mark
+	for {
+		rec, off, err := rd.Next()
+		if err == io.EOF {
+			return nil
+		}
+		var torn *wal.TornError
+		if errors.As(err, &torn) {
+			r.db.log.Warn("log ends torn, as a crash leaves it", "file", torn.File, "offset", torn.Offset, "reason", torn.Reason)
+			r.torn = err
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.record(num, rec); err != nil {
+			return fmt.Errorf("record at %#x: %w", off, err)
+		}
+	}
+}
+
+// record applies one record of log num.
+func (r *replay) record(num uint64, rec []byte) error {
+	seq, count, ok := batch.Header(rec)
+	if !ok {
+		return errorf(ErrCorruption, "corruption: a batch of %d bytes, want at least %d", len(rec), batch.HeaderLen)
+	}
+	if h, ok := logHeader(rec); ok {
+		last, replayed := r.lastOf[h.PrevLog]
+		if replayed && last != h.PrevLastSeq {
+			return errorf(ErrCorruption, "corruption: log %d ends at sequence number %d, the next one says %d", h.PrevLog, last, h.PrevLastSeq)
+		}
+		r.torn = nil // the log before may end torn only behind its last record
+		r.lastOf[num] = max(r.lastSeq, h.PrevLastSeq)
+		return nil
+	}
+	if count > 0 && r.torn != nil {
+		if seq != r.lastSeq+1 {
+			return errorf(ErrCorruption, "corruption: writes are missing before sequence number %d: %v", seq, r.torn)
+		}
+		r.torn = nil
+	}
+	n, err := addBatch(r.mem, rec, seq)
+	if err != nil {
+		return err
+	}
+	r.records++
+	if n > 0 {
+		r.lastSeq = max(r.lastSeq, seq+n-1)
+	}
+	r.mem.lastSeq = r.lastSeq
+	if _, ours := r.lastOf[num]; ours {
+		r.lastOf[num] = r.lastSeq
+	}
+	if r.mem.Bytes() >= r.db.budget.memtable {
+		if r.mem, err = r.full(r.mem); err != nil {
+			return err
+		}
+		r.mem.lastSeq = r.lastSeq
+	}
+	return nil
+}
+
+// logHeader returns the log header that rec holds, if it is one.
+func logHeader(rec []byte) (h batch.LogHeader, ok bool) {
+	if _, count, _ := batch.Header(rec); count != 0 {
+		return h, false
+	}
+	rd, err := batch.NewReader(rec)
+	if err != nil {
+		return h, false
+	}
+	op, ok, err := rd.Next()
+	if err != nil || !ok || op.Kind != ikey.KindLogData {
+		return h, false
+	}
+	return batch.ParseLogHeader(op.Value)
+}
+
+// flushRecovered writes a replayed memtable as a table and returns the edit that adds it.
+func (db *DB) flushRecovered(m *memory) (*manifest.Edit, error) {
+	defer m.Unref()
+	db.visible.Store(max(db.visible.Load(), m.lastSeq))
+	res, err := db.writeMemory(db.ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("flush replayed writes: %w", err)
+	}
+	if res.Edit == nil {
+		return &manifest.Edit{}, nil
+	}
+	return res.Edit, nil
+}
