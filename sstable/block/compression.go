@@ -171,7 +171,11 @@ func Decompress(dst, body []byte, c Compression, dict *Dict) error {
 			err = errTooShort
 			break
 		}
-		n, err = lz4.UncompressBlockWithDict(body, dst, dict.bytes())
+		room := dst
+		if len(room) == 0 {
+			room = make([]byte, 1) // the decoder takes no nil buffer
+		}
+		n, err = lz4.UncompressBlockWithDict(body, room, dict.bytes())
 	case Zstd:
 		n, err = zstdDecompress(dst, body, dict)
 	default:
