@@ -141,8 +141,7 @@ func (l *Log) tick() time.Duration {
 	}
 	switch now := l.opts.Now(); {
 	case expired(now, l.dueSince, syncEvery):
-		l.mu.Unlock()
-		_ = l.join(0) // sticky: the next caller hears of it
+		_ = l.join(0) // it releases the lock; an error is sticky
 		l.mu.Lock()
 	case expired(now, l.noneSince, writeIdle):
 		l.run(&group{pad: true})

@@ -98,15 +98,17 @@ const (
 	defaultSegmentBytes = 64 << 20
 	minPage             = 4096
 
-	// backlogBytes bounds what is framed and not yet written; backlogSealing does while a full
-	// segment is being synced, for up to sealGrace. Together they keep None's promise.
-	backlogBytes   = 1 << 20
+	// None's promise: a killed process loses at most a mebibyte or a second. backlogBytes bounds
+	// what is framed and not yet written, so with the written part of a record that is cut it is
+	// the mebibyte. backlogSealing takes its place for at most sealGrace while a full segment is
+	// being synced.
+	backlogBytes   = 1<<20 - largeRecord
 	backlogSealing = 4 << 20
 	sealGrace      = 900 * time.Millisecond
+	// largeRecord is the length from which Append itself writes a record out.
+	largeRecord = 256 << 10
 	// writeTrigger is the backlog at which the background goroutine begins to write.
-	writeTrigger = backlogBytes / 2
-	// largeRecord is the length from which Append writes a record's pages itself.
-	largeRecord = 512 << 10
+	writeTrigger = 512 << 10
 
 	syncEvery = 450 * time.Millisecond // the background goroutine's aim for PerSecond
 	syncLimit = time.Second            // beyond which PerSecond waits
@@ -266,7 +268,8 @@ func (l *Log) path(num uint64) string { return path.Join(l.opts.Dir, l.opts.File
 func (l *Log) current() *segment { return l.segs[len(l.segs)-1] }
 
 // Append frames rec as the next record and returns the position behind it. It keeps no
-// reference to rec, and waits for the device only while more than 1 MiB is unwritten.
+// reference to rec. It waits for the device only while too much is unwritten, 768 KiB in
+// general, and to write a record of 256 KiB or more.
 func (l *Log) Append(rec []byte) (Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -304,8 +307,8 @@ func (l *Log) backlogBound() int64 {
 	return backlogBytes
 }
 
-// appendLarge frames a record that may not fit the backlog and writes its pages as they fill.
-// It owns the write stage meanwhile, so that nobody puts a filler into the record.
+// appendLarge frames a record that may not fit the backlog and writes it out as it goes. It
+// owns the write stage meanwhile, so that nobody puts a filler into the record.
 func (l *Log) appendLarge(rec []byte) error {
 	if err := l.acquire(false); err != nil {
 		return err
@@ -315,7 +318,10 @@ func (l *Log) appendLarge(rec []byte) error {
 	s := l.current()
 	for first, more := true, true; more; first = false {
 		rec, more = l.fragment(s, first, rec)
-		if l.unwritten >= writeTrigger {
+		if !more {
+			l.pad(s)
+		}
+		if !more || l.unwritten >= writeTrigger {
 			if err := l.write(s, s.tail-s.tail%l.page, false); err != nil {
 				return l.fail(err)
 			}

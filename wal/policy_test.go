@@ -1,0 +1,318 @@
+package wal
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/internal/batch"
+	"github.com/cambiumdb/cambium/internal/record"
+	"github.com/cambiumdb/cambium/internal/vfs"
+)
+
+// TestPerSecond walks through the policy by a clock that the test sets.
+func TestPerSecond(t *testing.T) {
+	f := vfs.NewFault(newMem(t))
+	syncs := f.Add(vfs.Rule{Ops: vfs.OpSync})
+	writes := f.Add(vfs.Rule{Ops: vfs.OpWrite})
+	c := newClock()
+	opts := testOptions(f)
+	opts.Now = c.Now
+	l := newQuiet(t, opts, 7)
+
+	appendCommit(t, l, recordOf(1, 100), PerSecond)
+	require.Equal(t, syncEvery, l.tick(), "look again when it is due")
+	c.advance(syncEvery - 1)
+	l.tick()
+	require.Zero(t, writes.Calls())
+	c.advance(1)
+	require.Zero(t, l.tick(), "an idle log was synced and needs nothing more")
+	require.Equal(t, 1, writes.Calls())
+	require.Equal(t, 1, syncs.Calls())
+
+	// A background that never came: the commit beyond the limit waits, that is, syncs.
+	appendCommit(t, l, recordOf(2, 100), PerSecond)
+	c.advance(syncLimit - 1)
+	appendCommit(t, l, recordOf(3, 100), PerSecond)
+	require.Equal(t, 1, syncs.Calls())
+	c.advance(1)
+	appendCommit(t, l, recordOf(4, 100), PerSecond)
+	require.Equal(t, 2, syncs.Calls())
+
+	// A sync for someone else serves too.
+	c.advance(syncEvery)
+	appendCommit(t, l, recordOf(5, 100), PerSecond)
+	appendCommit(t, l, recordOf(6, 100), PerWrite)
+	require.Equal(t, 3, syncs.Calls())
+	c.advance(time.Hour)
+	require.Zero(t, l.tick())
+	require.Equal(t, 3, syncs.Calls())
+	require.NoError(t, l.shut())
+}
+
+// TestPerSecondWaitsForFlight: the oldest commit is covered by a sync in flight that takes
+// longer than a second.
+func TestPerSecondWaitsForFlight(t *testing.T) {
+	g := newGate(newMem(t))
+	c := newClock()
+	opts := testOptions(g)
+	opts.Now = c.Now
+	l := newQuiet(t, opts, 7)
+	appendCommit(t, l, recordOf(1, 100), PerSecond)
+	c.advance(syncEvery)
+	ticked := make(chan struct{})
+	go func() { l.tick(); close(ticked) }()
+	first := g.await(0)
+	appendCommit(t, l, recordOf(2, 100), PerSecond)
+	c.advance(syncLimit)
+	pos, err := l.Append(recordOf(3, 100))
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- l.Commit(pos, PerSecond) }()
+	time.Sleep(5 * time.Millisecond)
+	require.Empty(t, done)
+	g.openUp() // record 2 is too old as well by now, and needs a sync of its own
+	first <- nil
+	require.NoError(t, <-done)
+	<-ticked
+	require.False(t, Position{7, 4096 + 111}.After(l.synced), "record 2 is on the device")
+	require.NoError(t, l.shut())
+}
+
+// TestNone: nothing is synced; what is written comes by size or by age.
+func TestNone(t *testing.T) {
+	m := newMem(t)
+	f := vfs.NewFault(m)
+	syncs := f.Add(vfs.Rule{Ops: vfs.OpSync})
+	writes := f.Add(vfs.Rule{Ops: vfs.OpWrite})
+	c := newClock()
+	opts := testOptions(f)
+	opts.Now = c.Now
+	l := newQuiet(t, opts, 7)
+	want := [][]byte{recordOf(1, 100)}
+	appendCommit(t, l, want[0], None)
+	require.Equal(t, writeIdle, l.tick())
+	require.Zero(t, writes.Calls())
+	c.advance(writeIdle)
+	require.Zero(t, l.tick())
+	require.Equal(t, 1, writes.Calls())
+	requireRecords(t, m.CrashKeepAll(), 7, want)
+
+	for seq := uint64(2); l.unwritten < writeTrigger; seq++ {
+		want = append(want, recordOf(seq, 10_000))
+		appendCommit(t, l, want[len(want)-1], None)
+	}
+	require.Equal(t, writeIdle, l.tick(), "whole pages are written, the last one waits for its time")
+	require.Less(t, l.Metrics().Backlog, int64(4096))
+	c.advance(writeIdle)
+	l.tick()
+	requireRecords(t, m.CrashKeepAll(), 7, want)
+	require.Zero(t, syncs.Calls())
+
+	// Rotation syncs what it seals, in the background.
+	require.NoError(t, l.Rotate(8, nil))
+	require.Zero(t, syncs.Calls())
+	l.tick()
+	require.Equal(t, 1, syncs.Calls())
+	requireRecords(t, m.CrashLoseUnsynced(), 7, want)
+	require.NoError(t, l.shut())
+}
+
+// TestSealingGrace: while a sealed segment is being synced more may be appended, but not for
+// longer than the grace.
+func TestSealingGrace(t *testing.T) {
+	g := newGate(newMem(t))
+	c := newClock()
+	opts := testOptions(g)
+	opts.Now = c.Now
+	l := newQuiet(t, opts, 7)
+	appendCommit(t, l, recordOf(1, 100), None)
+	require.NoError(t, l.Rotate(8, nil))
+	ticked := make(chan struct{})
+	go func() { l.tick(); close(ticked) }()
+	seal := g.await(0)
+	for seq := uint64(2); l.Metrics().Backlog < 2*backlogBytes; seq++ {
+		appendCommit(t, l, recordOf(seq, 10_000), None)
+	}
+	c.advance(sealGrace)
+	appended := make(chan error)
+	go func() { _, err := l.Append(recordOf(9999, 100)); appended <- err }()
+	time.Sleep(5 * time.Millisecond)
+	require.Empty(t, appended)
+	require.EqualValues(t, 1, l.Metrics().Stalls)
+	g.openUp()
+	seal <- nil
+	require.NoError(t, <-appended)
+	<-ticked
+	require.NoError(t, l.shut())
+}
+
+// TestBackground lets the real goroutine do it; only that it happens is checked, not when.
+func TestBackground(t *testing.T) {
+	for _, p := range []Policy{PerSecond, None} {
+		m := newMem(t)
+		l, err := Create(testOptions(m), 7, nil)
+		require.NoError(t, err)
+		appendCommit(t, l, recordOf(1, 100), p)
+		require.Eventually(t, func() bool {
+			after := m.CrashKeepAll()
+			if p == PerSecond {
+				after = m.CrashLoseUnsynced()
+			}
+			recs, _ := readSegment(t, after, 7)
+			return len(recs) == 1
+		}, 20*time.Second, 10*time.Millisecond)
+		require.NoError(t, l.Close())
+		require.ErrorIs(t, l.Close(), ErrClosed)
+	}
+}
+
+// TestManyWriters appends and commits from 16 goroutines, rotates and releases meanwhile, and
+// reads everything back.
+func TestManyWriters(t *testing.T) {
+	m := newMem(t)
+	opts := testOptions(m)
+	opts.MaxRecycled = 0
+	l, err := Create(opts, 7, nil)
+	require.NoError(t, err)
+	var mu sync.Mutex
+	var order [][]byte
+	first := map[uint64]int{7: 0}
+	segment := uint64(7)
+	var wg sync.WaitGroup
+	for g := range 16 {
+		rng := rand.New(rand.NewPCG(uint64(g), 1))
+		wg.Go(func() {
+			for i := range 60 {
+				mu.Lock()
+				rec := recordOf(uint64(len(order)+1), 32+rng.IntN(3000))
+				pos, err := l.Append(rec)
+				order = append(order, rec)
+				if err == nil && g == 0 && i%20 == 19 {
+					segment++
+					first[segment] = len(order)
+					err = l.Rotate(segment, nil)
+				}
+				mu.Unlock()
+				if err == nil {
+					err = l.Commit(pos, Policy(rng.IntN(3)))
+				}
+				if err != nil {
+					t.Errorf("writer %d: %v", g, err)
+					return
+				}
+				_ = l.Metrics()
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, l.Close())
+	for num := uint64(7); num <= segment; num++ {
+		end, ok := first[num+1]
+		if !ok {
+			end = len(order)
+		}
+		if first[num] < end {
+			requireRecords(t, m, num, order[first[num]:end])
+		}
+	}
+	met := l.Metrics()
+	require.EqualValues(t, len(order), met.Records)
+	require.Greater(t, met.GroupedCommits, uint64(0))
+}
+
+// TestRecycledStaleRecords is the recycled log's trap: the old life's records lie in one piece
+// behind the new one's, some at offsets where the reader looks next. Each length of the new
+// life must end cleanly. The control reads the same file under the old number.
+func TestRecycledStaleRecords(t *testing.T) {
+	stale, garbage := 0, 0
+	for n := range 40 {
+		m := newMem(t)
+		l := newQuiet(t, testOptions(m), 7)
+		for i := range 60 {
+			appendCommit(t, l, recordOf(uint64(i+1), 3000), []Policy{PerWrite, None}[n/2%2])
+		}
+		require.NoError(t, l.Rotate(8, nil))
+		appendCommit(t, l, recordOf(100, 100), PerWrite)
+		require.NoError(t, l.Release(7))
+		require.NoError(t, l.Rotate(9, nil))
+		var want [][]byte
+		for i := range n {
+			want = append(want, recordOf(uint64(200+i), 3000))
+			appendCommit(t, l, want[i], []Policy{PerWrite, None}[n%2])
+		}
+		require.NoError(t, l.Flush())
+		if n > 0 {
+			require.EqualValues(t, 1, l.Metrics().Recycled)
+			after := m.CrashKeepAll()
+			requireRecords(t, after, 9, want)
+			state := endOf(t, after, 9)
+			stale, garbage = stale+state[0], garbage+state[1]
+		}
+		require.NoError(t, l.shut())
+	}
+	require.NotZero(t, stale, "no file ended at a record of its former life: the detection was not tested")
+	require.NotZero(t, garbage, "no file ended in the middle of such a record")
+}
+
+// endOf tells what lies behind the last record of a live, recycled segment.
+func endOf(t *testing.T, m vfs.FS, num uint64) (stale [2]int) {
+	r, err := OpenReader(m, segmentPath(num), num)
+	require.NoError(t, err)
+	for err == nil {
+		_, _, err = r.Next()
+	}
+	require.Equal(t, io.EOF, err)
+	require.NoError(t, r.Close())
+	f, err := m.Open(segmentPath(num), vfs.Direct)
+	require.NoError(t, err)
+	defer f.Close()
+	end := r.End() + int64(record.TrailerLen(int(r.End()%record.BlockSize), true))
+	b := make([]byte, record.BlockSize-end%record.BlockSize)
+	require.NoError(t, vfs.ReadFullAt(f, b, end))
+	if old, err := record.NewLogReader(bytes.NewReader(b), "", 7).Next(); err == nil && seqOf(old) < 100 {
+		return [2]int{1, 0}
+	}
+	if bytes.Count(b, []byte{0}) < len(b) {
+		return [2]int{0, 1}
+	}
+	return [2]int{}
+}
+
+// TestRecycledTornRename: a crash at the moment of reuse leaves the old life under the new
+// name, or under the old one, and neither reader takes anything from it that is not its own.
+func TestRecycledTornRename(t *testing.T) {
+	m := newMem(t)
+	l := newQuiet(t, testOptions(m), 7)
+	appendCommit(t, l, recordOf(1, 3000), PerWrite)
+	require.NoError(t, l.Rotate(8, nil))
+	appendCommit(t, l, recordOf(2, 3000), PerWrite)
+	require.NoError(t, l.Release(7))
+	require.NoError(t, l.Rotate(9, batch.AppendLogHeader(nil, 3, 8, 2)))
+	sawNew, sawOld := false, false
+	m.SetSyncHook(func(op, name string) {
+		if op != "syncdir" && op != "syncdir done" {
+			return
+		}
+		for seed := range uint64(10) {
+			after := m.Crash(rand.New(rand.NewPCG(seed, 0)))
+			if recs, err := readSegment(t, after, 9); err == io.EOF {
+				require.Empty(t, recs)
+				sawNew = true
+			} else {
+				recs, err := readSegment(t, after, 7)
+				require.Equal(t, io.EOF, err)
+				require.Len(t, recs, 1)
+				sawOld = true
+			}
+		}
+	})
+	appendCommit(t, l, recordOf(3, 3000), PerWrite)
+	require.True(t, sawNew && sawOld)
+	require.NoError(t, l.shut())
+}
