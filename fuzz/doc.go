@@ -1,0 +1,16 @@
+// Package fuzz holds the fuzz targets of every decoder that meets bytes from a disk: tables and
+// their blocks, index, filter and properties, log records, batches, manifest edits, blob files
+// and entities.
+//
+//	go test ./fuzz                                        # the seeds
+//	go test -run '^$' -fuzz '^FuzzTable$' ./fuzz          # until a key is pressed
+//
+// Each target has two parts. The first gives the bytes to the decoder as they are and, where
+// checksums would stop it at once, with checksums put right or switched off; whatever the
+// bytes, there is no panic, the error is a typed one, and the memory allocated is bounded by the
+// size of the input (see bounded). The second makes something valid from the bytes with our own
+// writer and wants it back.
+//
+// Seeds come from our own writers, and from the files that RocksDB wrote in
+// ../shared/data/rocksdb-7.8 where that directory exists.
+package fuzz
