@@ -192,8 +192,10 @@ type Env struct {
 	// filled in by the caller.
 	WriterOptions   func(outputLevel int) sstable.WriterOptions
 	TargetFileBytes int64
-	Snapshots       []uint64 // sequence numbers that readers hold, ascending
-	NowMillis       uint64   // Unix time that decides what has expired
+	// Snapshots are the sequence numbers that readers hold, ascending, as of a moment when all
+	// entries of the inputs are visible: readers that come later see the newest of each key.
+	Snapshots []uint64
+	NowMillis uint64 // Unix time that decides what has expired
 	// Version is the one that the plan was picked from, and which its caller holds.
 	Version *manifest.Version
 	// Wrote, when not nil, hears how many bytes went to the device, in several calls for each

@@ -189,3 +189,43 @@ func TestKeyRange(t *testing.T) {
 	require.Equal(t, "[a..d]", r("a", "d", true).union(r("b", "d", false)).String())
 	require.Equal(t, "[a..)", r("a", "d", true).union(userRange([]byte("b"), nil)).String())
 }
+
+// TestCleanCut draws levels in which RocksDB spread user keys over several tables.
+func TestCleanCut(t *testing.T) {
+	level := drawnVersion(t, "L3 a#9..c#8 c#7..e#6 e#5..f#4 f#3..h)#2 h#9..k#9").Levels[3]
+	for name, want := range map[string][2]int{
+		"a#1..b#1": {0, 4}, "d#1..d#1": {0, 4}, "g#1..g#1": {0, 4}, "h#1..h#1": {4, 5}, "i#1..z#1": {4, 5}, "l#1..z#1": {5, 5},
+	} {
+		i, j := overlapping(level, rangeOf(drawnTable(t, 99, name)))
+		require.Equal(t, want, [2]int{i, j}, name)
+	}
+}
+
+// TestBeneath asks what may lie beneath the inputs of a plan.
+func TestBeneath(t *testing.T) {
+	v := drawnVersion(t, `
+L0 a#90..b#89 c#80..d#79 x#70..x#69
+L1 a#60..c#59 c#58..e#57
+L2 f#50..f#49 h#48..h#47 j#46..m)#45 q#44..q#43`)
+	keys := func(plan *Plan) (held string) {
+		b := newBeneath(v, plan)
+		for c := byte('a'); c <= 'z'; c++ {
+			if b.holdsKey([]byte{c}) {
+				require.True(t, b.holdsRange([]byte{c}, []byte{c, 0}), "%c", c)
+				held += string(c)
+			} else {
+				require.False(t, b.holdsRange([]byte{c}, []byte{c, 0}), "%c", c)
+			}
+		}
+		return held
+	}
+	plan := func(output int, inputs ...Input) *Plan { return &Plan{Inputs: inputs, Output: output} }
+	l := v.Levels
+	require.Equal(t, "abcdefhjklqx", keys(plan(1, Input{0, l[0][:2]})), "an older table in L0 counts, a newer one does not")
+	require.Equal(t, "abcdefhjklq", keys(plan(1, Input{0, l[0]})))
+	require.Equal(t, "fhjklq", keys(plan(1, Input{0, l[0]}, Input{1, l[1]})))
+	require.Equal(t, "fhjklq", keys(plan(6, Input{0, l[0]}, Input{1, l[1]})), "a level that the plan skips counts")
+	require.Equal(t, "", keys(plan(2, Input{1, l[1]}, Input{2, l[2]})))
+	require.Equal(t, "cdefhjklq", keys(plan(1, Input{1, l[1][:1]})), "a neighbour that shares a key counts")
+	require.Equal(t, "", keys(plan(2, Input{2, l[2][1:2]})), "other neighbours do not")
+}

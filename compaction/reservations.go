@@ -113,13 +113,6 @@ func (r *Reservations) Verify(plan *Plan, v *manifest.Version) error {
 		return fmt.Errorf("compaction %s has no reservation", plan)
 	}
 	inputs := make(map[uint64]bool)
-	writes := []keyRange{want.keys}
-	if plan.TrivialMove {
-		writes = writes[:0]
-		for _, t := range plan.Inputs[0].Tables {
-			writes = append(writes, rangeOf(t))
-		}
-	}
 	for _, in := range plan.Inputs {
 		present := make(map[uint64]bool)
 		for _, t := range v.Levels[in.Level] {
@@ -133,13 +126,35 @@ func (r *Reservations) Verify(plan *Plan, v *manifest.Version) error {
 		}
 	}
 	for level := want.from + 1; level <= plan.Output; level++ {
+		passing := plan.passing(level)
 		for _, t := range v.Levels[level] {
-			if !inputs[t.Num] && slices.ContainsFunc(writes, rangeOf(t).overlaps) {
+			if !inputs[t.Num] && slices.ContainsFunc(passing, rangeOf(t).overlaps) {
 				return fmt.Errorf("compaction %s: table %06d %s in L%d is no input but overlaps", plan, t.Num, rangeOf(t), level)
 			}
 		}
 	}
 	return nil
+}
+
+// passing is what of the plan comes down to level or through it: the inputs of the levels
+// above, and in the output level everything that is written there.
+func (p *Plan) passing(level int) []keyRange {
+	var out []keyRange
+	for _, in := range p.Inputs {
+		switch {
+		case p.TrivialMove:
+			for _, t := range in.Tables {
+				out = append(out, rangeOf(t))
+			}
+		case in.Level < level || level == p.Output:
+			keys := rangeOfAll(in.Tables)
+			if len(out) > 0 {
+				keys = keys.union(out[0])
+			}
+			out = []keyRange{keys}
+		}
+	}
+	return out
 }
 
 // free reports whether plan could be reserved now. A nil r holds nothing.
