@@ -28,7 +28,7 @@ func (v *Version) Check() error {
 			}
 			seen[t.Num] = level
 			if ikey.Compare(t.Smallest, t.Largest) > 0 || t.SmallestSeq > t.LargestSeq {
-				return fmt.Errorf("L%d %s: bounds the wrong way round", level, t)
+				return fmt.Errorf("level %d: %s has its bounds the wrong way round", level, t)
 			}
 		}
 	}
@@ -39,7 +39,7 @@ func (v *Version) Check() error {
 		tables := v.Levels[level]
 		for i := 1; i < len(tables); i++ {
 			if a, b := tables[i-1], tables[i]; ikey.Compare(a.Largest, b.Smallest) >= 0 {
-				return fmt.Errorf("L%d %s does not end before %s", level, a, b)
+				return fmt.Errorf("level %d: %s does not end before %s", level, a, b)
 			}
 		}
 	}
@@ -52,7 +52,7 @@ func checkLevel0(tables []*Table) error {
 	for i := 1; i < len(tables); i++ {
 		newer, older := tables[i-1], tables[i]
 		if order(newer, older) >= 0 {
-			return fmt.Errorf("L0 %s is not newer than %s", newer, older)
+			return fmt.Errorf("level 0: %s is not newer than %s", newer, older)
 		}
 		if ranked && newer.epoch() > older.epoch() {
 			continue
@@ -75,7 +75,7 @@ func checkAge(newer, older *Table) error {
 	} else if newer.SmallestSeq > older.SmallestSeq {
 		return nil
 	}
-	return fmt.Errorf("L0 sequence numbers interleave: %s, %s", newer, older)
+	return fmt.Errorf("level 0: sequence numbers interleave: %s, %s", newer, older)
 }
 
 func (v *Version) checkBlobs() error {

@@ -427,3 +427,31 @@ func TestConcurrent(t *testing.T) {
 	}
 	require.Equal(t, tree(s), tree(reopen(t, mem)))
 }
+
+// RocksDB 7.8 keeps a blob file until all of it is garbage. One that leaves our tree because no
+// table names it any more is declared so in the same edit.
+func TestBlobsThatLeaveAreClosed(t *testing.T) {
+	mem := newDir(t)
+	s := create(t, mem, Options{})
+	require.NoError(t, s.Apply(edit(t, "blob 8 count=5", "add L0 9:c#10..z#19 blob=8", "garbage 8 count=2")))
+	e := edit(t, "del L0 9")
+	require.NoError(t, s.Apply(e))
+	require.Empty(t, e.BlobGarbage, "the caller's edit is not changed")
+	var last *Edit
+	require.NoError(t, Read(mem, "db/MANIFEST-000001", func(e *Edit, _ int64) error { last = e; return nil }))
+	require.Equal(t, []BlobGarbage{{Num: 8, Count: 3, Bytes: 30}}, last.BlobGarbage)
+	require.Equal(t, "empty\n", tree(s))
+	require.Equal(t, "empty\n", tree(reopen(t, mem)))
+}
+
+// Files that a crash left behind keep their numbers to themselves.
+func TestNumbersOfLeftovers(t *testing.T) {
+	mem := newDir(t)
+	require.NoError(t, create(t, mem, Options{}).Close())
+	for _, base := range []string{"000500.sst", "000600.log", "LOG.old.70000000", "MANIFEST-18446744073709551615", "9999.txt"} {
+		f, err := mem.Create("db/"+base, vfs.Buffered)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+	}
+	require.EqualValues(t, 601, reopen(t, mem).NewFileNum())
+}

@@ -110,7 +110,7 @@ func TestCommentRules(t *testing.T) {
 		"// return nil, err":                              true,
 		"// return to the caller":                         false,
 		"// fmt.Println(x)":                               true,
-		"// log.Append(rec); log.Sync()":                  false, // two calls pass: one would not
+		"// log.Append(rec); log.Sync()":                  true,
 		"// defer f.Close()":                              true,
 		"// for _, x := range xs {":                       true,
 		"// var x int":                                    true,
