@@ -52,7 +52,7 @@ func checkForeignOptions(fs vfs.FS, dir string, names []string) error {
 		}
 		inCF := strings.HasPrefix(section, "[CFOptions")
 		switch {
-		case inCF && key == "merge_operator" && !isNull(value):
+		case inCF && key == "merge_operator" && !isNull(value) && !strings.Contains(value, ldbMergeOperator):
 			return refuse("merge operator "+value, "merge operators are not supported; resolve the merges with RocksDB first")
 		case inCF && key == "comparator" && value != bytewiseComparator:
 			return refuse("comparator "+value, "only "+bytewiseComparator+" is supported")
@@ -76,6 +76,10 @@ func checkForeignOptions(fs vfs.FS, dir string, names []string) error {
 	}
 	return sc.Err()
 }
+
+// ldbMergeOperator is what RocksDB's ldb names in the OPTIONS of every database that it writes
+// to, used or not. Tables and logs with merge operands are refused whatever OPTIONS says.
+const ldbMergeOperator = "StringAppendOperator"
 
 func isNull(value string) bool { return value == "" || value == "nullptr" || value == "{}" }
 

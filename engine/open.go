@@ -177,7 +177,8 @@ func makeDir(fsys vfs.FS, dir string) error {
 // files that are no longer needed, and lets work begin.
 func (db *DB) start(flushed []*manifest.Edit, names []string) error {
 	for _, n := range names {
-		if t, num, ok := filename.Parse(n); ok && t != filename.Current {
+		// The number in LOG.old.N is a time, not a file number.
+		if t, num, ok := filename.Parse(n); ok && t != filename.InfoLog {
 			db.set.MarkFileNumUsed(num)
 		}
 	}

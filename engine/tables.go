@@ -145,6 +145,9 @@ func supported(p sstable.Properties) error {
 	if p.ColumnFamilyName != "" && p.ColumnFamilyName != "default" {
 		return errorf(ErrUnsupported, "table belongs to column family %q, only \"default\" is supported", p.ColumnFamilyName)
 	}
+	if p.NumMergeOperands > 0 {
+		return errorf(ErrUnsupported, "table holds %d merge operands of operator %q: merge operators are not supported; resolve them with RocksDB first", p.NumMergeOperands, p.MergeOperator)
+	}
 	return nil
 }
 

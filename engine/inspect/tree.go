@@ -1,0 +1,177 @@
+package inspect
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/cambiumdb/cambium/engine"
+	"github.com/cambiumdb/cambium/internal/filename"
+	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/internal/vfs"
+)
+
+// Tree is the shape of a database's tree.
+type Tree struct {
+	Levels []Level     `json:"levels"`
+	Tables []TreeTable `json:"tables,omitempty"`
+	Blobs  []BlobMeta  `json:"blobs"`
+	// Writes is what the database wrote since it was opened, by cause; empty for a reader.
+	Writes *Writes `json:"writes,omitempty"`
+}
+
+// Level is one level of the tree.
+type Level struct {
+	Level  int     `json:"level"`
+	Tables int     `json:"tables"`
+	Bytes  int64   `json:"bytes"`
+	Runs   int     `json:"runs"`  // sorted runs: every table of L0 is one, a deeper level is one or none
+	Score  float64 `json:"score"` // above 1 it wants compaction
+}
+
+// TreeTable is a table in the tree and what its properties say.
+type TreeTable struct {
+	TableMeta
+	Entries        uint64 `json:"entries"`
+	Deletions      uint64 `json:"deletions"`
+	RangeDeletions uint64 `json:"range_deletions"`
+	Compression    string `json:"compression"`
+	Problem        string `json:"problem,omitempty"` // why the properties could not be read
+}
+
+// Writes is the ledger of bytes handed to the device.
+type Writes struct {
+	UserBytes          int64      `json:"user_bytes"` // accepted key and value bytes
+	Total              int64      `json:"total_bytes"`
+	WriteAmplification float64    `json:"write_amplification"` // total / user
+	Rows               []WriteRow `json:"rows"`
+}
+
+// WriteRow is one cause of writing.
+type WriteRow struct {
+	Cause  string `json:"cause"`            // wal, flush, compaction, blob, manifest
+	Level  int    `json:"level"`            // the level written to; -1 where there is none
+	Reason string `json:"reason,omitempty"` // of a compaction
+	Bytes  int64  `json:"bytes"`
+}
+
+// TreeOf describes the tree of db, which is open on dir. With tables it lists each of them and
+// opens it for what its properties say.
+func TreeOf(db *engine.DB, dir string, tables bool) (*Tree, error) {
+	m := db.Metrics()
+	out := &Tree{Blobs: []BlobMeta{}, Writes: WritesOf(m.Ledger)}
+	for _, l := range m.Levels {
+		out.Levels = append(out.Levels, Level{Level: l.Level, Tables: l.Tables, Bytes: l.Bytes, Runs: l.Runs, Score: l.Score})
+	}
+	set, err := manifest.Recover(vfs.OS(nil), dir, manifest.Options{})
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer set.Close()
+	v := set.Current()
+	defer v.Unref()
+	out.Blobs = blobsOf(v)
+	if !tables {
+		return out, nil
+	}
+	for _, t := range tablesOf(v) {
+		out.Tables = append(out.Tables, treeTable(dir, t))
+	}
+	return out, nil
+}
+
+func treeTable(dir string, meta TableMeta) TreeTable {
+	out := TreeTable{TableMeta: meta}
+	t, err := OpenTable(filepath.Join(dir, filename.Base(filename.Table, meta.Num)))
+	if err != nil {
+		out.Problem = err.Error()
+		return out
+	}
+	defer t.Close()
+	p := t.r.Properties()
+	out.Entries, out.Deletions, out.RangeDeletions, out.Compression = p.NumEntries, p.NumDeletions, p.NumRangeDeletions, p.Compression
+	return out
+}
+
+// WritesOf puts a ledger into a report; nil where nothing was written.
+func WritesOf(l engine.Ledger) *Writes {
+	if len(l.Rows) == 0 {
+		return nil
+	}
+	out := &Writes{UserBytes: l.UserBytes, Total: l.Total(), WriteAmplification: l.WriteAmplification()}
+	for _, r := range l.Rows {
+		out.Rows = append(out.Rows, WriteRow(r))
+	}
+	return out
+}
+
+// WriteText writes a line for each level that holds anything, and the totals.
+func (t *Tree) WriteText(w io.Writer, s Style) {
+	g := newGrid(0)
+	g.row("level", "tables", "size", "runs", "score")
+	tables, runs, bytes := 0, 0, int64(0)
+	for _, l := range t.Levels {
+		tables, runs, bytes = tables+l.Tables, runs+l.Runs, bytes+l.Bytes
+		if l.Tables > 0 {
+			g.row(fmt.Sprintf("L%d", l.Level), l.Tables, size(l.Bytes), l.Runs, fmt.Sprintf("%.2f", l.Score))
+		}
+	}
+	g.row("all", tables, size(bytes), runs, "")
+	g.print(w, s)
+	if len(t.Blobs) > 0 {
+		fmt.Fprintln(w)
+		g := newGrid(0)
+		g.row("blob file", "values", "size", "garbage", "")
+		for _, b := range t.Blobs {
+			g.row(b.File, b.Values, size(b.Bytes), b.Garbage, size(b.GarbageBytes))
+		}
+		g.print(w, s)
+	}
+	if len(t.Tables) > 0 {
+		fmt.Fprintln(w)
+		t.writeTables(w, s)
+	}
+	if t.Writes != nil {
+		fmt.Fprintln(w)
+		t.Writes.WriteText(w, s)
+	}
+}
+
+func (t *Tree) writeTables(w io.Writer, s Style) {
+	g := newGrid(0, 1, 7, 8)
+	g.row("level", "table", "size", "entries", "deletions", "oldest seq", "newest seq", "compression", "keys")
+	for i := range t.Tables {
+		x := &t.Tables[i]
+		keys := fmt.Sprintf("%s .. %s", s.Bytes(x.Smallest.Bytes()), s.Bytes(x.Largest.Bytes()))
+		if x.Problem != "" {
+			keys += "  " + x.Problem
+		}
+		g.row(fmt.Sprintf("L%d", x.Level), x.File, size(x.Size), x.Entries, x.Deletions, x.SmallestSeq, x.LargestSeq, x.Compression, keys)
+	}
+	g.print(w, s)
+}
+
+// WriteText writes a line for each cause.
+func (x *Writes) WriteText(w io.Writer, s Style) {
+	g := newGrid(0)
+	g.row("written", "bytes", "of accepted")
+	factor := func(n int64) string {
+		if x.UserBytes == 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.2f", float64(n)/float64(x.UserBytes))
+	}
+	for _, r := range x.Rows {
+		name := r.Cause
+		if r.Level >= 0 {
+			name += fmt.Sprintf(" L%d", r.Level)
+		}
+		if r.Reason != "" && r.Reason != r.Cause {
+			name += " " + r.Reason
+		}
+		g.row(name, size(r.Bytes), factor(r.Bytes))
+	}
+	g.row("total", size(x.Total), factor(x.Total))
+	g.print(w, s)
+	fmt.Fprintf(w, "accepted %s\n", size(x.UserBytes))
+}
