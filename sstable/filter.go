@@ -16,6 +16,7 @@ const (
 	filterNone   filterKind = iota // unknown or broken: everything may be there
 	filterFast                     // FastLocalBloom, format version 5
 	filterLegacy                   // bloom of format versions 2 to 4
+	filterRibbon
 )
 
 // filterMetaLen is the number of bytes behind the bits of every built-in filter.
@@ -25,6 +26,7 @@ const filterMetaLen = 5
 //
 //	fast:   line(64 bytes)*  0xFF 0x00 probes(1) 0x00 0x00
 //	legacy: line(64 bytes)*  probes(1) lines(fixed32)
+//	ribbon: see type ribbon
 //
 // Source: RocksDB table/block_based/filter_policy.cc, util/bloom_impl.h.
 type filter struct {
@@ -33,6 +35,7 @@ type filter struct {
 	lines    uint32
 	lineBits uint // log2 of a legacy filter's line in bytes
 	probes   int
+	ribbon   ribbon
 }
 
 // parseFilter reads the block of a filter. What it does not know gives filterNone, which
@@ -43,8 +46,13 @@ func parseFilter(b []byte) filter {
 		return filter{}
 	}
 	meta := b[n:]
-	if marker := int8(meta[0]); marker < 0 {
+	switch marker := meta[0]; {
+	case marker == 0xff:
 		return parseFast(b[:n], meta)
+	case marker == 0xfe:
+		return parseRibbon(b[:n], meta)
+	case marker >= 0x80:
+		return filter{}
 	}
 	probes := int(meta[0])
 	lines := binary.LittleEndian.Uint32(meta[1:])
@@ -61,7 +69,7 @@ func parseFilter(b []byte) filter {
 func parseFast(data, meta []byte) filter {
 	probes := int(meta[2] & 0x1f)
 	switch {
-	case meta[0] != 0xff || meta[1] != 0, meta[2]>>5 != 0, meta[3] != 0 || meta[4] != 0:
+	case meta[1] != 0, meta[2]>>5 != 0, meta[3] != 0 || meta[4] != 0:
 		return filter{}
 	case probes < 1 || probes > 30, len(data)%64 != 0, uint64(len(data))>>6 > math.MaxUint32:
 		return filter{}
@@ -76,6 +84,8 @@ func (f *filter) mayContain(user []byte) bool {
 		return f.fast(filterHash(user))
 	case filterLegacy:
 		return f.legacy(block.RocksHash(user, legacyBloomSeed))
+	case filterRibbon:
+		return f.ribbonMay(filterHash(user))
 	}
 	return true
 }
@@ -120,6 +130,9 @@ func (f *filter) String() string {
 		return fmt.Sprintf("bloom lines=%d probes=%d", f.lines, f.probes)
 	case filterLegacy:
 		return fmt.Sprintf("legacy-bloom lines=%d line=%dB probes=%d", f.lines, 1<<f.lineBits, f.probes)
+	}
+	if f.kind == filterRibbon {
+		return fmt.Sprintf("ribbon columns=%d slots=%d", f.ribbon.upper, f.ribbon.starts+ribbonBlock-1)
 	}
 	return "unknown"
 }

@@ -2,6 +2,7 @@ package sstable
 
 import (
 	"context"
+	"fmt"
 	"sort"
 	"testing"
 
@@ -37,6 +38,10 @@ func TestFixtures(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, l.Blocks, int(p.NumDataBlocks))
 			require.Equal(t, p.FilterSize > 0, r.filterBlock != nil)
+			if r.filterBlock != nil {
+				require.True(t, l.Filter.Known, l.Filter.Description)
+				rejects(t, r)
+			}
 
 			all := collect(t, r.NewIterator(IterOptions{}))
 			require.Len(t, all, int(p.NumEntries-p.NumRangeDeletions))
@@ -82,4 +87,18 @@ func getAll(t *testing.T, r *Reader, all []pair) {
 		require.NoError(t, err)
 		require.False(t, ok)
 	}
+}
+
+// rejects expects the filter to know most absent keys.
+func rejects(t *testing.T, r *Reader) {
+	t.Helper()
+	positives := 0
+	for i := range 1000 {
+		may, err := r.MayContain(fmt.Appendf(nil, "k%d not there", i))
+		require.NoError(t, err)
+		if may {
+			positives++
+		}
+	}
+	require.Less(t, positives, 60)
 }
