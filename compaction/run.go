@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/internal/invariants"
 	"github.com/cambiumdb/cambium/internal/iterator"
 	"github.com/cambiumdb/cambium/internal/manifest"
 	"github.com/cambiumdb/cambium/internal/rangedel"
@@ -247,6 +248,10 @@ func (m *merge) cutBefore(ctx context.Context, user []byte, end bool) error {
 		cut = bytes.Clone(cut)
 		if err := m.outputs.finish(ctx, m.spans.Truncate(m.lower, cut)); err != nil {
 			return err
+		}
+		if invariants.Enabled && len(m.outputs.tables) > 0 {
+			t := m.outputs.tables[len(m.outputs.tables)-1]
+			invariants.Check(rangeOf(t).endsBefore(cut), "output %s reaches past its end at %q", t, cut)
 		}
 		m.lower = cut
 	}
