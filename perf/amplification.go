@@ -22,6 +22,14 @@ type Kernel struct {
 	Note       string  `json:"note,omitempty"` // why it is not comparable
 }
 
+// difference is Percent for people.
+func (k Kernel) difference() string {
+	if k.Percent > -0.05 && k.Percent < 0.05 {
+		return "0.0 %"
+	}
+	return fmt.Sprintf("%+.1f %%", k.Percent)
+}
+
 const (
 	kernelTolerance = 3.0     // percent
 	kernelSlack     = 1 << 20 // bytes: page rounding and directory blocks weigh little above it

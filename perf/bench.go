@@ -16,6 +16,8 @@ type Bench struct {
 	Config Config
 	// Progress starts a bar for a step of that many operations (0: unknown); nil shows nothing.
 	Progress func(label, unit string, total int64) *Progress
+	// Done is told each phase when it is over; may be nil.
+	Done func(Phase)
 }
 
 // Run opens an engine in dir, performs the workloads in order and closes it. A sequence that
@@ -90,9 +92,17 @@ func (s *session) sequence(ctx context.Context, workloads []*Workload) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.Name, err)
 		}
-		s.run.Phases = append(s.run.Phases, p)
+		s.report(p)
 	}
 	return nil
+}
+
+// report adds a finished phase to the run.
+func (s *session) report(p Phase) {
+	s.run.Phases = append(s.run.Phases, p)
+	if s.bench.Done != nil {
+		s.bench.Done(p)
+	}
 }
 
 // holdsKeys looks for a sample of this configuration's keys.
@@ -144,13 +154,16 @@ func (s *session) phase(ctx context.Context, w *Workload, round int) (Phase, err
 	p, err := m.finish(ctx, w.Writes)
 	p.Workload = w.Name
 	p.Threads = c.Threads
-	p.StreamHash = fmt.Sprintf("%016x", w.Stream(c, round).Hash(min(main.next.Load(), 1<<14)))
+	p.StreamHash = fmt.Sprintf("%016x", w.Stream(c, round).Hash(hashedOps))
 	p.Loop = "closed"
 	if c.Rate > 0 {
 		p.Loop = "open"
 	}
 	return p, err
 }
+
+// hashedOps is how many operations Phase.StreamHash covers, whatever the workload's length.
+const hashedOps = 1 << 14
 
 // perform lets the workers do the operations; those beside end with the others.
 func (s *session) perform(ctx context.Context, label string, main, side *tickets, workers []*worker) error {

@@ -52,9 +52,9 @@ func newPermutation(n int64, salt uint64) permutation {
 	return p
 }
 
-// at returns the i-th element of the order.
+// at returns the i-th element of the order, which begins anew after n.
 func (p permutation) at(i int64) int64 {
-	x := uint64(i)
+	x := uint64(i) % p.n
 	mask := uint64(1)<<p.half - 1
 	for {
 		l, r := x>>p.half, x&mask

@@ -148,9 +148,12 @@ func (l *loader) pass(ctx context.Context, name string, writes bool, choose func
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	p, err := m.finish(ctx, writes)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	p.Workload, p.Loop, p.Threads = name, "closed", threads
-	l.run.Phases = append(l.run.Phases, p)
-	return err
+	l.report(p)
+	return nil
 }
 
 // feed reads the set and deals its pairs to the queues of the workers that own their keys.

@@ -53,6 +53,9 @@ func (m *measurement) finish(ctx context.Context, settle bool) (p Phase, err err
 	p.Space.Live = m.s.live
 	gained := now.Since(m.stats)
 	p.Stalls, p.Reads, p.Levels = gained.Stalls, gained.Reads, gained.Levels
+	for _, l := range p.Levels {
+		p.Space.Tables += l.Bytes
+	}
 	p.Process = end.since(m.mark)
 	return p, err
 }

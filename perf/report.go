@@ -98,8 +98,9 @@ type Phase struct {
 type Space struct {
 	Peak    int64 `json:"peak"`
 	Average int64 `json:"average"`
-	End     int64 `json:"end"`  // settled, where the phase settles
-	Live    int64 `json:"live"` // keys and values that can be read at the end
+	End     int64 `json:"end"`    // settled, where the phase settles
+	Tables  int64 `json:"tables"` // of End: the tree; the rest are logs, some of them empty and kept
+	Live    int64 `json:"live"`   // keys and values that can be read at the end
 }
 
 // RunCount is how many sorted runs the tree had, sampled five times a second.
@@ -197,4 +198,16 @@ func (r *Report) Median(place int) (median Phase, low, high float64) {
 	}
 	sort.SliceStable(phases, func(i, j int) bool { return phases[i].Throughput < phases[j].Throughput })
 	return phases[len(phases)/2], phases[0].Throughput, phases[len(phases)-1].Throughput
+}
+
+// Only returns the report with the runs of one engine.
+func (r *Report) Only(engine string) *Report {
+	one := *r
+	one.Runs = nil
+	for _, run := range r.Runs {
+		if run.Config.Engine == engine {
+			one.Runs = append(one.Runs, run)
+		}
+	}
+	return &one
 }

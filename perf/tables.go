@@ -132,7 +132,7 @@ func (t *Text) WriteAmp(runs []Run) {
 			}
 			row = append(row, ratio(n))
 		}
-		kernel, differ := fmt.Sprintf("%.2f", a.Kernel.Factor), fmt.Sprintf("%+.1f %%", a.Kernel.Percent)
+		kernel, differ := fmt.Sprintf("%.2f", a.Kernel.Factor), a.Kernel.difference()
 		if !a.Kernel.Comparable {
 			kernel, differ = "-", "-"
 		}
@@ -151,7 +151,7 @@ func (t *Text) WriteAmp(runs []Run) {
 func (t *Text) spaceTable(rows []AmpRow) {
 	t.printf("%s  on the device for each live byte, and what a get meets\n\n", t.paint(bold, "Space and reads"))
 	g := &grid{}
-	g.add("", "step", "space settled", "average", "peak", "runs settled", "average", "peak", "tables/get", "device reads/get")
+	g.add("", "step", "space settled", "tables", "average", "peak", "runs settled", "average", "peak", "tables/get", "device reads/get")
 	last := ""
 	for _, r := range rows {
 		name := r.Name
@@ -162,6 +162,7 @@ func (t *Text) spaceTable(rows []AmpRow) {
 		live := max(1, float64(r.Space.Live))
 		g.add(name, r.Step,
 			fmt.Sprintf("%.2f", float64(r.Space.End)/live),
+			fmt.Sprintf("%.2f", float64(r.Space.Tables)/live),
 			fmt.Sprintf("%.2f", float64(r.Space.Average)/live),
 			fmt.Sprintf("%.2f", float64(r.Space.Peak)/live),
 			fmt.Sprint(r.Runs.End), fmt.Sprintf("%.1f", r.Runs.Average), fmt.Sprint(r.Runs.Peak),

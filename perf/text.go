@@ -53,7 +53,7 @@ func (t *Text) Run(r Run) {
 	for _, p := range r.Phases {
 		t.Phase(p)
 	}
-	t.whole(r)
+	t.Whole(r)
 }
 
 // Phase prints one workload: throughput, latency, stalls, what was written and why, space,
@@ -78,8 +78,8 @@ func (t *Text) Phase(p Phase) {
 	}
 	if p.Space.Live > 0 && p.Space.Peak > 0 {
 		live := float64(p.Space.Live)
-		t.printf("  %-9s %s at the end (%.2f of live data), average %.2f, peak %.2f; sorted runs %d, average %.1f, peak %d\n",
-			"space", Bytes(p.Space.End), float64(p.Space.End)/live, float64(p.Space.Average)/live, float64(p.Space.Peak)/live,
+		t.printf("  %-9s %s at the end, %.2f of live data (tables %.2f), average %.2f, peak %.2f; sorted runs %d, average %.1f, peak %d\n",
+			"space", Bytes(p.Space.End), float64(p.Space.End)/live, float64(p.Space.Tables)/live, float64(p.Space.Average)/live, float64(p.Space.Peak)/live,
 			p.Runs.End, p.Runs.Average, p.Runs.Peak)
 	}
 	if text := readText(p.Reads); text != "" {
@@ -157,7 +157,7 @@ func (t *Text) kernel(a Amplification) string {
 	if !a.Kernel.Comparable {
 		return "kernel's count not comparable: " + a.Kernel.Note
 	}
-	s := fmt.Sprintf("kernel %s, %.2f (%+.1f %%)", Bytes(a.Kernel.Bytes), a.Kernel.Factor, a.Kernel.Percent)
+	s := fmt.Sprintf("kernel %s, %.2f (%s)", Bytes(a.Kernel.Bytes), a.Kernel.Factor, a.Kernel.difference())
 	if a.Kernel.Cancelled > 0 {
 		s += fmt.Sprintf(", %s cancelled", Bytes(a.Kernel.Cancelled))
 	}
@@ -180,19 +180,19 @@ func (t *Text) levels(levels []LevelStats) {
 	}
 }
 
-// whole prints the verdict on the ledger over the whole run, and the problems.
-func (t *Text) whole(r Run) {
+// Whole prints the sum of a run, the verdict on its ledger, and its problems.
+func (t *Text) Whole(r Run) {
 	w := r.Whole.Writes
-	verdict := t.paint(green, "agree")
+	verdict := ""
 	switch {
-	case !w.Kernel.Comparable:
-		verdict = "not compared"
 	case w.Problem() != "":
-		verdict = t.paint(red, "DISAGREE")
+		verdict = t.paint(red, "ledger and kernel DISAGREE: ")
+	case w.Kernel.Comparable:
+		verdict = t.paint(green, "ledger and kernel agree: ")
 	}
-	t.printf("%s  %s accepted, %s written, %.2f for one; ledger and kernel %s: %s; peak resident %s\n",
+	t.printf("%s  %s accepted, %s written, %.2f for one; %s%s; peak resident %s\n",
 		t.paint(bold, r.Name), Bytes(w.UserBytes), Bytes(w.Total), w.Factor, verdict, t.kernel(w), Bytes(r.Whole.PeakRSS))
-	for _, p := range r.problems() {
+	for _, p := range r.Problems {
 		t.printf("%s %s\n", t.paint(red, "WRONG"), p)
 	}
 }

@@ -28,11 +28,17 @@ func (v Values) tag(index int64) uint64 { return draw(v.salt, index) }
 // Fill overwrites dst with the value of that version of the key.
 func (v Values) Fill(dst []byte, index int64, version uint64) {
 	state := mix(v.tag(index) ^ mix(version+golden))
-	for rest := dst; len(rest) > 0; {
+	header := 0
+	if len(dst) >= valueHeader {
+		header = valueHeader
+		binary.LittleEndian.PutUint64(dst, v.tag(index))
+		binary.LittleEndian.PutUint64(dst[8:], version)
+	}
+	for rest := dst; len(rest) > 0; header = 0 {
 		piece := rest[:min(valuePiece, len(rest))]
 		rest = rest[len(piece):]
-		fresh := max(1, int(float64(len(piece))/v.ratio))
-		for p := piece[:fresh]; len(p) > 0; {
+		fresh := max(1, header, int(float64(len(piece))/v.ratio))
+		for p := piece[header:fresh]; len(p) > 0; {
 			state += golden
 			x := mix(state)
 			if len(p) >= 8 {
@@ -48,10 +54,6 @@ func (v Values) Fill(dst []byte, index int64, version uint64) {
 		for have := fresh; have < len(piece); have *= 2 {
 			copy(piece[have:], piece[:have])
 		}
-	}
-	if len(dst) >= valueHeader {
-		binary.LittleEndian.PutUint64(dst, v.tag(index))
-		binary.LittleEndian.PutUint64(dst[8:], version)
 	}
 }
 

@@ -78,7 +78,7 @@ func Workloads() []*Workload {
 		{
 			Name: "fillseq", Fill: true, Writes: true, share: 1,
 			About: "write every key once, in order",
-			at:    func(s *Stream, i int64) Action { return Action{Kind: ActionPut, Key: i} },
+			at:    func(s *Stream, i int64) Action { return Action{Kind: ActionPut, Key: i % s.keys} },
 		},
 		{
 			Name: "fillrandom", Fill: true, Writes: true, share: 1,

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cambiumdb/cambium/perf"
+)
+
+// rootCommand builds the command tree. parsed is set when flags and arguments were accepted and
+// a command begins.
+func rootCommand(parsed *bool) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kvbench",
+		Short: "measure storage engines: speed, latency, and where each written byte went",
+		Long: `kvbench measures storage engines. Every engine meets the same operations, made
+from --seed; latency counts from the intended start when --rate is given (open
+loop); the engine's ledger of written bytes stands beside the kernel's count.
+
+Exit codes: 0 ok; 1 the measurement or one of its own checks failed (a wrong
+value, a ledger more than 3 % from the kernel's count); 2 usage; 5 corruption;
+6 the directory is locked. NO_COLOR is honoured. Results go to stdout, the
+progress bar to stderr.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			*parsed = true
+			return cmd.Help()
+		},
+		Args: cobra.NoArgs,
+	}
+	root.AddCommand(runCommand(parsed), loadCommand(parsed), writeampCommand(parsed), doctorCommand(parsed))
+	return root
+}
+
+func newCommand() *perf.Command {
+	return &perf.Command{
+		Engines: perf.BuiltIn(),
+		Config:  perf.DefaultConfig(),
+		Runs:    1,
+		Args:    os.Args,
+		Stdout:  os.Stdout,
+		Stderr:  os.Stderr,
+	}
+}
+
+// outputFlags binds where to measure and where results go.
+func outputFlags(f *pflag.FlagSet, c *perf.Command) {
+	f.StringVar(&c.Dir, "dir", c.Dir, "directory to measure in, kept afterwards (default: a temporary one, removed)")
+	f.StringVar(&c.JSON, "json", c.JSON, "write the report as JSON to this file; - writes it to stdout and the text to stderr")
+}
+
+// engineFlags binds how the engine is set up.
+func engineFlags(f *pflag.FlagSet, c *perf.Command) {
+	f.StringVar(&c.Config.Engine, "engine", c.Config.Engine, "engines to measure, separated by commas")
+	f.StringVar(&c.Config.Sync, "sync", c.Config.Sync, "when a write is acknowledged: per-write (on the device), per-second, none")
+	f.StringVar(&c.Config.Compaction, "compaction", c.Config.Compaction, "compaction policy: leveled")
+	f.Var(&c.Config.Memory, "memory", "limit of the process; an eighth, at least 64MiB, is kept from the engine's budget (default: the engine's own budget)")
+	f.Var(&c.Config.Memtable, "memtable", "size at which a memtable is written out (default: the engine's own)")
+	f.StringVar(&c.Config.Compression, "compression", c.Config.Compression, "of tables: default (snappy, zstd where most data lies), none, snappy, zstd")
+	f.IntVar(&c.Config.Threads, "threads", c.Config.Threads, "goroutines that perform operations")
+	f.Uint64Var(&c.Config.Seed, "seed", c.Config.Seed, "names the stream of operations and values")
+}
+
+// keyFlags binds the shape of generated keys and values.
+func keyFlags(f *pflag.FlagSet, c *perf.Command) {
+	f.Int64Var(&c.Config.Keys, "keys", c.Config.Keys, "number of keys")
+	f.IntVar(&c.Config.KeySize, "key-size", c.Config.KeySize, "bytes of a key")
+	f.Var(&c.Config.ValueSize, "value-size", "bytes of a value, such as 1000 or 64KiB")
+	f.Float64Var(&c.Config.Compressible, "compressible", c.Config.Compressible, "how much smaller a good compressor makes the values; 1: not at all")
+	f.Var(&c.Config.Rate, "rate", "operations per second, begun on time whatever the engine does (open loop), or max (closed loop)")
+}
+
+func runCommand(parsed *bool) *cobra.Command {
+	c := newCommand()
+	var about strings.Builder
+	for _, w := range perf.Workloads() {
+		about.WriteString("\n  " + w.Name + strings.Repeat(" ", 18-len(w.Name)) + w.About)
+	}
+	cmd := &cobra.Command{
+		Use:   "run WORKLOAD[,WORKLOAD..]",
+		Short: "run workloads in order and report each",
+		Long: "Runs workloads in order over one directory, settling after each that writes:\n" + about.String() + `
+
+A sequence that begins with reads in an empty directory gets a fillrandom in front.`,
+		Example: "  kvbench run fillrandom,readrandom,readmissing --keys 1000000 --value-size 1000\n" +
+			"  kvbench run overwrite --rate 20000 --duration 60s --sync per-write --threads 16",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			*parsed = true
+			return c.RunWorkloads(cmd.Context(), args...)
+		},
+	}
+	keyFlags(cmd.Flags(), c)
+	engineFlags(cmd.Flags(), c)
+	outputFlags(cmd.Flags(), c)
+	cmd.Flags().DurationVar(&c.Config.Duration, "duration", c.Config.Duration, "how long each workload runs, instead of a number of operations; fills always write every key")
+	cmd.Flags().Int64Var(&c.Config.Ops, "ops", c.Config.Ops, "operations of each workload that is not a fill (default: as many as keys, a tenth for scans)")
+	cmd.Flags().IntVar(&c.Runs, "runs", c.Runs, "how often to run the whole sequence; the median is reported")
+	return cmd
+}
+
+func loadCommand(parsed *bool) *cobra.Command {
+	c := newCommand()
+	var generate int64
+	verify := true
+	cmd := &cobra.Command{
+		Use:   "load [FILE.jsonl|FILE.jsonl.zst]",
+		Short: "load a data set, read it back and verify it",
+		Long: `Loads a data set, settles, reads every key back in the order of the set and
+compares each byte. A line of the file is {"key": "..", "value": ".."}, or key64
+and value64 for bytes in base64.`,
+		Example: "  kvbench load packages.jsonl.zst\n  kvbench load --generate 60000",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			*parsed = true
+			path := ""
+			if len(args) == 1 {
+				path = args[0]
+			}
+			return c.LoadData(cmd.Context(), path, generate, verify)
+		},
+	}
+	engineFlags(cmd.Flags(), c)
+	outputFlags(cmd.Flags(), c)
+	cmd.Flags().Int64Var(&generate, "generate", 0, "make up this many records instead of reading a file")
+	cmd.Flags().BoolVar(&verify, "verify", verify, "compare every value that is read back, and scan everything")
+	cmd.Flags().IntVar(&c.Runs, "runs", c.Runs, "how often to load, each time into a new directory")
+	return cmd
+}
+
+func writeampCommand(parsed *bool) *cobra.Command {
+	c := newCommand()
+	cmd := &cobra.Command{
+		Use:   "writeamp",
+		Short: "report write amplification by cause and level, space, and the work of a get",
+		Long: `Loads all keys in random order, settles, overwrites as many uniformly drawn keys,
+settles, and reports for both steps: bytes written for each byte accepted, by
+cause and level, beside the kernel's count; space on the device for each live
+byte, settled, average and peak; sorted runs; and what a get meets.`,
+		Example: "  kvbench writeamp --keys 2000000 --value-size 500 --memtable 4MiB --compression none",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			*parsed = true
+			return c.WriteAmp(cmd.Context())
+		},
+	}
+	keyFlags(cmd.Flags(), c)
+	engineFlags(cmd.Flags(), c)
+	outputFlags(cmd.Flags(), c)
+	cmd.Flags().Lookup("compaction").Usage = "compaction policies to report, separated by commas: leveled"
+	return cmd
+}
+
+func doctorCommand(parsed *bool) *cobra.Command {
+	c := newCommand()
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "check what this machine offers to a benchmark",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			*parsed = true
+			return c.Doctor()
+		},
+	}
+	outputFlags(cmd.Flags(), c)
+	cmd.Flags().Lookup("dir").Usage = "directory whose file system to look at (default: the temporary directory)"
+	return cmd
+}

@@ -1,0 +1,45 @@
+package perf
+
+import (
+	"fmt"
+	"os"
+)
+
+// WorkDir returns the directory to measure in and what to call afterwards. A dir that is given
+// is created and kept. Without one a new directory is made and removed again: in $TMPDIR if
+// that is set, else in the system's temporary directory, or where that is memory (tmpfs, no
+// device to measure) in the current directory.
+func WorkDir(dir string) (path string, done func() error, err error) {
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return "", nil, fmt.Errorf("--dir: %w", err)
+		}
+		return dir, func() error { return nil }, nil
+	}
+	parent := os.TempDir()
+	if os.Getenv("TMPDIR") == "" {
+		if name, _, err := fileSystem(parent); err != nil || name == "tmpfs" || name == "ramfs" {
+			parent = "."
+		}
+	}
+	path, err = os.MkdirTemp(parent, "kvbench-")
+	if err != nil {
+		return "", nil, fmt.Errorf("make a temporary directory (or give one with --dir): %w", err)
+	}
+	return path, func() error { return os.RemoveAll(path) }, nil
+}
+
+// CheckSpace returns an error unless the device under dir has room for live bytes of keys and
+// values while they are being rewritten: two and a half times as much, and the logs.
+func CheckSpace(dir string, live int64) error {
+	name, free, err := fileSystem(dir)
+	if err != nil {
+		return err
+	}
+	need := live/2*5 + 256<<20
+	if have := free + diskUsage(dir); have < need {
+		return usagef("%s (%s) has %s free, and %s of keys and values need about %s while they are rewritten: use fewer --keys, smaller values or another --dir",
+			dir, name, Bytes(free), Bytes(live), Bytes(need))
+	}
+	return nil
+}
