@@ -226,9 +226,9 @@ func TestCrashAtEverySync(t *testing.T) {
 	for name, policies := range crashPolicies {
 		t.Run(name, func(t *testing.T) {
 			checks, torn, lossy := 0, 0, 0
-			seeds := uint64(12)
+			seeds := rounds(12)
 			if name == "per-write" {
-				seeds = 3 // it syncs, and so is checked, at each step
+				seeds = rounds(4) // it syncs, and so is checked, at each step
 			}
 			for seed := range seeds {
 				w := newWorld(seed, policies...)
@@ -264,7 +264,7 @@ func TestCrashAtEverySync(t *testing.T) {
 				}
 			}
 			// The test would be worth nothing if crashes never lost or tore anything.
-			require.Greater(t, checks, 500)
+			require.Greater(t, checks, int(40*seeds))
 			if name != "per-write" {
 				require.NotZero(t, torn)
 			}
@@ -276,7 +276,7 @@ func TestCrashAtEverySync(t *testing.T) {
 // TestCrashWithManyWriters does the same with commits of all policies at once, the background
 // goroutine and two syncs in flight.
 func TestCrashWithManyWriters(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range rounds(4) {
 		w := newWorld(seed, PerWrite)
 		m := newMem(t)
 		opts := testOptions(m)

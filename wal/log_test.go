@@ -17,6 +17,7 @@ import (
 
 	"github.com/cambiumdb/cambium/internal/batch"
 	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/internal/invariants"
 	"github.com/cambiumdb/cambium/internal/record"
 	"github.com/cambiumdb/cambium/internal/vfs"
 )
@@ -98,6 +99,15 @@ func recordOf(seq uint64, size int) []byte {
 func seqOf(rec []byte) uint64 {
 	seq, _, _ := batch.Header(rec)
 	return seq
+}
+
+// rounds is how often a randomised test repeats: n, and less in builds that check invariants,
+// which are many times slower.
+func rounds(n uint64) uint64 {
+	if invariants.Enabled {
+		return (n + 3) / 4
+	}
+	return n
 }
 
 // readSegment returns the records of a segment that are no fillers, and the error at its end.

@@ -15,9 +15,6 @@ import (
 // fragment spans two.
 const chunkBytes = 8 * record.BlockSize
 
-// growBytes is added when a segment outgrows its preallocation.
-const growBytes = 8 << 20
-
 // zeroAhead is how many bytes of zeros are written ahead of a log that syncs each write, into
 // blocks that were only reserved. A later sync then has no file system metadata to commit.
 const zeroAhead = 512 << 10

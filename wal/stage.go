@@ -190,7 +190,7 @@ func (l *Log) write(s *segment, to int64, ahead bool) error {
 	l.mu.Unlock()
 	err := func() error {
 		if to > s.allocated {
-			allocated = to + growBytes
+			allocated = to + max(l.opts.SegmentBytes/8, chunkBytes)
 			if err := s.file.Preallocate(allocated); err != nil {
 				return err
 			}
