@@ -18,33 +18,28 @@ import (
 
 // Info describes a database directory as a whole.
 type Info struct {
-	DBID         string         `json:"db_id"`
-	Manifest     string         `json:"manifest"`
-	VisibleSeq   uint64         `json:"visible_seq"`  // the sequence number that new reads see
-	ManifestSeq  uint64         `json:"manifest_seq"` // the one the manifest knows; beyond it are the logs
-	NextFileNum  uint64         `json:"next_file"`
-	LogNum       uint64         `json:"log_number"` // the oldest log that is still needed
-	Levels       int            `json:"levels"`     // that hold tables
-	Tables       int            `json:"tables"`
-	Entries      uint64         `json:"entries"` // in tables, old versions and tombstones included
-	Deletions    uint64         `json:"deletions"`
-	BlobFiles    int            `json:"blob_files"`
-	Replayed     int64          `json:"replayed_bytes"` // memory that holds what was only in logs
-	Space        Space          `json:"space"`
-	Memory       Memory         `json:"memory"`
-	Files        map[string]int `json:"files"` // by type
-	Options      *Options       `json:"options,omitempty"`
-	LiveSnapshot int            `json:"snapshots"`
-	LiveIterator int            `json:"iterators"`
+	DBID        string         `json:"db_id"`
+	Manifest    string         `json:"manifest"`
+	VisibleSeq  uint64         `json:"visible_seq"`  // the sequence number that new reads see
+	ManifestSeq uint64         `json:"manifest_seq"` // the one the manifest knows; beyond it are the logs
+	LogNum      uint64         `json:"log_number"`   // the oldest log that is still needed
+	Levels      int            `json:"levels"`       // that hold tables
+	Tables      int            `json:"tables"`
+	Entries     uint64         `json:"entries"` // in tables, old versions and tombstones included
+	Deletions   uint64         `json:"deletions"`
+	BlobFiles   int            `json:"blob_files"`
+	Space       Space          `json:"space"`
+	Memory      Memory         `json:"memory"`
+	Files       map[string]int `json:"files"` // number, by type
+	Options     *Options       `json:"options,omitempty"`
 }
 
 // Space says what the directory takes on the device, in bytes.
 type Space struct {
-	Tables   int64 `json:"tables"`
-	Blobs    int64 `json:"blobs"`
-	Logs     int64 `json:"logs"`
-	Total    int64 `json:"total"` // with the manifest
-	DeviceOK bool  `json:"-"`
+	Tables int64 `json:"tables"`
+	Blobs  int64 `json:"blobs"`
+	Logs   int64 `json:"logs"`
+	Total  int64 `json:"total"` // with the manifest
 }
 
 // Memory says what an open database holds in memory, in bytes.
@@ -73,9 +68,8 @@ var shownOptions = []string{
 func InfoOf(db *engine.DB, dir string) (*Info, error) {
 	m := db.Metrics()
 	out := &Info{
-		VisibleSeq: m.VisibleSeq, Files: map[string]int{}, LiveSnapshot: m.Snapshots, LiveIterator: m.Iterators,
-		Replayed: m.Memtables.ActiveBytes + m.Memtables.SealedBytes,
-		Space:    Space{Tables: m.Space.Tables, Blobs: m.Space.Blobs, Logs: m.Space.Logs, Total: m.Space.Disk},
+		VisibleSeq: m.VisibleSeq, Files: map[string]int{},
+		Space: Space{Tables: m.Space.Tables, Blobs: m.Space.Blobs, Logs: m.Space.Logs, Total: m.Space.Disk},
 		Memory: Memory{Memtables: m.Memtables.ActiveBytes + m.Memtables.SealedBytes, MemtableLimit: m.Memtables.Limit,
 			Cache: m.Cache.Bytes, CachePinned: m.Cache.PinnedBytes, CacheCapacity: m.Cache.Capacity},
 	}
@@ -100,4 +94,76 @@ func InfoOf(db *engine.DB, dir string) (*Info, error) {
 		out.Deletions += x.Deletions
 	}
 	return out, out.files(dir)
+}
+
+// files counts the files of dir and reads the newest OPTIONS file.
+func (x *Info) files(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	newest, found := uint64(0), false
+	for _, e := range entries {
+		t, num, ok := filename.Parse(e.Name())
+		if !ok {
+			t = filename.Unknown
+		}
+		x.Files[t.String()]++
+		if t == filename.Options && (!found || num > newest) {
+			newest, found = num, true
+		}
+	}
+	if !found {
+		return nil
+	}
+	x.Options, err = readOptions(filepath.Join(dir, filename.Base(filename.Options, newest)))
+	return err
+}
+
+// readOptions picks the options that matter here out of an OPTIONS file: lines of name=value.
+func readOptions(path string) (*Options, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	out := &Options{File: filepath.Base(path), Values: map[string]string{}}
+	sc := bufio.NewScanner(io.LimitReader(f, 1<<20))
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		name, value, ok := strings.Cut(strings.TrimSpace(sc.Text()), "=")
+		if ok && slices.Contains(shownOptions, name) {
+			out.Values[name] = value
+		}
+	}
+	return out, sc.Err()
+}
+
+// WriteText writes a fact on a line.
+func (x *Info) WriteText(w io.Writer, s Style) {
+	l := list{w, 16}
+	fmt.Fprintln(w, s.heading("database "+x.DBID))
+	l.line("manifest", "%s, sequence number %d, logs from %06d.log", x.Manifest, x.ManifestSeq, x.LogNum)
+	l.line("sequence number", "%d", x.VisibleSeq)
+	l.line("tables", "%d on %d levels, %d entries, %d of them deletions", x.Tables, x.Levels, x.Entries, x.Deletions)
+	if x.BlobFiles > 0 {
+		l.line("blob files", "%d", x.BlobFiles)
+	}
+	l.line("space", "%s: tables %s, blob files %s, logs %s", size(x.Space.Total), size(x.Space.Tables), size(x.Space.Blobs), size(x.Space.Logs))
+	l.line("memory", "memtables %s (limit of one %s), cache %s of %s, %s of it pinned",
+		size(x.Memory.Memtables), size(x.Memory.MemtableLimit), size(x.Memory.Cache), size(x.Memory.CacheCapacity), size(x.Memory.CachePinned))
+	l.line("files", "%s", countText(x.Files))
+	if x.Options == nil {
+		return
+	}
+	l.line("options", "%s, as RocksDB left it", x.Options.File)
+	for _, name := range slices.Sorted(maps.Keys(x.Options.Values)) {
+		fmt.Fprintf(w, "    %s = %s\n", name, x.Options.Values[name])
+	}
+}
+
+// Exists reports whether dir holds a database, of whatever state: the file CURRENT.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, filename.Base(filename.Current, 0)))
+	return err == nil
 }

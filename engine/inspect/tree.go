@@ -173,5 +173,7 @@ func (x *Writes) WriteText(w io.Writer, s Style) {
 	}
 	g.row("total", size(x.Total), factor(x.Total))
 	g.print(w, s)
-	fmt.Fprintf(w, "accepted %s\n", size(x.UserBytes))
+	if x.UserBytes > 0 {
+		fmt.Fprintf(w, "accepted %s\n", size(x.UserBytes))
+	}
 }

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cambiumdb/cambium/engine"
+)
+
+// The exit codes.
+const (
+	exitOK          = 0
+	exitNotFound    = 1
+	exitUsage       = 2
+	exitUnavailable = 3
+	exitUnknown     = 4
+	exitCorruption  = 5
+	exitLocked      = 6
+	exitInterrupted = 130
+)
+
+// statusError is an error with an exit code and what to try.
+type statusError struct {
+	code int
+	err  error
+	try  string // "" leaves it to the error's kind
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &statusError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// report prints err, with a line about what to try, and returns the exit code.
+func (a *app) report(ctx context.Context, err error) int {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, engine.ErrClosed)) {
+		fmt.Fprintln(a.stderr, "interrupted")
+		return exitInterrupted
+	}
+	code, try := a.judge(err)
+	fmt.Fprintln(a.stderr, err)
+	if try != "" {
+		fmt.Fprintln(a.stderr, "  try:", try)
+	}
+	return code
+}
+
+// judge returns the exit code of err and what to try, "" where nothing helps in general.
+func (a *app) judge(err error) (code int, try string) {
+	var status *statusError
+	switch {
+	case errors.As(err, &status):
+		return status.code, status.try
+	case errors.Is(err, engine.ErrNotFound):
+		return exitNotFound, ""
+	case errors.Is(err, engine.ErrLocked):
+		return exitLocked, "kvctl db get, scan, info, lsm, check and explain read without the lock"
+	case errors.Is(err, engine.ErrCorruption):
+		if a.db == "" {
+			return exitCorruption, "restore the file from a checkpoint or a backup"
+		}
+		return exitCorruption, fmt.Sprintf("kvctl db check --db %s lists every problem; restore the files it names from a checkpoint or a backup", a.db)
+	case errors.Is(err, engine.ErrNotDatabase):
+		return exitUsage, fmt.Sprintf("kvctl db put or load makes a database in an empty or new directory; is --db %s right?", a.db)
+	case errors.Is(err, engine.ErrInvalidArgument), errors.Is(err, engine.ErrExists):
+		return exitUsage, ""
+	case errors.Is(err, engine.ErrUnsupported):
+		return exitUnavailable, "read it with RocksDB's own tools"
+	case errors.Is(err, engine.ErrNoSpace):
+		return exitUnavailable, "free space on the device and run the command again; nothing that was stored is lost"
+	case errors.Is(err, fs.ErrNotExist):
+		return exitUsage, ""
+	case errors.Is(err, fs.ErrPermission):
+		return exitUnavailable, "run as the owner of the files, or change their mode"
+	}
+	return exitUnavailable, ""
+}
