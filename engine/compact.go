@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cambiumdb/cambium/compaction"
+	"github.com/cambiumdb/cambium/internal/ikey"
 	"github.com/cambiumdb/cambium/internal/manifest"
 	"github.com/cambiumdb/cambium/sstable"
 	"github.com/cambiumdb/cambium/sstable/blob"
@@ -30,7 +31,7 @@ func (db *DB) schedule() {
 	}
 	for bg.compacting < db.opts.CompactionThreads && bg.manual == 0 && !time.Now().Before(bg.retryAt) {
 		version := db.set.Current()
-		plan := db.policy.Pick(version, db.reservations)
+		plan := db.pick(version, db.reservations)
 		if plan == nil || !db.reservations.Reserve(plan) {
 			version.Unref()
 			break
@@ -150,7 +151,7 @@ func (db *DB) env(version *manifest.Version) *compaction.Env {
 		},
 		TargetFileBytes: targetFileBytes(db.budget.memtable),
 		Snapshots:       db.boundaries(),
-		NowMillis:       uint64(max(0, db.opts.Clock.Now().UnixMilli())),
+		NowMillis:       db.nowMillis(),
 		Version:         version,
 		Wrote:           db.tableBytesWritten,
 		Filter:          db.opts.Filter,
@@ -205,19 +206,23 @@ func (db *DB) Compact(lo, hi []byte) error {
 		db.schedule()
 	}()
 	for level := 0; level < manifest.NumLevels; level++ {
-		if err := db.compactLevel(lo, hi, level); err != nil {
+		final, err := db.compactLevel(lo, hi, level)
+		if err != nil {
 			return fmt.Errorf("compact %s: %w", db.dir, err)
+		}
+		if final {
+			break
 		}
 	}
 	return nil
 }
 
 // compactLevel moves the tables of one level that overlap the range down, waiting for
-// compactions that are in the way.
-func (db *DB) compactLevel(lo, hi []byte, level int) error {
+// compactions that are in the way. final says that all of it is in its last place.
+func (db *DB) compactLevel(lo, hi []byte, level int) (final bool, err error) {
 	for {
 		if db.closed.Load() {
-			return ErrClosed
+			return false, ErrClosed
 		}
 		db.mu.Lock()
 		version := db.set.Current()
@@ -225,7 +230,7 @@ func (db *DB) compactLevel(lo, hi []byte, level int) error {
 		if plan == nil {
 			db.mu.Unlock()
 			version.Unref()
-			return nil
+			return false, nil
 		}
 		if !db.reservations.Reserve(plan) {
 			version.Unref()
@@ -240,7 +245,7 @@ func (db *DB) compactLevel(lo, hi []byte, level int) error {
 		db.mu.Lock()
 		db.changed.Broadcast()
 		db.mu.Unlock()
-		return err
+		return plan.Final, err
 	}
 }
 
@@ -281,5 +286,30 @@ func (db *DB) WaitIdle(ctx context.Context) error {
 func (db *DB) workDue() bool {
 	version := db.set.Current()
 	defer version.Unref()
-	return db.policy.Pick(version, nil) != nil
+	return db.pick(version, nil) != nil
 }
+
+// pick returns the policy's plan or, where no level is too full, one that gives space back.
+func (db *DB) pick(version *manifest.Version, busy *compaction.Reservations) *compaction.Plan {
+	if plan := db.policy.Pick(version, busy); plan != nil {
+		return plan
+	}
+	oldest := ikey.MaxSeq
+	db.snaps.mu.Lock()
+	if len(db.snaps.seqs) > 0 {
+		oldest = db.snaps.seqs[0]
+	}
+	db.snaps.mu.Unlock()
+	now := compaction.Moment{NowMillis: db.nowMillis(), OldestSnapshot: oldest}
+	return compaction.PickIdle(version, busy, now, db.compactionOptions())
+}
+
+// compactionOptions shapes the tree to the memtable: a flushed memtable is the natural unit.
+func (db *DB) compactionOptions() compaction.Options {
+	return compaction.Options{
+		BaseBytes:       min(256<<20, max(4<<20, 4*db.budget.memtable)),
+		TargetFileBytes: targetFileBytes(db.budget.memtable),
+	}
+}
+
+func (db *DB) nowMillis() uint64 { return uint64(max(0, db.opts.Clock.Now().UnixMilli())) }

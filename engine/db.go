@@ -154,5 +154,5 @@ func (db *DB) keepWhatTheLogLost(logErr error) error {
 	if err := db.healOnce(context.Background()); err != nil {
 		return logErr
 	}
-	return nil
+	return db.wal.Close()
 }

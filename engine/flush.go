@@ -118,8 +118,13 @@ func (db *DB) flushMemory(m *memory) error {
 	if edit == nil {
 		edit = &manifest.Edit{}
 	}
+	// The next log must exist before the manifest says so.
+	if err := db.wal.Flush(); err != nil {
+		db.logFailed(err)
+		return err
+	}
 	next := db.logAfter(m)
-	edit.LogNum = &next
+	edit.LogNum, edit.LogExists = &next, true
 	db.set.SetLastSeq(m.lastSeq) // not the visible one: a crash may still lose what is only in the log
 	if err := db.install(edit, func() {
 		db.sealed = db.sealed[:len(db.sealed)-1]

@@ -109,7 +109,7 @@ func (db *DB) healOnce(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	edit.LogNum = &num
+	edit.LogNum, edit.LogExists = &num, true
 	fresh := db.newMemory(num)
 	db.set.SetLastSeq(q.lastSeq)
 	applied = true // or perhaps not: then the next open removes the tables

@@ -176,12 +176,6 @@ func makeDir(fsys vfs.FS, dir string) error {
 // start makes a new log, records it together with what recovery flushed in one edit, removes
 // files that are no longer needed, and lets work begin.
 func (db *DB) start(flushed []*manifest.Edit, names []string) error {
-	for _, n := range names {
-		// The number in LOG.old.N is a time, not a file number.
-		if t, num, ok := filename.Parse(n); ok && t != filename.InfoLog {
-			db.set.MarkFileNumUsed(num)
-		}
-	}
 	edit := &manifest.Edit{}
 	for _, e := range flushed {
 		edit.Added = append(edit.Added, e.Added...)
@@ -192,17 +186,14 @@ func (db *DB) start(flushed []*manifest.Edit, names []string) error {
 		return explainPermission(err, db.dir)
 	}
 	db.wal = log
-	edit.LogNum = &num
+	edit.LogNum, edit.LogExists = &num, true
 	db.mem = db.newMemory(num)
 	db.flushedSeq = db.queue.lastSeq
 	db.set.SetLastSeq(db.queue.lastSeq)
 	if err := db.install(edit, func() {}); err != nil {
 		return err
 	}
-	db.policy = compaction.NewLeveled(compaction.Options{
-		BaseBytes:       min(64<<20, max(4<<20, db.budget.memtable)),
-		TargetFileBytes: targetFileBytes(db.budget.memtable),
-	})
+	db.policy = compaction.NewLeveled(db.compactionOptions())
 	db.removeOrphans(names)
 	db.schedule()
 	return nil
@@ -249,7 +240,7 @@ func (db *DB) openReadOnly() error {
 	if err != nil {
 		return err
 	}
-	db.policy = compaction.NewLeveled(compaction.Options{})
+	db.policy = compaction.NewLeveled(db.compactionOptions())
 	db.queue.init(r.lastSeq)
 	db.visible.Store(r.lastSeq)
 	db.installView()

@@ -40,6 +40,10 @@ func (r *replay) run(names []string) error {
 		}
 	}
 	slices.Sort(logs)
+	if first := r.db.set.LogNum(); r.db.set.LogExists() && !slices.Contains(logs, first) {
+		return errorf(ErrCorruption, "corruption: %s names %s, which is missing: the log was removed, or the end of the manifest is damaged and later edits are lost: restore the directory from a backup or checkpoint",
+			filename.Base(filename.Manifest, r.db.set.ManifestNum()), filename.Base(filename.Log, first))
+	}
 	for _, num := range logs {
 		if err := r.log(num); err != nil {
 			return fmt.Errorf("replay %s: %w", filename.Base(filename.Log, num), err)

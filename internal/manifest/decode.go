@@ -165,6 +165,9 @@ func (e *Edit) decodeGroup(in *input, tag uint32) error {
 		e.InAtomicGroup, e.Remaining = true, in.varint32("atomic group")
 	case tagFullHistoryTSLow:
 		e.FullHistoryTSLow = bytes.Clone(in.bytes("full_history_ts_low"))
+	case tagLogExists:
+		in.bytes("log_exists")
+		e.LogExists = true
 	default:
 		if tag&tagIgnorable == 0 {
 			return errors.New("unknown tag")

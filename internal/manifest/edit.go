@@ -17,6 +17,11 @@ type Edit struct {
 	LastSeq      *uint64 // newest sequence number; never goes back; Set.Apply fills it
 	MinLogToKeep *uint64 // logs below may be removed
 
+	// LogExists, beside LogNum, promises that the log of that number was durable before the
+	// edit was written, and that it stays until a later edit moves LogNum on. A reader that does
+	// not find it knows that the manifest has lost later edits.
+	LogExists bool
+
 	Deleted []DeletedTable
 	Added   []AddedTable
 
@@ -94,6 +99,9 @@ func (e *Edit) String() string {
 		line("comparator %s", *e.Comparator)
 	}
 	num("log_number", e.LogNum)
+	if e.LogExists {
+		line("log_exists")
+	}
 	num("prev_log", e.PrevLogNum)
 	num("next_file", e.NextFileNum)
 	num("min_log_to_keep", e.MinLogToKeep)

@@ -34,6 +34,7 @@ const (
 	tagFullHistoryTSLow = 8198
 	tagWalAdded2        = 8199
 	tagWalDeleted2      = 8200
+	tagLogExists        = tagIgnorable | 1<<11 // ours; RocksDB skips it
 )
 
 // Tags of NewFile4's custom fields. Those that only Extra carries are beside Table.
@@ -195,6 +196,9 @@ func (e *Edit) appendGroup(dst []byte) []byte {
 	}
 	if len(e.FullHistoryTSLow) > 0 {
 		dst = appendField(dst, tagFullHistoryTSLow, e.FullHistoryTSLow)
+	}
+	if e.LogExists {
+		dst = appendField(dst, tagLogExists, "")
 	}
 	for _, f := range e.Ignored {
 		dst = appendField(dst, uint64(f.Tag), f.Value)

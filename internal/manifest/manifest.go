@@ -32,7 +32,7 @@
 //	8193  db_id s   8196 8199  log added   8197 8200  logs deleted   8198  full_history_ts_low s
 //
 // 8194 and 8195 are old forms of 400 and 401; 8199 and 8200 are 8196 and 8197 as one string.
-// An unknown tag with bit 13 (8192) set holds one s and is kept but not understood; any other
+// 10240 (log_exists, empty s) is ours: see Edit.LogExists. An unknown tag with bit 13 (8192) set holds one s and is kept but not understood; any other
 // unknown tag is corruption. NewFile4's custom tags: 2 marked for compaction, 3 min_log_to_keep
 // (fixed64), 4 oldest blob file, 5 oldest ancestor time, 6 creation time, 7 and 8 file checksum
 // and its function's name, 65 path; those with bit 6 must be understood, others are kept

@@ -58,6 +58,7 @@ func (s *Set) takeOver(r *replay) {
 	s.maxCF = r.maxCF
 	s.walsEnd = r.walsEnd()
 	s.logNum.Store(*r.logNum)
+	s.logExists.Store(r.logExists)
 	s.lastSeq.Store(*r.lastSeq)
 	s.minLog.Store(r.minLog)
 	raise(&s.nextFile, *r.nextFile)
@@ -141,6 +142,7 @@ type replay struct {
 
 	dbID                      string
 	logNum, nextFile, lastSeq *uint64 // nil = not seen
+	logExists                 bool    // said by the last edit with a log number
 	prevLog, minLog           uint64
 	maxCF                     uint32
 	families                  map[uint32]string // column families beside the default one
@@ -197,6 +199,9 @@ func (r *replay) apply(e *Edit) error {
 		}
 	}
 	highest(&r.logNum, e.LogNum)
+	if e.LogNum != nil {
+		r.logExists = e.LogExists
+	}
 	return r.b.apply(e)
 }
 

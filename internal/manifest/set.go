@@ -47,6 +47,7 @@ type Set struct {
 	logNum      atomic.Uint64
 	minLog      atomic.Uint64
 	manifestNum atomic.Uint64
+	logExists   atomic.Bool // the last LogNum came with Edit.LogExists
 	closed      atomic.Bool
 
 	// mu serialises Apply and Close, with their I/O. It is taken before liveMu.
@@ -98,6 +99,9 @@ func (s *Set) MarkFileNumUsed(num uint64) { raise(&s.nextFile, num+1) }
 
 // LogNum is the lowest number of a log that a recovery replays.
 func (s *Set) LogNum() uint64 { return s.logNum.Load() }
+
+// LogExists reports whether the log LogNum must be there: see Edit.LogExists.
+func (s *Set) LogExists() bool { return s.logExists.Load() }
 
 // MinLogToKeep is the lowest number of a log that must not be removed, as the last edit that
 // spoke of it said; 0 where none did. RocksDB replays the logs that are at or above both this
@@ -174,6 +178,7 @@ func (s *Set) apply(e *Edit) (obsolete fileNums, err error) {
 	}
 	if e.LogNum != nil {
 		raise(&s.logNum, *e.LogNum)
+		s.logExists.Store(e.LogExists)
 	}
 	if e.MinLogToKeep != nil {
 		raise(&s.minLog, *e.MinLogToKeep)

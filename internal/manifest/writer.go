@@ -119,6 +119,7 @@ func (s *Set) snapshot() *Edit {
 		DBID:        s.dbID,
 		Comparator:  ptr(Comparator),
 		LogNum:      ptr(s.logNum.Load()),
+		LogExists:   s.logExists.Load(),
 		PrevLogNum:  new(uint64),
 		NextFileNum: ptr(s.nextFile.Load()),
 		LastSeq:     ptr(s.lastSeq.Load()),
