@@ -17,6 +17,8 @@ import (
 
 	"github.com/cambiumdb/cambium/internal/cache"
 	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/internal/invariants"
+	"github.com/cambiumdb/cambium/internal/iterator"
 	"github.com/cambiumdb/cambium/internal/rangedel"
 	"github.com/cambiumdb/cambium/internal/vfs"
 	"github.com/cambiumdb/cambium/sstable/block"
@@ -418,4 +420,85 @@ func TestGlobalSeq(t *testing.T) {
 	require.Equal(t, byte(41), it.Key().User[0])
 	require.True(t, it.SeekGE(ikey.Make([]byte{42}, 76, ikey.KindSet)))
 	require.Equal(t, byte(43), it.Key().User[0])
+}
+
+// TestDirect writes and reads through direct I/O where the machine's temporary directory has it.
+func TestDirect(t *testing.T) {
+	dir := t.TempDir()
+	fs := vfs.OS(nil)
+	c := numbered(500, 3000)
+	c.ranges = []rangedel.Tombstone{{Start: []byte("a"), End: []byte("b"), Seq: 1}}
+	f, err := fs.Create(filepath.Join(dir, "000008.sst"), vfs.Direct)
+	require.NoError(t, err)
+	w := NewWriter(vfs.NewSequentialWriter(f, vfs.WriterOptions{}), WriterOptions{Compression: block.Snappy, BitsPerKey: 10})
+	for _, p := range c.points {
+		require.NoError(t, w.Add(p.key, []byte(p.val)))
+	}
+	require.NoError(t, w.AddRangeDelete([]byte("a"), []byte("b"), 1))
+	_, err = w.Finish()
+	require.NoError(t, err)
+	f, err = fs.Open(filepath.Join(dir, "000008.sst"), vfs.Direct)
+	require.NoError(t, err)
+	r, err := Open(f, ReaderOptions{})
+	require.NoError(t, err)
+	require.NoError(t, use(t, r, &c))
+	require.NoError(t, r.Close())
+}
+
+// TestReadahead counts device reads: a scan needs few, a lookup one.
+func TestReadahead(t *testing.T) {
+	fs, name := tableOf(t, numbered(4000, 1000), WriterOptions{BitsPerKey: 10})
+	var n Counters
+	r := openFile(t, fs, name, ReaderOptions{Counters: &n})
+	defer r.Close()
+	require.Equal(t, uint64(1), n.DeviceReads.Load(), "one read opens a table")
+	reads := func(f func()) uint64 {
+		before := n.DeviceReads.Load()
+		f()
+		return n.DeviceReads.Load() - before
+	}
+	require.Equal(t, uint64(1), reads(func() {
+		v, _, err := r.Get([]byte("key000777"), ikey.MaxSeq)
+		require.NoError(t, err)
+		v.Release()
+	}))
+	require.Less(t, reads(func() { collect(t, r.NewIterator(IterOptions{})) }), uint64(30))
+	require.LessOrEqual(t, reads(func() { collect(t, r.NewIterator(IterOptions{Compaction: true})) }), uint64(5))
+	require.Equal(t, uint64(1), reads(func() {
+		it := r.NewIterator(IterOptions{})
+		it.SeekGE(ikey.Seek([]byte("key000100"), ikey.MaxSeq))
+		it.Close()
+	}))
+}
+
+// TestNoAllocations holds lookups and steps in cached blocks to no allocation at all.
+func TestNoAllocations(t *testing.T) {
+	most := 0.1
+	if invariants.Enabled {
+		most = 20 // the race detector empties pools at random
+	}
+	fs, name := tableOf(t, numbered(2000, 100), WriterOptions{BitsPerKey: 10, HashIndex: true})
+	c := cache.New(8 << 20)
+	defer c.Close()
+	r := openFile(t, fs, name, ReaderOptions{Cache: c, FileNum: 1})
+	defer r.Close()
+	key := []byte("key001234")
+	require.LessOrEqual(t, testing.AllocsPerRun(1000, func() {
+		v, _, _ := r.Get(key, ikey.MaxSeq)
+		v.Release()
+	}), most)
+	it := r.NewIterator(IterOptions{})
+	defer it.Close()
+	collectCheap(it)
+	it.First()
+	require.LessOrEqual(t, testing.AllocsPerRun(1000, func() { it.Next() }), most)
+	it.Last()
+	require.LessOrEqual(t, testing.AllocsPerRun(1000, func() { it.Prev() }), most)
+}
+
+// collectCheap brings every block into the cache.
+func collectCheap(it iterator.Iterator) {
+	for ok := it.First(); ok; ok = it.Next() {
+		_ = it.Key()
+	}
 }

@@ -30,7 +30,7 @@ func (d *Dict) bytes() []byte {
 	return d.raw
 }
 
-// trained reports whether d has zstd's header rather than being raw content.
-func (d *Dict) trained() bool {
-	return len(d.raw) >= 8 && binary.LittleEndian.Uint32(d.raw) == zstdDictMagic
+// Trained reports whether d has zstd's header rather than being raw content.
+func (d *Dict) Trained() bool {
+	return d != nil && len(d.raw) >= 8 && binary.LittleEndian.Uint32(d.raw) == zstdDictMagic
 }

@@ -36,7 +36,7 @@ func newZstdDecoder(d *Dict) (*zstd.Decoder, error) {
 	}
 	switch {
 	case d == nil:
-	case d.trained():
+	case d.Trained():
 		opts = append(opts, zstd.WithDecoderDicts(d.raw))
 	default:
 		opts = append(opts, zstd.WithDecoderDictRaw(0, d.raw))
@@ -48,7 +48,7 @@ func newZstdEncoder(level zstd.EncoderLevel, d *Dict) (*zstd.Encoder, error) {
 	opts := []zstd.EOption{zstd.WithEncoderLevel(level), zstd.WithEncoderCRC(false)}
 	switch {
 	case d == nil:
-	case d.trained():
+	case d.Trained():
 		opts = append(opts, zstd.WithEncoderDict(d.raw))
 	default:
 		opts = append(opts, zstd.WithEncoderDictRaw(0, d.raw))
