@@ -4,6 +4,7 @@ package memtable
 
 import (
 	"fmt"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -34,3 +35,12 @@ func (c chunk) free() {
 		panic(fmt.Sprintf("memtable: unmap %d bytes: %v", len(c), err))
 	}
 }
+
+// freed returns where every freed chunk seems to lie: address space that nothing can access.
+var freed = sync.OnceValue(func() unsafe.Pointer {
+	b, err := unix.Mmap(-1, 0, chunkLen, unix.PROT_NONE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil // faults as well, for the most part
+	}
+	return unsafe.Pointer(unsafe.SliceData(b))
+})

@@ -4,7 +4,6 @@ import (
 	"hash/maphash"
 	"math/bits"
 	"sync/atomic"
-	"unsafe"
 )
 
 // index maps user keys to their newest nodes: open addressing over slots of 8 bytes,
@@ -115,5 +114,3 @@ func (m *Memtable) lookup(user []byte) uint32 {
 		}
 	}
 }
-
-const _ = uint(unsafe.Sizeof(atomic.Uint64{})) - 8 // slots are 8 bytes

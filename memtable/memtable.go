@@ -103,6 +103,9 @@ const maxOlder = 8
 // Get returns the newest point entry of user that a reader at seq sees. Range tombstones are
 // not considered. The value is valid while the caller holds a reference.
 func (m *Memtable) Get(user []byte, seq uint64) (t ikey.Trailer, value []byte, ok bool) {
+	if invariants.Enabled {
+		invariants.Check(m.refs.Load() > 0, "get %q from a freed memtable", user)
+	}
 	off := m.lookup(user)
 	if off == 0 {
 		return 0, nil, false
