@@ -44,24 +44,28 @@ func machineMemory() (int64, bool) {
 	return 0, false
 }
 
-// cgroupLimitFiles lists where the limits of this process's cgroups stand, version 2 (each
-// ancestor may be the tight one) and version 1.
-func cgroupLimitFiles() []string {
-	files := []string{"/sys/fs/cgroup/memory/memory.limit_in_bytes"}
+// cgroupLimitFiles lists where the limits of this process's cgroups stand, of version 1 and
+// version 2: any ancestor may be the tight one.
+func cgroupLimitFiles() (files []string) {
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
-		return files
+		return nil
 	}
 	for _, line := range strings.Split(string(b), "\n") {
+		root, limit := "/sys/fs/cgroup", "/memory.max"
 		path, ok := strings.CutPrefix(line, "0::")
 		if !ok {
-			continue
+			if _, path, ok = strings.Cut(line, ":memory:"); !ok {
+				continue
+			}
+			root, limit = "/sys/fs/cgroup/memory", "/memory.limit_in_bytes"
 		}
 		for path = strings.TrimSuffix(path, "/"); path != ""; path = path[:strings.LastIndexByte(path, '/')] {
-			files = append(files, "/sys/fs/cgroup"+path+"/memory.max")
+			files = append(files, root+path+limit)
 		}
+		files = append(files, root+limit)
 	}
-	return append(files, "/sys/fs/cgroup/memory.max")
+	return files
 }
 
 func defaultCompactionThreads() int { return max(1, min(4, runtime.GOMAXPROCS(0)/2)) }

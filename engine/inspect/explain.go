@@ -49,10 +49,12 @@ func (x *Explanation) WriteText(w io.Writer, s Style) {
 		if step.Decides {
 			mark = ">"
 		}
-		if entry == "" {
+		switch {
+		case entry == "" && step.Covered != 0:
+			entry = fmt.Sprintf("range tombstone #%d", step.Covered)
+		case entry == "":
 			entry = "-"
-		}
-		if step.Covered != 0 {
+		case step.Covered != 0:
 			entry += fmt.Sprintf(", under range tombstone #%d", step.Covered)
 		}
 		filter := step.Filter
