@@ -52,6 +52,13 @@ func TestEveryWorkloadRuns(t *testing.T) {
 			require.InDelta(t, 2, p.Settled.Factor, 1e-9, w.Name)
 		}
 	}
+	var user int64
+	for _, p := range run.Phases {
+		if p.Settled != nil {
+			user += p.Settled.UserBytes
+		}
+	}
+	require.Equal(t, user, run.Whole.Writes.UserBytes)
 	require.Equal(t, int64(500), run.Phases[4].mainLatency().Count)
 	require.Len(t, run.Phases[6].Latency, 2, "reads and the writes beside them")
 }
@@ -76,25 +83,23 @@ func TestWrongAnswersAreProblems(t *testing.T) {
 	require.Contains(t, run.Phases[1].Problems[0], "not found, but it was written")
 	require.Contains(t, run.Phases[1].Problems[3], "more wrong answers")
 
+	// Every key holds the value of the first, and the absent keys are there.
 	swap := newMemory()
 	_, err = runNamed(t, swap, smallConfig(), "fillseq")
 	require.NoError(t, err)
-	a, b := string(AppendKey(nil, 16, 0, false)), string(AppendKey(nil, 16, 499, false))
-	_, _ = a, b
+	first := swap.values[string(AppendKey(nil, 16, 0, false))]
 	for k := range swap.values {
-		if k != a && k != b {
-			swap.values[k] = swap.values[a]
-		}
+		swap.values[k] = first
 	}
-	swap.closed = false
-	w, err := FindWorkloads("seekrandom,readmissing")
+	for i := range int64(500) {
+		swap.values[string(AppendKey(nil, 16, i, true))] = first
+	}
+	swap.closed, swap.sorted = false, nil
+	w, err := FindWorkloads("seekrandom,readmissing,readrandom")
 	require.NoError(t, err)
-	for k, v := range swap.values {
-		swap.values[k[:15]+"1"] = v
-	}
 	c := smallConfig()
 	s := &session{bench: &Bench{Config: c}, engine: swap, dir: t.TempDir()}
-	for i, want := range []string{"that begin with that key", "found, but it was never written"} {
+	for i, want := range []string{"that begin with that key", "found, but it was never written", "not the one of this key"} {
 		p, err := s.phase(context.Background(), w[i], 0)
 		require.NoError(t, err)
 		require.NotEmpty(t, p.Problems)
@@ -194,13 +199,34 @@ func TestLoadReadsBackAndVerifies(t *testing.T) {
 		require.Equal(t, live, run.DataSet.Bytes)
 	}
 
-	liar := newMemory()
-	liar.lie = func(key string) bool { return strings.HasPrefix(key, "a") }
-	b := Bench{Open: liar.opener(), Config: smallConfig()}
-	run, err := b.Load(context.Background(), t.TempDir(), source, true)
+	for want, spoil := range map[string]func(*memory){
+		"not found, but it was loaded":               func(m *memory) { m.lie = startsWithA },
+		"the value is not the one that was loaded":   func(m *memory) { m.twist = startsWithA },
+		"scan of everything: met 402 keys, 400 were": func(m *memory) { m.ghosts = 2 },
+	} {
+		engine := newMemory()
+		spoil(engine)
+		b := Bench{Open: engine.opener(), Config: smallConfig()}
+		run, err := b.Load(context.Background(), t.TempDir(), source, true)
+		require.NoError(t, err)
+		require.False(t, run.DataSet.Verified)
+		require.Contains(t, strings.Join(run.problems(), "\n"), want)
+	}
+}
+
+func startsWithA(key string) bool { return strings.HasPrefix(key, "a") }
+
+func TestFillsIgnoreTheDuration(t *testing.T) {
+	c := smallConfig()
+	c.Duration, c.Ops = time.Nanosecond, 3
+	run, err := runNamed(t, newMemory(), c, "fillrandom,overwrite")
 	require.NoError(t, err)
-	require.False(t, run.DataSet.Verified)
-	require.Contains(t, run.Phases[1].Problems[0], "not found, but it was loaded")
+	require.EqualValues(t, c.Keys, run.Phases[0].Ops)
+	require.Less(t, run.Phases[1].Ops, c.Keys)
+	c.Duration = 0
+	run, err = runNamed(t, newMemory(), c, "fillrandom,overwrite")
+	require.NoError(t, err)
+	require.EqualValues(t, 3, run.Phases[1].Ops)
 }
 
 // repeated is several sources, one after the other.

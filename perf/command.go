@@ -278,7 +278,7 @@ func (c *Command) LoadData(ctx context.Context, path string, generate int64, ver
 func (c *Command) Doctor() error {
 	dir := c.Dir
 	if dir == "" {
-		dir = os.TempDir()
+		dir = tempParent()
 	}
 	d := Doctor(dir)
 	if c.JSON == "-" {

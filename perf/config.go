@@ -46,6 +46,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// maxKeys keeps all sums of bytes far within an int64.
+const maxKeys = 1 << 36
+
 // The values that the flags of the same name take.
 var (
 	syncNames        = []string{"per-write", "per-second", "none"}
@@ -56,8 +59,8 @@ var (
 // Validate returns a UsageError that names the first field out of its bounds.
 func (c Config) Validate() error {
 	switch {
-	case c.Keys < 1 || c.Keys > 1<<40:
-		return usagef("--keys %d: want 1 to %d", c.Keys, int64(1)<<40)
+	case c.Keys < 1 || c.Keys > maxKeys:
+		return usagef("--keys %d: want 1 to %d", c.Keys, int64(maxKeys))
 	case c.KeySize < minKeySize(c.Keys) || c.KeySize > 1024:
 		return usagef("--key-size %d: %d distinct keys need %d to 1024 bytes", c.KeySize, c.Keys, minKeySize(c.Keys))
 	case c.ValueSize < 0 || c.ValueSize > 10<<20:

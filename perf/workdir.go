@@ -16,17 +16,23 @@ func WorkDir(dir string) (path string, done func() error, err error) {
 		}
 		return dir, func() error { return nil }, nil
 	}
-	parent := os.TempDir()
-	if os.Getenv("TMPDIR") == "" {
-		if name, _, err := fileSystem(parent); err != nil || name == "tmpfs" || name == "ramfs" {
-			parent = "."
-		}
-	}
-	path, err = os.MkdirTemp(parent, "kvbench-")
+	path, err = os.MkdirTemp(tempParent(), "kvbench-")
 	if err != nil {
 		return "", nil, fmt.Errorf("make a temporary directory (or give one with --dir): %w", err)
 	}
 	return path, func() error { return os.RemoveAll(path) }, nil
+}
+
+// tempParent is where WorkDir makes temporary directories.
+func tempParent() string {
+	parent := os.TempDir()
+	if os.Getenv("TMPDIR") != "" {
+		return parent
+	}
+	if name, _, err := fileSystem(parent); err != nil || name == "tmpfs" || name == "ramfs" {
+		return "."
+	}
+	return parent
 }
 
 // CheckSpace returns an error unless the device under dir has room for live bytes of keys and
