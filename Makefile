@@ -43,6 +43,7 @@ unit: ## unit, script, model, crash and interchange tests
 .PHONY: race
 race: ## the concurrent packages under the race detector
 	$(GO) test -race -short -timeout 20m $(RACE)
+	$(GO) test -race -timeout 20m -run ConcurrentUse ./engine
 
 .PHONY: nocgo
 nocgo: ## build and test without a C compiler
@@ -50,8 +51,8 @@ nocgo: ## build and test without a C compiler
 	CGO_ENABLED=0 $(GO) test -short -timeout 20m ./engine/... ./sstable/... ./perf/...
 
 .PHONY: fuzz-short
-fuzz-short: ## each fuzz target for a short time
-	FUZZTIME=$${FUZZTIME_SHORT:-5s} .ci/fuzz
+fuzz-short: ## each fuzz target for 5 s, or 30 s with CI=true
+	FUZZTIME=$$([ "$$CI" = true ] && echo 30s || echo 5s) .ci/fuzz
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s)
