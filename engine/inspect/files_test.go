@@ -237,7 +237,7 @@ func TestCorruptAndUnsupportedBatches(t *testing.T) {
 	require.NoError(t, err)
 	var text bytes.Buffer
 	recs[0].WriteText(&text, inspect.Style{})
-	require.Equal(t, "0x00000000      27 bytes  seq 5, 1 ops\n            LOGDATA => a note\n            a#5,RANGEDEL .. b (exclusive)\n", text.String())
+	require.Equal(t, "0x00000000      25 bytes  seq 5, 1 ops\n            LOGDATA => a note\n            a#5,RANGEDEL .. b (exclusive)\n", text.String())
 }
 
 func dumpManifest(t *testing.T, path string) (*inspect.Manifest, []*inspect.Edit, error) {
@@ -252,32 +252,30 @@ func dumpManifest(t *testing.T, path string) (*inspect.Manifest, []*inspect.Edit
 	return sum, edits, err
 }
 
-// TestManifestAgreesWithRecovery folds manifests as a tool and as the engine does.
+// TestManifestAgreesWithRecovery: the tool's fold of the edits is the engine's. The tests of
+// kvctl do the same for RocksDB's databases.
 func TestManifestAgreesWithRecovery(t *testing.T) {
-	dirs, err := filepath.Glob("/tmp/does-not-matter")
+	set, err := manifest.Recover(vfs.OS(nil), tiny, manifest.Options{})
 	require.NoError(t, err)
-	for _, dir := range append(dirs, tiny) {
-		set, err := manifest.Recover(vfs.OS(nil), dir, manifest.Options{})
-		require.NoError(t, err)
-		sum, _, err := dumpManifest(t, tinyTree)
-		require.NoError(t, err)
-		require.Equal(t, set.DBID(), sum.DBID)
-		require.Equal(t, set.LastSeq(), sum.LastSeq)
-		require.Equal(t, set.LogNum(), sum.LogNum)
-		v := set.Current()
-		var want, got []string
-		for level, tables := range v.Levels {
-			for _, tab := range tables {
-				want = append(want, fmt.Sprintf("L%d %06d %d", level, tab.Num, tab.Size))
-			}
+	defer set.Close()
+	sum, _, err := dumpManifest(t, tinyTree)
+	require.NoError(t, err)
+	require.Equal(t, set.DBID(), sum.DBID)
+	require.Equal(t, set.LastSeq(), sum.LastSeq)
+	require.Equal(t, set.LogNum(), sum.LogNum)
+	v := set.Current()
+	defer v.Unref()
+	var want, got []string
+	for level, tables := range v.Levels {
+		for _, tab := range tables {
+			want = append(want, fmt.Sprintf("L%d %06d %d", level, tab.Num, tab.Size))
 		}
-		for _, tab := range sum.Tables {
-			got = append(got, fmt.Sprintf("L%d %06d %d", tab.Level, tab.Num, tab.Size))
-		}
-		require.Equal(t, want, got)
-		v.Unref()
-		require.NoError(t, set.Close())
 	}
+	for _, tab := range sum.Tables {
+		got = append(got, fmt.Sprintf("L%d %06d %d", tab.Level, tab.Num, tab.Size))
+	}
+	require.NotEmpty(t, want)
+	require.Equal(t, want, got)
 }
 
 // manifestOf writes a manifest of the given edits.
@@ -364,7 +362,7 @@ func blobText(t *testing.T, m *inspect.Manifest) string {
 	t.Helper()
 	var text bytes.Buffer
 	m.WriteText(&text, inspect.Style{})
-	_, line, ok := strings.Cut(text.String(), "blob file")
+	_, line, ok := strings.Cut(text.String(), "\n  blob file ")
 	require.True(t, ok)
 	return strings.TrimSpace(line)
 }
