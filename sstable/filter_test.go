@@ -149,7 +149,7 @@ func TestWholeKeyFilteringOff(t *testing.T) {
 	q, err := decodeProperties(p.encode(), block.Origin{})
 	require.NoError(t, err)
 	require.False(t, q.WholeKeyFiltering)
-	r := &Reader{props: q, count: &Counters{}}
+	r := &Reader{props: q, count: &Counters{}, meta: []MetaBlock{{Name: metaFullFilter}}}
 	require.NoError(t, r.readFilter(nil))
 	may, err := r.MayContain([]byte("k"))
 	require.NoError(t, err)

@@ -76,7 +76,6 @@ func (c *indexCursor) low() *block.IndexIter {
 	return &c.top
 }
 
-func (c *indexCursor) valid() bool          { return c.failed == nil && c.low().Valid() }
 func (c *indexCursor) handle() block.Handle { return c.low().Handle() }
 func (c *indexCursor) user() []byte         { return c.low().User() }
 

@@ -174,6 +174,22 @@ func TestHandle(t *testing.T) {
 	require.Equal(t, uint64(312), h.End())
 }
 
+// TestCheck refuses handles that no file can have.
+func TestCheck(t *testing.T) {
+	s := &Source{Label: "f", Size: 1 << 40}
+	require.NoError(t, s.Check(Handle{Offset: 1<<40 - TrailerLen - 10, Size: 10}))
+	for h, want := range map[Handle]string{
+		{Offset: 1<<40 - TrailerLen - 10, Size: 11}: "outside the file",
+		{Offset: 1 << 63, Size: 1}:                  "outside the file",
+		{Offset: 1<<64 - 1, Size: 10}:               "outside the file",
+		{Size: MaxSize + 1}:                         "exceeds 268435456",
+		{Size: 1<<64 - 1}:                           "exceeds 268435456",
+	} {
+		require.ErrorContains(t, s.Check(h), want)
+	}
+	require.Error(t, (&Source{Size: 4}).Check(Handle{}))
+}
+
 // TestVarint32 compares the reader with encoding/binary, and refuses what does not fit.
 func TestVarint32(t *testing.T) {
 	for _, v := range []uint32{0, 1, 127, 128, 1 << 14, 1<<28 - 1, 1 << 28, 1<<32 - 1} {
