@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/manifest"
 )
@@ -23,10 +25,11 @@ func (db *DB) Metrics() Metrics {
 	m.Cache = CacheMetrics{Capacity: c.Capacity, Bytes: c.Bytes, PinnedBytes: c.PinnedBytes,
 		Entries: int64(c.Entries), Hits: int64(c.Hits), Misses: int64(c.Misses), Evictions: int64(c.Evictions)}
 	m.Ledger = db.ledger.snapshot()
-	m.Stalls = db.stall.metrics()
 	m.Reads = db.readMetrics()
 	m.Space = db.space(v.version)
-	m.Log = db.logMetrics()
+	log := db.logState()
+	m.Log = log.metrics
+	m.Stalls = db.stall.metrics(log)
 	m.Iterators = int(db.openIterators.Load())
 	db.snaps.mu.Lock()
 	m.Snapshots = len(db.snaps.seqs)
@@ -69,16 +72,25 @@ func (db *DB) readMetrics() ReadMetrics {
 	}
 }
 
-func (db *DB) logMetrics() LogMetrics {
+// logState is what Metrics says of the log, and how long writes waited for it.
+type logState struct {
+	metrics                 LogMetrics
+	stalls                  int64
+	stallTime, longestStall time.Duration
+}
+
+func (db *DB) logState() (s logState) {
 	db.queue.stage.Lock()
 	log := db.wal
 	db.queue.stage.Unlock()
 	if log == nil {
-		return LogMetrics{}
+		return s
 	}
 	w := log.Metrics()
-	return LogMetrics{Segments: len(log.Segments()), Bytes: int64(w.Bytes), Records: int64(w.Records),
+	s.metrics = LogMetrics{Segments: len(log.Segments()), Bytes: int64(w.Bytes), Records: int64(w.Records),
 		Syncs: int64(w.Syncs), Groups: int64(w.Groups), Commits: int64(w.GroupedCommits), MaxGroup: int64(w.MaxGroup)}
+	s.stalls, s.stallTime, s.longestStall = int64(w.Stalls), w.StallTime, w.LongestStall
+	return s
 }
 
 // space adds up the files of version, and the logs and the manifest as they are on the device.

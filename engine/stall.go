@@ -22,6 +22,7 @@ const (
 	stallMemtables = "memtables"
 	stallL0        = "l0files"
 	stallDebt      = "debt"
+	stallLog       = "log"
 )
 
 // stallMeter measures the time that writes were held back.
@@ -178,19 +179,27 @@ func (db *DB) stallEnd() {
 	}
 }
 
-// metrics returns what was measured so far and what would help.
-func (s *stallMeter) metrics() StallMetrics {
+// metrics returns what was measured so far, waits for the log included, and what would help.
+func (s *stallMeter) metrics(log logState) StallMetrics {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := StallMetrics{Count: s.count, Total: s.total, Longest: s.longest, Now: s.now, ByCause: map[string]time.Duration{}}
-	worst := ""
+	m := StallMetrics{Count: s.count + log.stalls, Total: s.total + log.stallTime, Longest: max(s.longest, log.longestStall),
+		Now: s.now, ByCause: map[string]time.Duration{}}
 	for cause, d := range s.byCause {
 		m.ByCause[cause] = d
-		if worst == "" || d > s.byCause[worst] {
+	}
+	if log.stalls > 0 {
+		m.ByCause[stallLog] = log.stallTime
+	}
+	worst := ""
+	for cause, d := range m.ByCause {
+		if worst == "" || d > m.ByCause[worst] {
 			worst = cause
 		}
 	}
 	switch worst {
+	case stallLog:
+		m.Advice = "the device takes the log more slowly than it is written: a faster device, or slower writes"
 	case stallMemtables:
 		m.Advice = "flushes are slower than writes: a faster device, or a larger MemoryBudget so that more memtables may wait"
 	case stallL0, stallDebt:

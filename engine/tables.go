@@ -73,7 +73,6 @@ func (ts *tables) openTable(t *manifest.Table) (*table, error) {
 	}
 	r, err := sstable.Open(f, sstable.ReaderOptions{Cache: ts.cache, FileNum: t.Num, Counters: &ts.counters})
 	if err != nil {
-		f.Close()
 		return nil, err
 	}
 	p := r.Properties()
@@ -109,7 +108,6 @@ func (ts *tables) blob(num uint64) (*blob.Reader, error) {
 	}
 	r, err := blob.Open(f, blob.ReaderOptions{Cache: ts.cache, FileNum: num})
 	if err != nil {
-		f.Close()
 		return nil, fmt.Errorf("open blob file %s: %w", filename.Base(filename.Blob, num), classify(err))
 	}
 	s.ready.Store(r)

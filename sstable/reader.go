@@ -38,7 +38,8 @@ type ReaderOptions struct {
 type Reader struct {
 	src    *block.Source
 	opts   ReaderOptions
-	count  *Counters // never nil
+	count  *Counters     // never nil
+	quiet  *block.Source // src for compactions, whose reads Counters does not count
 	foot   footer
 	props  Properties
 	meta   []MetaBlock
@@ -112,7 +113,13 @@ func (r *Reader) open(f vfs.File) error {
 	if err := r.readFilter(&tail); err != nil {
 		return err
 	}
-	return r.readIndex(&tail)
+	if err := r.readIndex(&tail); err != nil {
+		return err
+	}
+	quiet := *r.src
+	quiet.Counters = nil
+	r.quiet = &quiet
+	return nil
 }
 
 // readTail reads a meta block, from the tail where it lies there.

@@ -79,7 +79,7 @@ func (it *tableIter) open() bool {
 	var data []byte
 	var err error
 	if it.opts.Compaction {
-		data, err = it.r.src.ReadPrivate(h, &it.ahead, &it.scratch)
+		data, err = it.r.quiet.ReadPrivate(h, &it.ahead, &it.scratch)
 	} else {
 		it.ahead.Note(h)
 		var b *cache.Handle

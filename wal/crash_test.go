@@ -15,6 +15,7 @@ import (
 
 	"github.com/cambiumdb/cambium/internal/batch"
 	"github.com/cambiumdb/cambium/internal/corrupt"
+	"github.com/cambiumdb/cambium/internal/record"
 	"github.com/cambiumdb/cambium/internal/vfs"
 )
 
@@ -391,6 +392,27 @@ func TestMarksTurnDamageIntoCorruption(t *testing.T) {
 			}
 		}
 	}
+	require.NoError(t, l.shut())
+}
+
+// TestHoleBehindTrailer: the synced part ends with the zeros that close a block, behind its last
+// record; a hole right after it is still above the mark.
+func TestHoleBehindTrailer(t *testing.T) {
+	m := newMem(t)
+	l := newQuiet(t, testOptions(m), 7)
+	appendCommit(t, l, recordOf(1, record.BlockSize-record.RecyclableHeaderLen-5), PerWrite)
+	for i := range 2 {
+		appendCommit(t, l, recordOf(uint64(i+2), 3000), None)
+		require.NoError(t, l.Flush())
+	}
+	f, err := m.OpenReadWrite(segmentPath(7), vfs.Direct)
+	require.NoError(t, err)
+	_, err = f.WriteAt(vfs.AlignedBuffer(4096), record.BlockSize)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	recs, err := readSegment(t, m, 7)
+	require.Len(t, recs, 1)
+	require.True(t, isTorn(err), "%v", err)
 	require.NoError(t, l.shut())
 }
 

@@ -242,14 +242,7 @@ func TestSecondGroupFlies(t *testing.T) {
 	for seq := uint64(3); seq <= 5; seq++ {
 		commit(seq)
 	}
-	for joined := uint64(0); joined < 3; {
-		l.mu.Lock()
-		if l.next != nil {
-			joined = l.next.commits
-		}
-		l.mu.Unlock()
-		time.Sleep(time.Millisecond)
-	}
+	await(l, func() bool { return l.next != nil && l.next.commits == 3 })
 	require.Empty(t, results)
 	first <- nil
 	got := []string{<-results, <-results}
@@ -266,23 +259,46 @@ func TestSecondGroupFlies(t *testing.T) {
 	require.NoError(t, l.shut())
 }
 
-// TestLaterSyncDoesNotHideFailure: group 2's sync succeeds, group 1's fails: both fail.
+// TestLaterSyncDoesNotHideFailure: group 2's sync succeeds, before or after group 1's fails:
+// both fail.
 func TestLaterSyncDoesNotHideFailure(t *testing.T) {
-	g := newGate(newMem(t))
-	l := newQuiet(t, testOptions(g), 7)
-	boom := errors.New("boom")
-	results := make(chan error, 2)
-	for i := range 2 {
-		pos, err := l.Append(recordOf(uint64(i+1), 100))
-		require.NoError(t, err)
-		go func() { results <- l.Commit(pos, PerWrite) }()
-		g.await(i)
+	for _, secondFirst := range []bool{true, false} {
+		g := newGate(newMem(t))
+		l := newQuiet(t, testOptions(g), 7)
+		boom := errors.New("boom")
+		results := make(chan error, 2)
+		for i := range 2 {
+			pos, err := l.Append(recordOf(uint64(i+1), 100))
+			require.NoError(t, err)
+			go func() { results <- l.Commit(pos, PerWrite) }()
+			g.await(i)
+		}
+		if secondFirst {
+			g.await(1) <- nil
+			await(l, func() bool { return l.flight[0].done != nil }) // group 2 waits for group 1
+			g.await(0) <- boom
+		} else {
+			g.await(0) <- boom
+			await(l, func() bool { return l.err != nil })
+			g.await(1) <- nil
+		}
+		require.ErrorIs(t, <-results, boom)
+		require.ErrorIs(t, <-results, boom)
+		require.ErrorIs(t, l.shut(), boom)
 	}
-	g.await(1) <- nil
-	g.await(0) <- boom
-	require.ErrorIs(t, <-results, boom)
-	require.ErrorIs(t, <-results, boom)
-	require.ErrorIs(t, l.shut(), boom)
+}
+
+// await returns when cond holds under the log's lock.
+func await(l *Log, cond func() bool) {
+	for {
+		l.mu.Lock()
+		ok := cond()
+		l.mu.Unlock()
+		if ok {
+			return
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 // TestFirstGroupSurvivesSecondsFailure: group 1's sync succeeds, group 2's fails: group 1's

@@ -165,6 +165,8 @@ type Metrics struct {
 	Segments uint64 // files begun
 	Recycled uint64 // of these, in a former segment's file
 	Stalls   uint64 // Appends that waited since the backlog was full
+	// StallTime is how long they waited in all, LongestStall the longest of them.
+	StallTime, LongestStall time.Duration
 	Backlog  int64  // bytes framed and not yet written, now
 }
 
@@ -287,16 +289,28 @@ func (l *Log) Append(rec []byte) (Position, error) {
 	if l.unwritten >= writeTrigger {
 		l.wake()
 	}
-	for stalled := false; l.unwritten > l.backlogBound(); stalled = true {
-		if !stalled {
-			l.metrics.Stalls++
-		}
-		g := &group{}
-		if l.run(g); g.err != nil {
-			return Position{}, g.err
+	if l.unwritten > l.backlogBound() {
+		if err := l.drain(); err != nil {
+			return Position{}, err
 		}
 	}
 	return pos, nil
+}
+
+// drain waits until the backlog is within its bound. The lock is held.
+func (l *Log) drain() error {
+	l.metrics.Stalls++
+	start := l.opts.Now()
+	for l.unwritten > l.backlogBound() {
+		g := &group{}
+		if l.run(g); g.err != nil {
+			return g.err
+		}
+	}
+	d := l.opts.Now().Sub(start)
+	l.metrics.StallTime += d
+	l.metrics.LongestStall = max(l.metrics.LongestStall, d)
+	return nil
 }
 
 // backlogBound is how much may be unwritten before Append waits.
