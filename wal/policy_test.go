@@ -142,9 +142,8 @@ func TestSealingGrace(t *testing.T) {
 	c.advance(sealGrace)
 	appended := make(chan error)
 	go func() { _, err := l.Append(recordOf(9999, 100)); appended <- err }()
-	time.Sleep(5 * time.Millisecond)
+	await(l, func() bool { return l.metrics.Stalls == 1 })
 	require.Empty(t, appended)
-	require.EqualValues(t, 1, l.Metrics().Stalls)
 	g.openUp()
 	seal <- nil
 	require.NoError(t, <-appended)
