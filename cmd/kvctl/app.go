@@ -84,23 +84,36 @@ func (a *app) rootCommand() *cobra.Command {
 
 // group makes a command that only holds others.
 func (a *app) group(use, short, long string) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
 			}
-			err := fmt.Errorf("%s: there is no command %q", cmd.CommandPath(), args[0])
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				err = fmt.Errorf("%w: did you mean %s?", err, strings.Join(near, ", "))
-			}
-			return err
+			return noCommand(cmd, args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.begun = true
 			return cmd.Help()
 		},
+		SuggestionsMinimumDistance: 2,
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if cmd.HasSubCommands() && cmd.Flags().NArg() > 0 { // the flag is of what was meant
+			return noCommand(cmd, cmd.Flags().Arg(0))
+		}
+		return err
+	})
+	return cmd
+}
+
+// noCommand says that a group does not hold a command of that name.
+func noCommand(group *cobra.Command, name string) error {
+	err := fmt.Errorf("%s: there is no command %q", group.CommandPath(), name)
+	if near := group.SuggestionsFor(name); len(near) > 0 {
+		err = fmt.Errorf("%w: did you mean %s?", err, strings.Join(near, ", "))
+	}
+	return err
 }
 
 // command makes a command that does something. The number of arguments is exact.

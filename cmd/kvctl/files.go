@@ -34,17 +34,20 @@ func (a *app) sstDumpCommand() *cobra.Command {
 				return err
 			}
 			defer t.Close()
-			report, err := t.Describe(blocks)
-			if err != nil {
-				return err
-			}
+			report, damage := t.Describe(blocks)
 			p := a.printer(full)
 			if !entries {
-				return p.Report(report)
+				if err := p.Report(report); err != nil {
+					return err
+				}
+				return damage
 			}
 			p.Part("table", report)
 			p.Begin("entries")
 			err = t.Entries(inspect.Range{From: bounds.Lower, To: bounds.Upper, Limit: limit}, func(e *inspect.Entry) error { return p.Item(e) })
+			if err == nil {
+				err = damage
+			}
 			return p.Close(err)
 		})
 	a.hexFlag(cmd.Flags())

@@ -34,6 +34,7 @@ type Table struct {
 	Properties    Properties       `json:"properties"`
 	RangeDels     []RangeTombstone `json:"range_tombstones"`
 	Blocks        []Block          `json:"blocks,omitempty"`
+	Problem       string           `json:"problem,omitempty"` // why Data and Blocks end early
 }
 
 // Place is where a block's payload lies in its file.
@@ -190,12 +191,10 @@ func (t *TableFile) Close() error { return t.r.Close() }
 
 var indexTypes = map[uint32]string{0: "binary search", 1: "hash", 2: "partitioned", 3: "binary search with first keys"}
 
-// Describe reads everything but the entries. With blocks the report lists every data block.
+// Describe reads everything but the entries. With blocks the report lists every data block. The
+// report stands even where a data block is damaged, which is also the error.
 func (t *TableFile) Describe(blocks bool) (*Table, error) {
 	l, err := t.r.Layout(0)
-	if err != nil {
-		return nil, classify(err)
-	}
 	p := t.r.Properties()
 	out := &Table{
 		File: l.File, Size: l.Size, FormatVersion: l.FormatVersion, Checksum: l.Checksum.String(),
@@ -205,6 +204,9 @@ func (t *TableFile) Describe(blocks bool) (*Table, error) {
 		Data:       Data{ByCompression: map[string]int{}},
 		Properties: newProperties(p),
 		RangeDels:  []RangeTombstone{},
+	}
+	if err != nil {
+		out.Problem = err.Error()
 	}
 	if l.Ingested {
 		out.GlobalSeq = &l.GlobalSeq
@@ -223,7 +225,7 @@ func (t *TableFile) Describe(blocks bool) (*Table, error) {
 	for _, s := range t.r.RangeDels() {
 		out.RangeDels = append(out.RangeDels, RangeTombstone{NewKey(s.Start), NewKey(s.End), slices.Clone(s.Seqs)})
 	}
-	return out, nil
+	return out, classify(err)
 }
 
 // Range bounds what a dump shows. The zero value is everything.
@@ -326,6 +328,9 @@ func (t *Table) WriteText(w io.Writer, s Style) {
 	}
 	l.line("filter", "%s", filter)
 	l.line("data", "%d blocks, %s: %s", t.Data.Blocks, size(t.Data.Bytes), countText(t.Data.ByCompression))
+	if t.Problem != "" {
+		l.line("then", "%s", s.problem(t.Problem))
+	}
 	for _, m := range t.MetaBlocks {
 		l.line("meta block", "%s, %v", m.Name, m.Place)
 	}
