@@ -52,7 +52,7 @@ func fencedBlocks(doc string) (blocks []fenced, err error) {
 }
 
 // documents are those whose blocks a reader can run from top to bottom.
-var documents = []string{"README.md"}
+var documents = []string{"README.md", "docs/format.md"}
 
 // TestReadmeBlocks runs every block of the documents in order: a document's blocks share one
 // new directory with bin/ in it. Blocks that begin with make run at the root; make test would run
