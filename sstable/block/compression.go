@@ -137,10 +137,35 @@ func DecompressedSize(src []byte, c Compression) (size int, body []byte, err err
 	default:
 		return 0, nil, fmt.Errorf("unknown compression type %d", uint8(c))
 	}
+	if stated, ok := zstdContentSize(body); c == Zstd && ok && stated != n {
+		return 0, nil, fmt.Errorf("ZSTD length %d, its frame says %d", n, stated)
+	}
 	if n > MaxSize || n > (uint64(len(src))+64)*c.maxRatio() {
 		return 0, nil, fmt.Errorf("%v length %d is impossible for %d bytes", c, n, len(src))
 	}
 	return int(n), body, nil
+}
+
+// zstdContentSize returns the length that a zstd frame states in its header, if it does
+// (RFC 8878, section 3.1.1.1).
+func zstdContentSize(frame []byte) (size uint64, ok bool) {
+	if len(frame) < 5 || binary.LittleEndian.Uint32(frame) != 0xfd2fb528 {
+		return 0, false
+	}
+	d := frame[4]
+	single := d >> 5 & 1
+	at := 5 + int(1-single) + [4]int{0, 1, 2, 4}[d&3]
+	n := [4]int{int(single), 2, 4, 8}[d>>6]
+	if n == 0 || len(frame) < at+n {
+		return 0, false
+	}
+	var word [8]byte
+	copy(word[:], frame[at:at+n])
+	size = binary.LittleEndian.Uint64(word[:])
+	if n == 2 {
+		size += 256
+	}
+	return size, true
 }
 
 // Decompress fills dst, whose length is the one that DecompressedSize gave, from body.

@@ -224,6 +224,16 @@ func (i *IndexIter) SeekGE(user []byte, t ikey.Trailer) bool {
 		return i.loadRestart(0)
 	}
 	// The entry may lie inside the run of restart lo-1, unless that run is a single entry.
+	end := i.end
+	if lo < i.restarts {
+		end = i.restart(lo)
+	}
+	if i.single(i.restart(lo-1), end) {
+		if lo == i.restarts {
+			return i.exhaust()
+		}
+		return i.loadRestart(lo)
+	}
 	for ok := i.loadRestart(lo - 1); ok; {
 		if i.next >= i.end {
 			return i.exhaust()
@@ -233,6 +243,16 @@ func (i *IndexIter) SeekGE(user []byte, t ikey.Trailer) bool {
 		}
 	}
 	return false
+}
+
+// single reports whether the run that starts at off is one entry, which ends at end.
+func (i *IndexIter) single(off, end int) bool {
+	shared, _, valAt, ok := i.header(off)
+	if !ok || shared != 0 || i.format.FirstKey {
+		return false
+	}
+	_, n := DecodeHandle(i.data[valAt:i.end])
+	return n > 0 && valAt+n == end
 }
 
 // less reports whether the stored separator k sorts before the target.
