@@ -10,7 +10,10 @@ import (
 	"github.com/cambiumdb/cambium/internal/batch"
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/internal/record"
 	"github.com/cambiumdb/cambium/internal/vfs"
+	"github.com/cambiumdb/cambium/sstable"
+	"github.com/cambiumdb/cambium/sstable/blob"
 )
 
 // checkForeignOptions reads the newest OPTIONS file that RocksDB left, if there is one, and
@@ -42,7 +45,7 @@ func checkForeignOptions(fs vfs.FS, dir string, names []string) error {
 		if strings.HasPrefix(line, "[") {
 			section = line
 			if name, ok := strings.CutPrefix(line, `[CFOptions "`); ok && name != `default"]` {
-				return refuse("column family "+strings.TrimSuffix(name, "]"), "only the default one is supported; export it with RocksDB")
+				return refuse(`column family "`+strings.TrimSuffix(name, "]"), "only the default one is supported; export it with RocksDB")
 			}
 			continue
 		}
@@ -95,9 +98,14 @@ func sameDir(walDir, dir string) bool {
 
 // isUnsupported reports whether err names a feature that this engine does not have.
 func isUnsupported(err error) bool {
-	var b *batch.UnsupportedError
-	var m *manifest.UnsupportedError
-	return errors.As(err, &b) || errors.As(err, &m)
+	var (
+		b *batch.UnsupportedError
+		m *manifest.UnsupportedError
+		r *record.UnsupportedError
+		t *sstable.UnsupportedError
+		v *blob.UnsupportedError
+	)
+	return errors.As(err, &b) || errors.As(err, &m) || errors.As(err, &r) || errors.As(err, &t) || errors.As(err, &v)
 }
 
 // readSmall returns the whole of a file of at most 1 MiB.

@@ -153,8 +153,7 @@ func (a *app) casCommand() *cobra.Command {
 	var w writeFlags
 	var old string
 	absent := false
-	var cmd *cobra.Command
-	cmd = a.command("cas KEY NEW (--old OLD | --absent)", "store a value if the present one is as expected",
+	cmd := a.command("cas KEY NEW (--old OLD | --absent)", "store a value if the present one is as expected",
 		"Sets KEY to NEW if its value is OLD, or if it has none with --absent. Exits with 1\nwhere it is something else. The database is made where it is not there.", 2,
 		func(_ context.Context, args []string) error {
 			key, value, err := a.pair(args[0], args[1])

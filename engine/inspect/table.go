@@ -45,6 +45,7 @@ type Place struct {
 
 func newPlace(h block.Handle) Place { return Place{h.Offset, h.Size} }
 
+// String formats the place for people.
 func (p Place) String() string { return fmt.Sprintf("%d bytes at %#x", p.Size, p.Offset) }
 
 // Index describes a table's index.
