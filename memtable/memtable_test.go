@@ -336,3 +336,43 @@ func TestLargeStaysOutside(t *testing.T) {
 	require.Less(t, m.arena.used.Load(), int64(2*maxInlineValue))
 	require.Greater(t, m.Bytes(), int64(10<<20))
 }
+
+// TestIndexComparesKeys lets the index lead from one user key to the node of another, as it
+// does when hashes collide.
+func TestIndexComparesKeys(t *testing.T) {
+	m := New(Options{})
+	defer m.Unref()
+	m.Add(ikey.Make([]byte("here"), 1, ikey.KindSet), nil)
+	m.index.put(hashOf([]byte("absent")), m.finger, 0)
+	_, _, ok := m.Get([]byte("absent"), 1)
+	require.False(t, ok)
+	m.Add(ikey.Make([]byte("absent"), 2, ikey.KindSet), []byte("v"))
+	_, v, ok := m.Get([]byte("absent"), 2)
+	require.True(t, ok, "found behind the colliding one")
+	require.Equal(t, "v", string(v))
+}
+
+// TestPrevWhileLinking stops an Add after the link forward and before the link back: a walk
+// backwards agrees with one forwards.
+func TestPrevWhileLinking(t *testing.T) {
+	m := New(Options{})
+	defer m.Unref()
+	for i, user := range []string{"a", "b", "c"} {
+		m.Add(ikey.Make([]byte(user), uint64(i), ikey.KindSet), nil)
+	}
+	it := m.NewIterator()
+	defer it.Close()
+	require.True(t, it.First())
+	a := it.off
+	require.True(t, it.Last())
+	for _, succ := range []uint32{it.off, 0} { // behind b, and behind c at the end of the list
+		was := m.node(succ).prev.Load()
+		m.node(succ).prev.Store(a)
+		var back []string
+		for ok := it.Last(); ok; ok = it.Prev() {
+			back = append(back, string(it.Key().User))
+		}
+		require.Equal(t, []string{"c", "b", "a"}, back)
+		m.node(succ).prev.Store(was)
+	}
+}

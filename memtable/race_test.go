@@ -140,3 +140,46 @@ func TestReadersBesideWriter(t *testing.T) {
 	require.False(t, t.Failed())
 	requireSound(t, m)
 }
+
+// TestOldVersionsBesideWriter reads old versions of the very keys that are being overwritten,
+// and steps over the very place where entries are being added.
+func TestOldVersionsBesideWriter(t *testing.T) {
+	n := 300000
+	if invariants.Enabled {
+		n = 30000
+	}
+	users := [][]byte{[]byte("a"), []byte("b")}
+	m := New(Options{})
+	defer m.Unref()
+	var arrived atomic.Int64 // the sequence number of the last Add that returned
+	var readers sync.WaitGroup
+	for r := range 4 {
+		readers.Go(func() {
+			it := m.NewIterator()
+			defer it.Close()
+			for i := r; !t.Failed(); i++ {
+				at := arrived.Load()
+				if at > 2 && !(it.First() && it.Next() && it.Next()) {
+					t.Errorf("the list ended within three steps though %d had arrived", at)
+				}
+				if at > 2 && !(it.Last() && it.Prev() && it.Prev()) {
+					t.Errorf("the list began within three steps though %d had arrived", at)
+				}
+				if at == int64(n) {
+					return
+				}
+				user := users[i%2]
+				want := at - (at+int64(i%2)+1)%2 // "a" has the odd numbers, "b" the even ones
+				trailer, _, ok := m.Get(user, uint64(at))
+				if ok != (want > 0) || int64(trailer.Seq()) != max(want, 0) {
+					t.Errorf("%s at %d: %v #%d, want #%d", user, at, ok, trailer.Seq(), want)
+				}
+			}
+		})
+	}
+	for seq := 1; seq <= n; seq++ {
+		m.Add(ikey.Make(users[(seq+1)%2], uint64(seq), ikey.KindSet), nil)
+		arrived.Store(int64(seq))
+	}
+	readers.Wait()
+}

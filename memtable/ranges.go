@@ -33,24 +33,19 @@ func (s *rangeState) flattened() *rangeState {
 // tombstoneOverhead is about what a tombstone takes beside its keys: itself and its span.
 const tombstoneOverhead = 200
 
-// add publishes one more tombstone.
+// add publishes one more tombstone. If a reader flattened the old state meanwhile, that work
+// is lost and nothing else.
 func (r *ranges) add(t rangedel.Tombstone) {
-	for {
-		old := r.state.Load()
-		s := &rangeState{}
-		if old != nil {
-			*s = *old
-		}
-		s.all = append(s.all, t)
-		s.size += int64(len(t.Start) + len(t.End) + tombstoneOverhead)
-		if len(s.all)-s.n > s.pendingLimit() {
-			s = s.flattened()
-		}
-		if r.state.CompareAndSwap(old, s) {
-			return
-		}
-		// A reader flattened old: same tombstones, same array, try again.
+	s := &rangeState{}
+	if old := r.state.Load(); old != nil {
+		*s = *old
 	}
+	s.all = append(s.all, t)
+	s.size += int64(len(t.Start) + len(t.End) + tombstoneOverhead)
+	if len(s.all)-s.n > s.pendingLimit() {
+		s = s.flattened()
+	}
+	r.state.Store(s)
 }
 
 func (r *ranges) list() rangedel.List {
