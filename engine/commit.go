@@ -208,16 +208,23 @@ func addBatch(m *memory, rep []byte, seq uint64) (n uint64, err error) {
 // touchedSince reports whether key was or may have been written after sequence number at.
 // q.stage is held, so every staged write is in a memtable or was flushed.
 func (db *DB) touchedSince(key []byte, at uint64) bool {
+	// The view keeps the memtables from being given back once they are flushed. What was flushed
+	// before it was pinned, flushedSeq tells.
+	v, err := db.pin()
+	if err != nil {
+		return true // reading again gives the error
+	}
+	defer v.unref()
 	db.mu.Lock()
-	flushed, sealed := db.flushedSeq, db.sealed
+	flushed := db.flushedSeq
 	db.mu.Unlock()
 	if flushed > at {
 		return true
 	}
-	if newerIn(db.mem, key, at) {
+	if newerIn(v.mem, key, at) {
 		return true
 	}
-	for _, m := range sealed {
+	for _, m := range v.sealed {
 		if m.lastSeq > at && newerIn(m, key, at) {
 			return true
 		}

@@ -1,0 +1,39 @@
+package engine
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/internal/vfs"
+)
+
+// TestSwapBesideFlush: while a compare-and-swap looks for newer writes of its key, a memtable that
+// it has yet to look into is flushed and its memory given back.
+func TestSwapBesideFlush(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	db, err := Open("db", &Options{FS: fault, MemoryBudget: MinMemoryBudget, MemtableSize: 64 << 10})
+	require.NoError(t, err)
+	begun, flush := make(chan bool, 100), make(chan bool)
+	fault.SetSleep(func(time.Duration) { begun <- true; <-flush })
+	fault.Add(vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst", Delay: 1})
+
+	require.NoError(t, db.Put([]byte("sealed"), make([]byte, 70_000), nil))
+	b := db.NewBatch() // the newer memtable keeps the search busy: nobody has sorted its tombstones
+	for i := range 20_000 {
+		b.DeleteRange(fmt.Appendf(nil, "t%05d", i), fmt.Appendf(nil, "t%05d", i+3))
+	}
+	require.NoError(t, db.Apply(b, nil))
+	<-begun
+
+	db.queue.stage.Lock()
+	touched := make(chan bool)
+	go func() { touched <- db.touchedSince([]byte("sealed"), 0) }()
+	time.Sleep(time.Millisecond)
+	close(flush)
+	require.True(t, <-touched)
+	db.queue.stage.Unlock()
+	require.NoError(t, db.Close())
+}
