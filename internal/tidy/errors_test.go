@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -254,6 +255,13 @@ func foreignDatabases(t *testing.T, check checkFunc) {
 		return record.AppendRecord(b, len(b), logNumber(t, dir), true, rep)
 	})
 	check("merge in the log", second(engine.Open(dir, nil)))
+
+	dir = filled(t)
+	change(t, only(t, dir, "*.sst"), func(b []byte) []byte {
+		binary.LittleEndian.PutUint32(b[len(b)-12:], 7) // of the footer
+		return b
+	})
+	check("format version", second(engine.Open(dir, nil)))
 }
 
 // logNumber returns the number in the name of the only log in dir.
