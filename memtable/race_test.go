@@ -144,9 +144,9 @@ func TestReadersBesideWriter(t *testing.T) {
 // TestOldVersionsBesideWriter reads old versions of the very keys that are being overwritten,
 // and steps over the very place where entries are being added.
 func TestOldVersionsBesideWriter(t *testing.T) {
-	n := 300000
+	n := 150000
 	if invariants.Enabled {
-		n = 30000
+		n = 8000
 	}
 	users := [][]byte{[]byte("a"), []byte("b")}
 	m := New(Options{})
