@@ -36,7 +36,7 @@ type DB struct {
 	snaps   snapshots
 
 	queue commitQueue
-	wal   *wal.Log // replaced only under queue.stage
+	wal   *wal.Log // replaced under queue.stage and mu
 	// mem is written by the leader of the commit queue, under queue.stage; the pointer changes
 	// under queue.stage and mu.
 	mem *memory
@@ -102,9 +102,11 @@ func (db *DB) Close() error {
 		db.queue.waitPublished(last)
 		db.workers.Wait()
 		if db.wal != nil {
+			db.queue.stage.Lock()
 			if err = db.wal.Close(); err != nil {
 				err = db.keepWhatTheLogLost(err)
 			}
+			db.queue.stage.Unlock()
 		}
 	}
 	if v := db.view.Swap(nil); v != nil {

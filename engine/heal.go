@@ -60,6 +60,10 @@ func (h *healer) stop() {
 
 func (db *DB) healLoop(ending chan struct{}) {
 	defer close(ending)
+	// Whoever waits for a flush holds queue.stage: it has to learn that there will be none.
+	db.mu.Lock()
+	db.changed.Broadcast()
+	db.mu.Unlock()
 	for db.ctx.Err() == nil {
 		db.queue.stage.Lock()
 		err := db.healOnce(db.ctx)
@@ -79,8 +83,7 @@ func (db *DB) healLoop(ending chan struct{}) {
 	}
 }
 
-// healOnce tries to replace the failed log. queue.stage is held (or Close has stopped all
-// writers), so nothing new is staged.
+// healOnce tries to replace the failed log. queue.stage is held, so nothing new is staged.
 func (db *DB) healOnce(ctx context.Context) (err error) {
 	q := &db.queue
 	q.waitPublished(q.lastGroup)
@@ -121,8 +124,10 @@ func (db *DB) healOnce(ctx context.Context) (err error) {
 		fresh.Unref()
 		return err
 	}
+	db.mu.Lock()
 	failed := db.wal
 	db.wal = log
+	db.mu.Unlock()
 	q.publish.Lock()
 	q.failed = nil
 	db.visible.Store(q.lastSeq) // the numbers of failed writes are skipped for good

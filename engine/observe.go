@@ -5,6 +5,7 @@ import (
 
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/wal"
 )
 
 // Metrics returns a picture of the database now. It reads no file contents.
@@ -80,9 +81,7 @@ type logState struct {
 }
 
 func (db *DB) logState() (s logState) {
-	db.queue.stage.Lock()
-	log := db.wal
-	db.queue.stage.Unlock()
+	log := db.currentLog()
 	if log == nil {
 		return s
 	}
@@ -91,6 +90,14 @@ func (db *DB) logState() (s logState) {
 		Syncs: int64(w.Syncs), Groups: int64(w.Groups), Commits: int64(w.GroupedCommits), MaxGroup: int64(w.MaxGroup)}
 	s.stalls, s.stallTime, s.longestStall = int64(w.Stalls), w.StallTime, w.LongestStall
 	return s
+}
+
+// currentLog returns the log, nil where there is none. Unlike queue.stage, db.mu is free while
+// writes are stalled.
+func (db *DB) currentLog() *wal.Log {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.wal
 }
 
 // space adds up the files of version, and the logs and the manifest as they are on the device.

@@ -91,6 +91,9 @@ func (db *DB) waitSealed() error {
 		if db.closed.Load() {
 			return ErrClosed
 		}
+		if err := db.heal.cause(); err != nil {
+			return err // flushes wait for the healing, and that for the caller
+		}
 		if err := db.background.err; err != nil {
 			return err
 		}

@@ -1,0 +1,141 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/engine"
+	"github.com/cambiumdb/cambium/internal/vfs"
+)
+
+// gate holds file operations back until it is opened.
+type gate struct {
+	reached chan struct{} // receives once for each operation held
+	open    chan struct{}
+	once    sync.Once
+}
+
+// holdBack lets the operations that rule matches wait at the gate returned.
+func holdBack(fault *vfs.Fault, rule vfs.Rule) *gate {
+	g := &gate{reached: make(chan struct{}, 1000), open: make(chan struct{})}
+	rule.Delay = 1
+	fault.SetSleep(func(time.Duration) {
+		g.reached <- struct{}{}
+		<-g.open
+	})
+	fault.Add(rule)
+	return g
+}
+
+func (g *gate) release() { g.once.Do(func() { close(g.open) }) }
+
+// within fails the test with every goroutine's stack where done does not close in time: a hang.
+func within(t *testing.T, what string, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		buf := make([]byte, 1<<20)
+		t.Fatalf("%s: still waiting\n%s", what, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+func finished(wg *sync.WaitGroup) <-chan struct{} {
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	return done
+}
+
+// stalledBehindLog returns a database in which the first write waits for the sync of the log, and
+// the later ones, which are not visible before it, have filled every memtable.
+func stalledBehindLog(t *testing.T, fault *vfs.Fault, logErr error) (db *engine.DB, log *gate, writers *sync.WaitGroup) {
+	stalled := make(chan struct{}, 100)
+	opts := small(fault)
+	opts.Events = &engine.Events{Stalled: func(i engine.StallInfo) {
+		if i.Reason == "memtables" && !i.Ended {
+			stalled <- struct{}{}
+		}
+	}}
+	db = open(t, "db", opts)
+	log = holdBack(fault, vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Err: logErr})
+	writers = &sync.WaitGroup{}
+	writers.Go(func() {
+		if err := db.Put([]byte("first"), []byte("v"), nil); !errors.Is(err, logErr) {
+			t.Errorf("first: %v", err)
+		}
+	})
+	<-log.reached
+	value := make([]byte, 66_000)
+	for i := 0; ; i++ {
+		writers.Go(func() {
+			// It may fail with the log.
+			_ = db.Put(fmt.Appendf(nil, "k%02d", i), value, &engine.WriteOptions{Sync: engine.SyncNone})
+		})
+		select {
+		case <-stalled:
+			return db, log, writers
+		case <-time.After(20 * time.Millisecond):
+			require.Less(t, i, 200, "writes never stalled")
+		}
+	}
+}
+
+// TestLogFailsWhileWritesAreStalled: the sync of the log fails while the leader of the next group
+// waits for a memtable to be flushed, which cannot be before the failed group is published.
+func TestLogFailsWhileWritesAreStalled(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	db, log, writers := stalledBehindLog(t, fault, vfs.ErrInjected)
+	log.release()
+	within(t, "writers", finished(writers))
+	require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("v"), nil) == nil }, 10*time.Second, time.Millisecond)
+	require.NoError(t, db.Close())
+}
+
+// TestCloseWhileWritesAreStalled: Close neither waits for a stalled write nor loses what was
+// acknowledged.
+func TestCloseWhileWritesAreStalled(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem)
+	db, log, writers := stalledBehindLog(t, fault, nil)
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	time.Sleep(10 * time.Millisecond)
+	log.release()
+	within(t, "writers", finished(writers))
+	within(t, "Close", closed)
+	db = open(t, "db", small(mem.CrashLoseUnsynced()))
+	_, err := db.Get([]byte("first"))
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+}
+
+// TestMetricsWhileWritesAreStalled: Metrics answers when it is needed most.
+func TestMetricsWhileWritesAreStalled(t *testing.T) {
+	db, log, writers := stalledBehindLog(t, vfs.NewFault(vfs.NewMem()), nil)
+	defer log.release()
+	answered := make(chan struct{})
+	var m engine.Metrics
+	go func() { m = db.Metrics(); close(answered) }()
+	within(t, "Metrics", answered)
+	require.Equal(t, "memtables", m.Stalls.Now)
+	log.release()
+	within(t, "writers", finished(writers))
+	require.NoError(t, db.Close())
+}
+
+// TestBackgroundErrorIsForgotten: a compaction fails once and then succeeds. From then on nobody
+// TestRetriesLeaveNoFiles: what fails again and again for as long as a device is full leaves no
+// TestMissingLog: a log that is gone from between two others, or has lost its records, is
+// TestIdleLogFailure: the log fails in the background under a policy that acknowledges first, and
+// TestCompactBesideClose: a manual compaction that begins while Close is under way is refused or
