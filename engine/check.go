@@ -78,7 +78,7 @@ func CheckWith(ctx context.Context, dir string, opts *Options, progress func(fil
 				return nil, ctx.Err()
 			}
 			if err != nil {
-				problem(fmt.Errorf("L%d: %w", level, err))
+				problem(fmt.Errorf("level %d: %w", level, err))
 			}
 			r.Tables++
 			r.Entries += stats.Entries

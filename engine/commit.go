@@ -1,8 +1,8 @@
 package engine
 
 import (
+	"fmt"
 	"sync"
-	"time"
 
 	"github.com/cambiumdb/cambium/internal/batch"
 	"github.com/cambiumdb/cambium/internal/ikey"
@@ -45,6 +45,13 @@ type group struct {
 	log     *wal.Log
 	pos     wal.Position // end of its last record; the zero value when it has none
 	lastSeq uint64
+}
+
+// fail gives every member err.
+func (g *group) fail(err error) {
+	for _, m := range g.members {
+		m.err = err
+	}
 }
 
 // Group size is bounded so that the first member does not wait for ever more encoding.
@@ -99,11 +106,9 @@ func (db *DB) lead(c *commit) *group {
 	err := db.makeRoom(int64(len(c.rep)))
 	g := &group{members: q.gather(c)}
 	if err == nil {
-		err = db.stageGroup(g)
+		db.stageGroup(g)
 	} else {
-		for _, m := range g.members {
-			m.err = err
-		}
+		g.fail(err)
 		g.lastSeq = q.lastSeq
 	}
 	q.lastGroup++
@@ -146,7 +151,7 @@ func (q *commitQueue) gather(c *commit) []*commit {
 // stageGroup numbers the members, appends them to the log and applies them to the memtable.
 // q.stage is held. An append that fails leaves the log failed: nothing staged after the last
 // published group will be published.
-func (db *DB) stageGroup(g *group) error {
+func (db *DB) stageGroup(g *group) {
 	q := &db.queue
 	g.log = db.wal
 	g.policy = wal.None
@@ -158,28 +163,21 @@ func (db *DB) stageGroup(g *group) error {
 		batch.SetHeader(m.rep, q.lastSeq+1, m.count)
 		pos, err := g.log.Append(m.rep)
 		if err != nil {
-			for _, m := range g.members {
-				m.err = err
-			}
+			g.fail(err)
 			g.lastSeq = q.lastSeq
-			return err
+			return
 		}
 		g.pos = pos
 		if m.policy < g.policy {
 			g.policy = m.policy
 		}
-		db.applyToMemtable(m.rep)
+		if _, err := addBatch(db.mem, m.rep, q.lastSeq+1); err != nil {
+			panic(fmt.Sprintf("a batch that this engine encoded does not decode: %v", err))
+		}
 		q.lastSeq += uint64(m.count)
 		db.ledger.addUser(m.userBytes)
 	}
 	g.lastSeq = q.lastSeq
-	return nil
-}
-
-// applyToMemtable adds the operations of an encoded batch that carries its sequence number.
-func (db *DB) applyToMemtable(rep []byte) {
-	seq, _, _ := batch.Header(rep)
-	addBatch(db.mem, rep, seq)
 }
 
 // addBatch adds the operations of rep to m and returns how many there were.
@@ -300,6 +298,3 @@ func (c *commit) free() {
 	c.rep, c.cas = nil, nil
 	commitPool.Put(c)
 }
-
-// writeDeadlineTick is how often a waiting write looks whether it may go on.
-const writeDeadlineTick = 50 * time.Millisecond

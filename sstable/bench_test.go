@@ -142,13 +142,14 @@ func BenchmarkIterate(b *testing.B) {
 			b.Run(fmt.Sprintf("value=%d/compaction=%v", []int{1000, 16}[num], o.Compaction), func(b *testing.B) {
 				it := r.NewIterator(o)
 				defer it.Close()
-				ok := it.First()
+				ok := false
 				b.ReportAllocs()
 				for b.Loop() {
-					if !ok {
+					if ok {
+						ok = it.Next()
+					} else {
 						ok = it.First()
 					}
-					ok = it.Next()
 				}
 			})
 			b.Run(fmt.Sprintf("seek/value=%d/compaction=%v", []int{1000, 16}[num], o.Compaction), func(b *testing.B) {
