@@ -221,10 +221,11 @@ func (db *DB) Compact(lo, hi []byte) error {
 // compactions that are in the way. final says that all of it is in its last place.
 func (db *DB) compactLevel(lo, hi []byte, level int) (final bool, err error) {
 	for {
-		if db.closed.Load() {
+		db.mu.Lock()
+		if db.ctx.Err() != nil { // under mu: Close waits for the workers that it sees
+			db.mu.Unlock()
 			return false, ErrClosed
 		}
-		db.mu.Lock()
 		version := db.set.Current()
 		plan := compaction.Manual(version, lo, hi, level)
 		if plan == nil {
