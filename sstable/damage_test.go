@@ -89,9 +89,8 @@ func use(t testing.TB, r *Reader, c *content) error {
 		it := r.NewIterator(IterOptions{Compaction: compaction})
 		n = 0
 		for ok := it.First(); ok; ok = it.Next() {
-			if c != nil {
-				require.Equal(t, c.points[n].key.String(), it.Key().String())
-				require.Equal(t, c.points[n].val, string(it.Value()))
+			if c != nil && (ikey.Compare(c.points[n].key, it.Key()) != 0 || c.points[n].val != string(it.Value())) {
+				t.Fatalf("entry %d is %v, want %v", n, it.Key(), c.points[n].key)
 			}
 			n++
 		}
@@ -112,8 +111,9 @@ func use(t testing.TB, r *Reader, c *content) error {
 		if err != nil {
 			return err
 		}
-		require.True(t, ok)
-		require.Equal(t, p.val, string(v.Bytes))
+		if !ok || p.val != string(v.Bytes) {
+			t.Fatalf("get %v: %v %q", p.key, ok, v.Bytes)
+		}
 		v.Release()
 	}
 	return nil
@@ -126,7 +126,7 @@ func TestEveryByteFlipped(t *testing.T) {
 		data, c := small(t, comp)
 		silent := 0
 		for at := range data {
-			for _, mask := range []byte{0x01, 0x80, 0xff} {
+			for _, mask := range []byte{0x01, 0xff} {
 				f := &bytesFile{data: data}
 				data[at] ^= mask
 				r, err := Open(f, ReaderOptions{})
@@ -149,7 +149,7 @@ func TestEveryByteFlipped(t *testing.T) {
 			}
 		}
 		// Only the footer is not under a checksum: padding, and numbers with a second reading.
-		require.Less(t, silent, 3*footerLen)
+		require.Less(t, silent, 2*footerLen)
 	}
 }
 
@@ -173,7 +173,7 @@ func TestGarbageWithoutChecksums(t *testing.T) {
 	for _, comp := range []block.Compression{block.None, block.Snappy, block.Zlib, block.LZ4, block.Zstd} {
 		data, _ := small(t, comp)
 		data[len(data)-footerLen] = byte(block.ChecksumNone)
-		for range 1500 {
+		for range 700 {
 			bad := append([]byte(nil), data...)
 			for range 1 + rnd.IntN(4) {
 				bad[rnd.IntN(len(bad)-footerLen)] = byte(rnd.Uint32())
@@ -250,7 +250,7 @@ func TestEveryReadFails(t *testing.T) {
 // big is a table of several stretches of reading ahead.
 func big(t testing.TB) ([]byte, content) {
 	t.Helper()
-	c := numbered(200, 8000)
+	c := numbered(150, 8000)
 	fs, name := tableOf(t, c, WriterOptions{BitsPerKey: 10})
 	return fileBytes(t, fs, name), c
 }
@@ -269,7 +269,7 @@ func TestIteratorErrorSticks(t *testing.T) {
 	for ok := it.First(); ok; ok = it.Next() {
 		steps++
 	}
-	require.Less(t, steps, 200)
+	require.Less(t, steps, 150)
 	for _, move := range []func() bool{it.Next, it.Prev} {
 		require.False(t, move())
 		require.ErrorIs(t, it.Err(), errDevice)

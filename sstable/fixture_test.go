@@ -17,6 +17,7 @@ func TestFixtures(t *testing.T) {
 	tables := fixtures(t)
 	c := cache.New(32 << 20)
 	defer c.Close()
+	defer func() { require.Zero(t, c.Metrics().PinnedBytes, "every block was released") }()
 	names := make([]string, 0, len(tables))
 	for n := range tables {
 		names = append(names, n)
@@ -48,44 +49,46 @@ func TestFixtures(t *testing.T) {
 			require.Equal(t, all, collect(t, r.NewIterator(IterOptions{Compaction: true})))
 			walkBack(t, r, all)
 			getAll(t, r, all)
+			pinned := int64(len(r.index.Bytes()))
+			require.LessOrEqual(t, pinned, c.Metrics().PinnedBytes, "index and filter stay")
 		})
 	}
 }
 
 func walkBack(t *testing.T, r *Reader, all []pair) {
+	t.Helper()
 	it := r.NewIterator(IterOptions{NoFill: true})
 	defer it.Close()
 	i := len(all)
 	for ok := it.Last(); ok; ok = it.Prev() {
-		i--
-		require.Zero(t, ikey.Compare(all[i].key, it.Key()))
-		require.Equal(t, all[i].val, string(it.Value()))
+		if i--; i < 0 || ikey.Compare(all[i].key, it.Key()) != 0 || all[i].val != string(it.Value()) {
+			t.Fatalf("entry %d backward: %v", i, it.Key())
+		}
 	}
 	require.NoError(t, it.Err())
 	require.Zero(t, i)
 }
 
-// getAll looks up every version of every key, the gaps between versions, and absent keys.
+// getAll looks up every version of every key, the newest version, and absent keys between.
 func getAll(t *testing.T, r *Reader, all []pair) {
-	for i, e := range all {
-		v, ok, err := r.Get(e.key.User, e.key.Seq())
-		require.NoError(t, err)
-		require.True(t, ok, "%v", e.key)
-		require.Equal(t, e.key.Trailer, v.Trailer)
-		require.Equal(t, e.val, string(v.Bytes))
-		v.Release()
-		first := i == 0 || string(all[i-1].key.User) != string(e.key.User)
-		if first {
-			v, ok, err = r.Get(e.key.User, ikey.MaxSeq)
-			require.NoError(t, err)
-			require.True(t, ok)
-			require.Equal(t, e.key.Trailer, v.Trailer)
-			v.Release()
+	t.Helper()
+	look := func(user []byte, seq uint64, want *pair) {
+		v, ok, err := r.Get(user, seq)
+		switch {
+		case err != nil || ok != (want != nil):
+			t.Fatalf("get %q at %d: %v, %v", user, seq, ok, err)
+		case ok && (v.Trailer != want.key.Trailer || string(v.Bytes) != want.val):
+			t.Fatalf("get %q at %d: %v %q, want %v %q", user, seq, v.Trailer, v.Bytes, want.key, want.val)
 		}
-		absent := append(append([]byte{}, e.key.User...), 0)
-		_, ok, err = r.Get(absent, ikey.MaxSeq)
-		require.NoError(t, err)
-		require.False(t, ok)
+		v.Release()
+	}
+	for i := range all {
+		user := all[i].key.User
+		look(user, all[i].key.Seq(), &all[i])
+		if i == 0 || string(all[i-1].key.User) != string(user) {
+			look(user, ikey.MaxSeq, &all[i])
+		}
+		look(append(append([]byte{}, user...), 0), ikey.MaxSeq, nil)
 	}
 }
 

@@ -88,7 +88,7 @@ type pair struct {
 	val string
 }
 
-// collect reads every entry forward.
+// collect reads every entry forward and closes the iterator.
 func collect(t testing.TB, it iterator.Iterator) []pair {
 	t.Helper()
 	var out []pair
@@ -96,6 +96,7 @@ func collect(t testing.TB, it iterator.Iterator) []pair {
 		out = append(out, pair{it.Key().Clone(), string(it.Value())})
 	}
 	require.NoError(t, it.Err())
+	require.NoError(t, it.Close())
 	return out
 }
 
