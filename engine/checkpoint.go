@@ -32,7 +32,7 @@ func (db *DB) checkpoint(dir string) (err error) {
 	}
 	// It is made under another name, so that a crash leaves nothing that looks complete.
 	partial := strings.TrimRight(dir, "/") + ".partial"
-	if err := db.mustBeNew(partial); err != nil {
+	if err := db.removeUnfinished(partial); err != nil {
 		return err
 	}
 	if err := makeDir(db.fs, partial); err != nil {
@@ -67,6 +67,25 @@ func (db *DB) mustBeNew(dir string) error {
 	case len(names) > 0:
 		return errorf(ErrInvalidArgument, "%s is not empty (%s, ...): name a new directory, or remove it", dir, names[0])
 	}
+	return nil
+}
+
+// removeUnfinished removes what a checkpoint left that a crash interrupted, and refuses a
+// directory with anything else in it.
+func (db *DB) removeUnfinished(partial string) error {
+	names, err := db.fs.List(partial)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if _, _, ok := filename.Parse(n); !ok {
+			return errorf(ErrInvalidArgument, "%s holds %s, which no checkpoint left: remove it, or name another directory", partial, n)
+		}
+	}
+	db.removeDir(partial)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -236,7 +237,15 @@ func TestCheckpoint(t *testing.T) {
 	for i := range 1000 {
 		require.NoError(t, db.Put(fmt.Appendf(nil, "k%04d", i), []byte("v"), &engine.WriteOptions{Sync: engine.SyncNone}))
 	}
+	// What an interrupted checkpoint left is in nobody's way; somebody's files are.
+	require.NoError(t, os.MkdirAll(dir+"/copy.partial", 0o755))
+	require.NoError(t, os.WriteFile(dir+"/copy.partial/000004.sst", nil, 0o644))
 	require.NoError(t, db.Checkpoint(dir+"/copy"))
+	require.NoDirExists(t, dir+"/copy.partial")
+	require.NoError(t, os.MkdirAll(dir+"/other.partial", 0o755))
+	require.NoError(t, os.WriteFile(dir+"/other.partial/letter.txt", nil, 0o644))
+	require.ErrorIs(t, db.Checkpoint(dir+"/other"), engine.ErrInvalidArgument)
+	require.FileExists(t, dir+"/other.partial/letter.txt")
 	require.NoError(t, db.Put([]byte("later"), nil, nil))
 	require.ErrorIs(t, db.Checkpoint(dir+"/copy"), engine.ErrInvalidArgument)
 	require.NoError(t, db.Close())
