@@ -34,6 +34,9 @@ func (db *DB) schedule() {
 		plan := db.pick(version, db.reservations)
 		if plan == nil || !db.reservations.Reserve(plan) {
 			version.Unref()
+			if plan == nil && bg.compacting == 0 {
+				bg.compactErr = nil // what failed is not due any more
+			}
 			break
 		}
 		bg.compacting++
@@ -41,12 +44,12 @@ func (db *DB) schedule() {
 		go func() {
 			defer db.workers.Done()
 			err := db.runPlan(version, plan)
+			db.compactionDone(plan, err)
 			db.mu.Lock()
 			bg.compacting--
 			db.changed.Broadcast()
 			db.mu.Unlock()
-			if err != nil && db.ctx.Err() == nil {
-				db.backgroundDone(fmt.Errorf("compaction %s: %w", plan, err))
+			if err != nil {
 				db.sleep(backgroundRetry)
 			}
 			db.schedule()
@@ -55,12 +58,24 @@ func (db *DB) schedule() {
 	db.changed.Broadcast()
 }
 
-// backgroundDone records how a flush or compaction went, for those who wait for it.
-func (db *DB) backgroundDone(err error) {
+// compactionDone records how a compaction went. One that Close has stopped went neither way.
+func (db *DB) compactionDone(plan *compaction.Plan, err error) {
+	if err == nil {
+		db.backgroundDone(&db.background.compactErr, nil)
+	} else if db.ctx.Err() == nil {
+		db.backgroundDone(&db.background.compactErr, fmt.Errorf("compaction %s: %w", plan, err))
+	}
+}
+
+// flushDone records how a flush went.
+func (db *DB) flushDone(err error) { db.backgroundDone(&db.background.flushErr, err) }
+
+// backgroundDone records how background work went, in last, for those who wait for it.
+func (db *DB) backgroundDone(last *error, err error) {
 	db.mu.Lock()
 	bg := &db.background
-	first := err != nil && bg.err == nil
-	bg.err = err
+	first := err != nil && *last == nil
+	*last = err
 	if err != nil {
 		bg.retryAt = time.Now().Add(backgroundRetry)
 	}
@@ -81,6 +96,9 @@ func (db *DB) backgroundDone(err error) {
 func (db *DB) runPlan(version *manifest.Version, plan *compaction.Plan) error {
 	defer version.Unref()
 	defer db.reservations.Release(plan)
+	if err := db.settleManifest(); err != nil {
+		return err
+	}
 	start := time.Now()
 	res, err := compaction.Run(db.ctx, db.env(version), plan)
 	if err != nil {
@@ -242,6 +260,9 @@ func (db *DB) compactLevel(lo, hi []byte, level int) (final bool, err error) {
 		db.workers.Add(1)
 		db.mu.Unlock()
 		err := db.runPlan(version, plan)
+		if err == nil { // an error goes to the caller
+			db.compactionDone(plan, nil)
+		}
 		db.workers.Done()
 		db.mu.Lock()
 		db.changed.Broadcast()
@@ -273,8 +294,8 @@ func (db *DB) WaitIdle(ctx context.Context) error {
 			return err
 		}
 		bg := &db.background
-		if bg.err != nil {
-			return fmt.Errorf("wait idle %s: %w", db.dir, bg.err)
+		if err := bg.err(); err != nil {
+			return fmt.Errorf("wait idle %s: %w", db.dir, err)
 		}
 		if !bg.flushing && bg.compacting == 0 && bg.manual == 0 && len(db.sealed) == 0 && !db.workDue() {
 			return nil

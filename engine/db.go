@@ -75,8 +75,17 @@ type background struct {
 	compactions int64
 	moves       int64
 	duration    time.Duration
-	err         error     // of the last flush or compaction, nil after one went well
-	retryAt     time.Time // not before, after an error
+	flushErr    error     // of the last flush, nil after one went well
+	compactErr  error     // of the last compaction, likewise
+	retryAt     time.Time // no compaction before, after an error
+}
+
+// err is what keeps background work from getting on, nil if nothing does.
+func (bg *background) err() error {
+	if bg.flushErr != nil {
+		return bg.flushErr
+	}
+	return bg.compactErr
 }
 
 // Close waits for running background work to stop, writes and syncs the log and releases
@@ -113,7 +122,7 @@ func (db *DB) Close() error {
 		v.unref()
 	}
 	db.releaseMemtables()
-	db.obsolete.drain(db)
+	db.obsolete.drain()
 	if e := db.set.Close(); err == nil {
 		err = e
 	}

@@ -38,7 +38,7 @@ func (db *DB) Flush() error {
 		if db.closed.Load() {
 			return ErrClosed
 		}
-		if err := db.background.err; err != nil {
+		if err := db.background.flushErr; err != nil {
 			return fmt.Errorf("flush %s: %w", db.dir, err)
 		}
 		db.changed.Wait()
@@ -53,6 +53,7 @@ func (db *DB) rotate() error {
 	last := db.queue.lastSeq
 	header := batch.AppendLogHeader(nil, last+1, db.mem.logNum, last)
 	if err := db.wal.Rotate(num, header); err != nil {
+		db.logFailed(err)
 		return err
 	}
 	fresh := db.newMemory(num)
@@ -92,14 +93,14 @@ func (db *DB) flushLoop() {
 		}
 		err := db.flushMemory(m)
 		if err == nil {
-			db.backgroundDone(nil)
+			db.flushDone(nil)
 			db.schedule()
 			continue
 		}
 		if db.ctx.Err() != nil {
 			continue
 		}
-		db.backgroundDone(fmt.Errorf("flush: %w", err))
+		db.flushDone(fmt.Errorf("flush: %w", err))
 		db.sleep(backgroundRetry)
 	}
 }
@@ -109,6 +110,9 @@ const backgroundRetry = 200 * time.Millisecond
 
 // flushMemory writes the oldest sealed memtable as a table of L0 and installs it.
 func (db *DB) flushMemory(m *memory) error {
+	if err := db.settleManifest(); err != nil {
+		return err
+	}
 	start := time.Now()
 	res, err := db.writeMemory(db.ctx, m)
 	if err != nil {
@@ -121,6 +125,7 @@ func (db *DB) flushMemory(m *memory) error {
 	// The next log must exist before the manifest says so.
 	if err := db.wal.Flush(); err != nil {
 		db.logFailed(err)
+		db.removeTables(edit) // healing writes them again
 		return err
 	}
 	next := db.logAfter(m)
@@ -180,6 +185,16 @@ func (db *DB) install(edit *manifest.Edit, change func()) error {
 	db.changed.Broadcast()
 	db.mu.Unlock()
 	return nil
+}
+
+// settleManifest is called before files are written for a new edit. Where an edit before could
+// not be written for certain, it brings the manifest in order first: else each try would leave
+// files behind that cannot be removed before that.
+func (db *DB) settleManifest() error {
+	if !db.set.InDoubt() {
+		return nil
+	}
+	return db.set.Apply(&manifest.Edit{})
 }
 
 // releaseLogs gives the segments below next back to the log for recycling.

@@ -78,7 +78,7 @@ func (db *DB) healLoop(ending chan struct{}) {
 			return
 		}
 		h.mu.Unlock()
-		db.backgroundDone(fmt.Errorf("replace the failed log: %w", err))
+		db.flushDone(fmt.Errorf("replace the failed log: %w", err))
 		db.sleep(backgroundRetry)
 	}
 }
@@ -90,6 +90,9 @@ func (db *DB) healOnce(ctx context.Context) (err error) {
 	db.claimFlusher()
 	defer db.releaseFlusher()
 
+	if err := db.settleManifest(); err != nil {
+		return err
+	}
 	db.mu.Lock()
 	memories := append([]*memory{db.mem}, db.sealed...)
 	db.mu.Unlock()
@@ -143,7 +146,7 @@ func (db *DB) healOnce(ctx context.Context) (err error) {
 			db.log.Warn("remove failed log", "file", filename.Base(filename.Log, n), "err", err)
 		}
 	}
-	db.backgroundDone(nil)
+	db.flushDone(nil)
 	return nil
 }
 

@@ -14,6 +14,7 @@ type obsoleteFiles struct {
 	mu      sync.Mutex // guards the fields below
 	queue   []obsoleteFile
 	running bool
+	drained bool // nothing more is removed: the directory may be another database's
 	idle    sync.WaitGroup
 }
 
@@ -29,6 +30,9 @@ func (o *obsoleteFiles) add(db *DB, tables, blobs []uint64) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.drained {
+		return
+	}
 	for _, n := range tables {
 		o.queue = append(o.queue, obsoleteFile{filename.Table, n})
 	}
@@ -72,8 +76,13 @@ func (o *obsoleteFiles) remove(db *DB) {
 	}
 }
 
-// drain waits until what was queued has been removed.
-func (o *obsoleteFiles) drain(*DB) { o.idle.Wait() }
+// drain waits until what was queued has been removed. What comes later is left to the next Open.
+func (o *obsoleteFiles) drain() {
+	o.mu.Lock()
+	o.drained = true
+	o.mu.Unlock()
+	o.idle.Wait()
+}
 
 // removeOrphans removes the files, of those that were there at Open, that nothing needs: what a
 // crash left of unfinished work, and logs that are in tables. OPTIONS files are RocksDB's own

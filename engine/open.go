@@ -84,6 +84,7 @@ func (db *DB) abandon() {
 		v.unref()
 	}
 	db.releaseMemtables()
+	db.obsolete.drain()
 	if db.set != nil {
 		db.set.Close()
 	}

@@ -1,8 +1,10 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"path"
 	"runtime"
 	"sync"
 	"testing"
@@ -135,7 +137,105 @@ func TestMetricsWhileWritesAreStalled(t *testing.T) {
 }
 
 // TestBackgroundErrorIsForgotten: a compaction fails once and then succeeds. From then on nobody
+// is told of the error.
+func TestBackgroundErrorIsForgotten(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	opts := small(fault)
+	failed := make(chan error, 10)
+	opts.Events = &engine.Events{BackgroundError: func(err error) { failed <- err }}
+	db := open(t, "db", opts)
+	fault.Add(vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst", Skip: 4, Err: vfs.ErrInjected}) // four flushes, then the compaction
+	for i := range 4 {
+		require.NoError(t, db.Put([]byte("k"), fmt.Append(nil, i), nil))
+		require.NoError(t, db.Flush())
+	}
+	require.ErrorIs(t, <-failed, vfs.ErrInjected)
+	require.Eventually(t, func() bool { return db.WaitIdle(context.Background()) == nil }, 5*time.Second, time.Millisecond)
+	require.Zero(t, db.Metrics().Levels[0].Tables)
+	require.NoError(t, db.Close())
+}
+
+// files counts the names in a database's directory with a suffix or prefix.
+func files(t *testing.T, fs vfs.FS, pattern string) (n int) {
+	names, err := fs.List("db")
+	require.NoError(t, err)
+	for _, name := range names {
+		if ok, _ := path.Match(pattern, name); ok {
+			n++
+		}
+	}
+	return n
+}
+
 // TestRetriesLeaveNoFiles: what fails again and again for as long as a device is full leaves no
+// more behind with each try.
+func TestRetriesLeaveNoFiles(t *testing.T) {
+	const retries = 6
+	t.Run("log cannot be made", func(t *testing.T) {
+		mem := vfs.NewMem()
+		fault := vfs.NewFault(mem)
+		db := open(t, "db", small(fault))
+		full := fault.Add(vfs.Rule{Ops: vfs.OpPreallocate, Path: "*.log", Forever: true, Err: vfs.ErrNoSpace})
+		fault.Add(vfs.Fail(vfs.OpSync, 0))
+		require.Error(t, db.Put([]byte("k"), []byte("v"), nil))
+		require.Eventually(t, func() bool { return full.Calls() >= retries }, 20*time.Second, time.Millisecond)
+		require.LessOrEqual(t, files(t, mem, "*.log"), 2)
+		full.Remove()
+		require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("v"), nil) == nil }, 5*time.Second, time.Millisecond)
+		require.NoError(t, db.Close())
+		require.Equal(t, 1, files(t, mem, "*.log"))
+	})
+	t.Run("manifest cannot be written", func(t *testing.T) {
+		mem := vfs.NewMem()
+		fault := vfs.NewFault(mem)
+		db := open(t, "db", small(fault))
+		full := fault.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "MANIFEST-*", Forever: true, Err: vfs.ErrNoSpace})
+		require.NoError(t, db.Put([]byte("k"), []byte("v"), nil))
+		require.ErrorIs(t, db.Flush(), engine.ErrNoSpace)
+		require.Eventually(t, func() bool { return full.Calls() >= retries }, 20*time.Second, time.Millisecond)
+		require.LessOrEqual(t, files(t, mem, "*.sst"), 1)
+		full.Remove()
+		require.Eventually(t, func() bool { return db.Flush() == nil }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return files(t, mem, "*.sst") == 1 }, 5*time.Second, time.Millisecond)
+		require.NoError(t, db.Close())
+	})
+	t.Run("log fails after a table was written", func(t *testing.T) {
+		mem := vfs.NewMem()
+		fault := vfs.NewFault(mem)
+		db := open(t, "db", small(fault))
+		require.NoError(t, db.Put([]byte("k"), []byte("v"), &engine.WriteOptions{Sync: engine.SyncNone}))
+		table := fault.Add(vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst"})
+		fault.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "*.log", Err: vfs.ErrInjected, Match: func(vfs.Op, string) bool { return true }})
+		_ = db.Flush() // heals and succeeds, or says why not
+		require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("w"), nil) == nil }, 5*time.Second, time.Millisecond)
+		require.NoError(t, db.WaitIdle(context.Background()))
+		require.LessOrEqual(t, files(t, mem, "*.sst"), 1, "%d tables were begun", table.Calls())
+		require.NoError(t, db.Close())
+	})
+}
+
 // TestMissingLog: a log that is gone from between two others, or has lost its records, is
 // TestIdleLogFailure: the log fails in the background under a policy that acknowledges first, and
 // TestCompactBesideClose: a manual compaction that begins while Close is under way is refused or
+// waited for.
+func TestCompactBesideClose(t *testing.T) {
+	for range 60 {
+		mem := vfs.NewMem()
+		db := open(t, "db", small(mem))
+		require.NoError(t, db.Put([]byte("k"), []byte("v"), nil))
+		require.NoError(t, db.DeleteRange([]byte("a"), []byte("b"), nil))
+		require.NoError(t, db.Flush())
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() { _ = db.Compact(nil, nil) })
+		}
+		wg.Go(func() {
+			if err := db.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		within(t, "Compact and Close", finished(&wg))
+		_, err := db.Get([]byte("k"))
+		require.ErrorIs(t, err, engine.ErrClosed)
+	}
+}

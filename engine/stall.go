@@ -60,7 +60,6 @@ func (db *DB) makeRoom(n int64) error {
 		return err
 	}
 	if err := db.rotate(); err != nil {
-		db.logFailed(err)
 		return fmt.Errorf("start a new log: %w", err)
 	}
 	return nil
@@ -94,7 +93,7 @@ func (db *DB) waitSealed() error {
 		if err := db.heal.cause(); err != nil {
 			return err // flushes wait for the healing, and that for the caller
 		}
-		if err := db.background.err; err != nil {
+		if err := db.background.err(); err != nil {
 			return err
 		}
 		if waiting == "" {

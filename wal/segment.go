@@ -121,7 +121,9 @@ func (l *Log) makeFile(s *segment, old *spare) (err error) {
 		err = l.opts.FS.SyncDir(l.opts.Dir)
 	}
 	if err != nil {
-		_ = f.Close() // nothing was written
+		// Nothing was written, but a part may be allocated, and the caller may try again and again.
+		_ = f.Close()
+		_ = l.opts.FS.Remove(s.path)
 		return err
 	}
 	s.file = f

@@ -212,6 +212,7 @@ func TestCurrentInDoubt(t *testing.T) {
 	s = reopen(t, fault)
 	fault.Add(vfs.Rule{Ops: vfs.OpSyncDir, Skip: 1, Err: vfs.ErrNoSpace}) // the one behind the rename
 	require.ErrorIs(t, s.Apply(edit(t, "add L0 5:a#7..c#9")), vfs.ErrNoSpace)
+	require.True(t, s.InDoubt())
 	require.Equal(t, "empty\n", tree(s))
 	require.Equal(t, "L0  5:a#7..c#9\n", tree(reopen(t, mem)), "the rename went through")
 	require.Equal(t, "empty\n", tree(reopen(t, mem.CrashLoseUnsynced())), "and can be lost")
@@ -220,6 +221,7 @@ func TestCurrentInDoubt(t *testing.T) {
 	require.Empty(t, old)
 
 	require.NoError(t, s.Apply(&Edit{}))
+	require.False(t, s.InDoubt())
 	require.Equal(t, "empty\n", tree(reopen(t, mem)))
 	old, err = s.ObsoleteManifests()
 	require.NoError(t, err)
@@ -228,4 +230,13 @@ func TestCurrentInDoubt(t *testing.T) {
 		require.NoError(t, mem.Remove(filename.Path("db", filename.Manifest, num)))
 	}
 	require.Equal(t, "empty\n", tree(reopen(t, mem)))
+
+	// A Set that is closed says nothing: the manifests may be those of another one.
+	require.NoError(t, s.Close())
+	next := reopen(t, mem)
+	require.NoError(t, next.Apply(&Edit{}))
+	old, err = s.ObsoleteManifests()
+	require.NoError(t, err)
+	require.Empty(t, old)
+	require.NoError(t, next.Close())
 }

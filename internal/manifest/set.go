@@ -271,15 +271,21 @@ func (s *Set) closeOut() {
 	}
 }
 
+// InDoubt reports whether an Apply has failed so that its edit may be in effect after a crash.
+// The next Apply that succeeds, be its edit empty, settles that.
+func (s *Set) InDoubt() bool {
+	s.liveMu.Lock()
+	defer s.liveMu.Unlock()
+	return s.doubted != nil
+}
+
 // ObsoleteManifests returns the numbers of the manifests in the directory that CURRENT does not
-// name, ascending. It returns none while that is in doubt because an Apply failed.
+// name, ascending. It returns none while that is in doubt because an Apply failed, and none
+// after Close: the directory may be another Set's by then.
 func (s *Set) ObsoleteManifests() ([]uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.liveMu.Lock()
-	doubt := s.doubted != nil
-	s.liveMu.Unlock()
-	if doubt {
+	if s.closed.Load() || s.InDoubt() {
 		return nil, nil
 	}
 	names, err := s.fs.List(s.dir)
