@@ -234,7 +234,7 @@ func newerIn(m *memory, key []byte, at uint64) bool {
 	if t, _, ok := m.Get(key, ikey.MaxSeq); ok && t.Seq() > at {
 		return true
 	}
-	seq, ok := m.RangeDels().Cover(key, ikey.MaxSeq)
+	seq, ok := m.Cover(key, ikey.MaxSeq)
 	return ok && seq > at
 }
 

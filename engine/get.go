@@ -69,7 +69,7 @@ func (db *DB) getAt(v *view, key []byte, at uint64, now int64, fn func([]byte) e
 
 func (db *DB) getFromMemory(m *memory, key []byte, at uint64, now int64, fn func([]byte) error) (done bool, err error) {
 	t, value, ok := m.Get(key, at)
-	if hidden, covered := m.RangeDels().Cover(key, at); covered && (!ok || hidden > t.Seq()) {
+	if hidden, covered := m.Cover(key, at); covered && (!ok || hidden > t.Seq()) {
 		return true, ErrNotFound
 	}
 	if !ok {

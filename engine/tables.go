@@ -71,7 +71,7 @@ func (ts *tables) openTable(t *manifest.Table) (*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := sstable.Open(f, sstable.ReaderOptions{Cache: ts.cache, FileNum: t.Num, Counters: &ts.counters})
+	r, err := sstable.Open(f, sstable.ReaderOptions{Cache: ts.cache, FileNum: t.Num, LargestSeq: t.LargestSeq, Counters: &ts.counters})
 	if err != nil {
 		return nil, err
 	}
