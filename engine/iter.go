@@ -55,6 +55,8 @@ type Iterator struct {
 	value []byte
 	buf   []byte // the value's copy on a backward walk
 	err   error
+
+	target []byte // of a seek
 }
 
 type iterState uint8
@@ -175,24 +177,32 @@ func mergeRangeDels(lists []rangedel.List) rangedel.List {
 // tableRangeDels returns the range tombstones of v's tables, a list for each table that has any.
 // The first call on a view opens those tables that were never opened.
 func (db *DB) tableRangeDels(v *view) ([]rangedel.List, error) {
-	v.rangeOnce.Do(func() {
-		for _, level := range v.version.Levels {
-			for _, t := range level {
-				if t.Stats.Known && t.Stats.RangeDeletes == 0 {
-					continue
-				}
-				r, err := db.tables.get(t)
-				if err != nil {
-					v.rangeErr = err
-					return
-				}
-				if len(r.rangeDels) > 0 {
-					v.rangeDels = append(v.rangeDels, r.rangeDels)
-				}
+	if v.rangeKnown.Load() {
+		return v.rangeDels, nil
+	}
+	v.rangeMu.Lock()
+	defer v.rangeMu.Unlock()
+	if v.rangeKnown.Load() {
+		return v.rangeDels, nil
+	}
+	var lists []rangedel.List
+	for _, level := range v.version.Levels {
+		for _, t := range level {
+			if t.Stats.Known && t.Stats.RangeDeletes == 0 {
+				continue
+			}
+			r, err := db.tables.get(t)
+			if err != nil {
+				return nil, err // the next call tries again
+			}
+			if len(r.rangeDels) > 0 {
+				lists = append(lists, r.rangeDels)
 			}
 		}
-	})
-	return v.rangeDels, v.rangeErr
+	}
+	v.rangeDels = lists
+	v.rangeKnown.Store(true)
+	return lists, nil
 }
 
 // First goes to the first key.
@@ -214,7 +224,7 @@ func (it *Iterator) SeekGE(target []byte) bool {
 	if it.lower != nil && bytes.Compare(target, it.lower) < 0 {
 		target = it.lower
 	}
-	return it.forward(it.in.SeekGE(ikey.Seek(target, it.at)))
+	return it.forward(it.in.SeekGE(ikey.Seek(it.ownTarget(target), it.at)))
 }
 
 // Last goes to the last key.
@@ -236,7 +246,14 @@ func (it *Iterator) SeekLT(target []byte) bool {
 	if it.upper != nil && bytes.Compare(target, it.upper) > 0 {
 		target = it.upper
 	}
-	return it.backward(it.in.SeekLT(ikey.Seek(target, ikey.MaxSeq)))
+	return it.backward(it.in.SeekLT(ikey.Seek(it.ownTarget(target), ikey.MaxSeq)))
+}
+
+// ownTarget copies target: a caller may seek to the current value, and the block that holds it is
+// given back before the seek is done.
+func (it *Iterator) ownTarget(target []byte) []byte {
+	it.target = append(it.target[:0], target...)
+	return it.target
 }
 
 // Next goes to the following key; from past the head to the first, unpositioned likewise.

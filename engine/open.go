@@ -138,6 +138,9 @@ func (db *DB) open() error {
 		return db.newMemory(0), nil
 	}}
 	if err := r.run(names); err != nil {
+		if r.mem != nil { // a full one that could not be flushed is gone
+			r.mem.Unref()
+		}
 		return err
 	}
 	if !r.mem.Empty() {

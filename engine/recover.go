@@ -24,6 +24,7 @@ type replay struct {
 	mem     *memory
 	lastSeq uint64
 
+	first   uint64            // no log with a lower number is needed
 	torn    error             // how a log before the present one ended, nil if well
 	lastOf  map[uint64]uint64 // log number -> last sequence number, for logs of ours
 	records int
@@ -33,9 +34,10 @@ func (r *replay) run(names []string) error {
 	r.mem = r.db.newMemory(0)
 	r.lastSeq = r.db.set.LastSeq()
 	r.lastOf = map[uint64]uint64{}
+	r.first = max(1, r.db.set.LogNum(), r.db.set.MinLogToKeep()) // 0 in a header: none came before
 	var logs []uint64
 	for _, n := range names {
-		if t, num, ok := filename.Parse(n); ok && t == filename.Log && num >= r.db.set.LogNum() && num >= r.db.set.MinLogToKeep() {
+		if t, num, ok := filename.Parse(n); ok && t == filename.Log && num >= r.first {
 			logs = append(logs, num)
 		}
 	}
@@ -91,6 +93,10 @@ func (r *replay) record(num uint64, rec []byte) error {
 	}
 	if h, ok := logHeader(rec); ok {
 		last, replayed := r.lastOf[h.PrevLog]
+		if !replayed && h.PrevLog >= r.first {
+			return errorf(ErrCorruption, "corruption: %s, which comes before, is missing or has lost its records: restore the directory from a backup or checkpoint",
+				filename.Base(filename.Log, h.PrevLog))
+		}
 		if replayed && last != h.PrevLastSeq {
 			return errorf(ErrCorruption, "corruption: log %d ends at sequence number %d, the next one says %d", h.PrevLog, last, h.PrevLastSeq)
 		}

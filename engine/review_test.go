@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -214,7 +215,67 @@ func TestRetriesLeaveNoFiles(t *testing.T) {
 	})
 }
 
+// TestIteratorsAfterAReadError: an error that one iterator met does not stay for the next.
+func TestIteratorsAfterAReadError(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	db := open(t, "db", small(fault))
+	s := db.NewSnapshot() // keeps the tombstone from being compacted away
+	require.NoError(t, db.DeleteRange([]byte("a"), []byte("b"), nil))
+	require.NoError(t, db.Put([]byte("k"), []byte("v"), nil))
+	require.NoError(t, db.Flush())
+	fault.Add(vfs.Rule{Ops: vfs.OpOpen, Path: "*.sst", Err: vfs.ErrInjected})
+	// The range meets no table, but a tombstone of any table may.
+	it := db.NewIterator(engine.Prefix([]byte("x")))
+	require.False(t, it.First())
+	require.ErrorIs(t, it.Err(), vfs.ErrInjected)
+	it.Close()
+	it = db.NewIterator(engine.Prefix([]byte("x")))
+	require.False(t, it.First())
+	require.NoError(t, it.Err())
+	require.NoError(t, it.Close())
+	require.NoError(t, s.Close())
+	require.NoError(t, db.Close())
+}
+
 // TestMissingLog: a log that is gone from between two others, or has lost its records, is
+// corruption, not a hole that nobody sees.
+func TestMissingLog(t *testing.T) {
+	for _, damage := range []string{"removed", "emptied"} {
+		t.Run(damage, func(t *testing.T) {
+			mem := vfs.NewMem()
+			fault := vfs.NewFault(mem)
+			db := open(t, "db", small(fault))
+			tables := holdBack(fault, vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst", Forever: true})
+			defer tables.release()
+			for i := range 4 {
+				require.NoError(t, db.Put(fmt.Appendf(nil, "k%d", i), make([]byte, 66_000), nil))
+			}
+			image := mem.CrashLoseUnsynced()
+			var logs []string
+			names, err := image.List("db")
+			require.NoError(t, err)
+			for _, n := range names {
+				if strings.HasSuffix(n, ".log") {
+					logs = append(logs, n)
+				}
+			}
+			require.GreaterOrEqual(t, len(logs), 3)
+			if damage == "removed" {
+				require.NoError(t, image.Remove("db/"+logs[1]))
+			} else {
+				f, err := image.OpenReadWrite("db/"+logs[1], vfs.Buffered)
+				require.NoError(t, err)
+				require.NoError(t, f.Truncate(0))
+				require.NoError(t, f.Close())
+			}
+			_, err = engine.Open("db", small(image))
+			require.ErrorIs(t, err, engine.ErrCorruption)
+			tables.release()
+			require.NoError(t, db.Close())
+		})
+	}
+}
+
 // TestIdleLogFailure: the log fails in the background under a policy that acknowledges first, and
 // TestCompactBesideClose: a manual compaction that begins while Close is under way is refused or
 // waited for.

@@ -30,9 +30,9 @@ type view struct {
 
 	refs atomic.Int64 // at 0 the view is retired for good
 
-	rangeOnce sync.Once // guards the next two
-	rangeDels []rangedel.List
-	rangeErr  error
+	rangeMu    sync.Mutex // held while the next two are made
+	rangeDels  []rangedel.List
+	rangeKnown atomic.Bool
 }
 
 // newView references its parts; the caller's reference to the view is the first.
