@@ -241,11 +241,9 @@ func newerIn(m *memory, key []byte, at uint64) bool {
 // finish waits for the group's policy and its turn, publishes it, and wakes its members.
 func (db *DB) finish(g *group) {
 	q := &db.queue
-	var err error
-	if g.log != nil && g.pos != (wal.Position{}) {
+	err := g.members[0].err // that of staging is everybody's
+	if err == nil && g.pos != (wal.Position{}) {
 		err = g.log.Commit(g.pos, g.policy)
-	} else {
-		err = g.members[0].err
 	}
 	q.publish.Lock()
 	for q.published != g.id-1 {

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cambiumdb/cambium/internal/vfs"
+	"github.com/cambiumdb/cambium/wal"
 )
 
 // TestSwapBesideFlush: while a compare-and-swap looks for newer writes of its key, a memtable that
@@ -35,5 +36,31 @@ func TestSwapBesideFlush(t *testing.T) {
 	close(flush)
 	require.True(t, <-touched)
 	db.queue.stage.Unlock()
+	require.NoError(t, db.Close())
+}
+
+// TestGroupFailsHalfway: the append of one member of a group fails after that of another was
+// synced, by a sync that was under way. Nobody's write is published, and the log is replaced.
+func TestGroupFailsHalfway(t *testing.T) {
+	db, err := Open("db", &Options{FS: vfs.NewMem()})
+	require.NoError(t, err)
+	require.NoError(t, db.Put([]byte("k"), []byte("v"), nil))
+
+	db.queue.stage.Lock()
+	old := db.wal
+	synced := wal.Position{Segment: db.mem.logNum, Offset: 1}
+	require.NoError(t, old.Commit(synced, wal.PerWrite))
+	db.queue.lastSeq++
+	db.queue.lastGroup++
+	g := &group{id: db.queue.lastGroup, log: old, pos: synced, lastSeq: db.queue.lastSeq, members: []*commit{{}, {wake: make(chan bool, 1)}}}
+	db.queue.stage.Unlock()
+	g.fail(vfs.ErrInjected)
+	visible := db.visible.Load()
+	db.queue.stage.Lock() // keeps healing back
+	db.finish(g)
+	require.Equal(t, visible, db.visible.Load())
+	db.queue.stage.Unlock()
+	require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("w"), nil) == nil }, 5*time.Second, time.Millisecond)
+	require.NotSame(t, old, db.currentLog())
 	require.NoError(t, db.Close())
 }

@@ -41,6 +41,15 @@ func (db *DB) logFailed(err error) {
 	go db.healLoop(h.ending)
 }
 
+// logMayHaveFailed is what a log calls that failed, perhaps in the background: a policy that
+// acknowledges first must not wait for the next write to find out. It may be a log that was
+// replaced meanwhile.
+func (db *DB) logMayHaveFailed() {
+	if log := db.currentLog(); log != nil && log.Err() != nil {
+		db.logFailed(log.Err())
+	}
+}
+
 // cause returns nil when the log is well, else the reason it failed.
 func (h *healer) cause() error {
 	h.mu.Lock()
@@ -74,6 +83,7 @@ func (db *DB) healLoop(ending chan struct{}) {
 			h.err, h.runs, h.ending = nil, false, nil
 			h.mu.Unlock()
 			db.log.Info("log healed, writes go on")
+			db.logMayHaveFailed() // the new one, before anybody listened
 			db.schedule()
 			return
 		}

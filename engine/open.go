@@ -189,7 +189,9 @@ func (db *DB) start(flushed []*manifest.Edit, names []string) error {
 	if err != nil {
 		return explainPermission(err, db.dir)
 	}
+	db.mu.Lock()
 	db.wal = log
+	db.mu.Unlock()
 	edit.LogNum, edit.LogExists = &num, true
 	db.mem = db.newMemory(num)
 	db.flushedSeq = db.queue.lastSeq
@@ -268,6 +270,7 @@ func (db *DB) walOptions() wal.Options {
 		Filler:       batch.Filler,
 		MinFiller:    batch.MinFiller,
 		OnWrite:      func(n int64) { db.ledger.add("wal", -1, "", n) },
+		OnFail:       db.logMayHaveFailed,
 		Logger:       db.log,
 	}
 }

@@ -277,6 +277,23 @@ func TestMissingLog(t *testing.T) {
 }
 
 // TestIdleLogFailure: the log fails in the background under a policy that acknowledges first, and
+// no other write follows. What was acknowledged becomes durable all the same.
+func TestIdleLogFailure(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem)
+	db := open(t, "db", small(fault))
+	fault.Add(vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Err: vfs.ErrInjected})
+	require.NoError(t, db.Put([]byte("k"), []byte("v"), &engine.WriteOptions{Sync: engine.SyncPerSecond}))
+	require.Eventually(t, func() bool {
+		r, err := engine.OpenReadOnly("db", small(mem.CrashLoseUnsynced()))
+		require.NoError(t, err)
+		defer r.Close()
+		_, err = r.Get([]byte("k"))
+		return err == nil
+	}, 10*time.Second, 20*time.Millisecond)
+	require.NoError(t, db.Close())
+}
+
 // TestCompactBesideClose: a manual compaction that begins while Close is under way is refused or
 // waited for.
 func TestCompactBesideClose(t *testing.T) {

@@ -389,6 +389,9 @@ func (l *Log) fail(err error) error {
 	if l.err == nil {
 		l.err = err
 		l.opts.Logger.Error("write-ahead log failed", "err", err)
+		if l.opts.OnFail != nil {
+			go l.opts.OnFail()
+		}
 		l.slot.Broadcast()
 	}
 	return l.err

@@ -71,6 +71,9 @@ type Options struct {
 	// OnWrite hears of the bytes of each write given to the device, padding included. Calls
 	// come one at a time.
 	OnWrite func(bytes int64)
+	// OnFail is called once, in a goroutine of its own, when the log has failed: nobody may be
+	// waiting for what the background goroutine writes.
+	OnFail func()
 	// Logger takes rare messages; nil is silence.
 	Logger *slog.Logger
 	// Now is the clock by which PerSecond and None measure ages; nil is time.Now.
