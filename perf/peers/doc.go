@@ -1,3 +1,22 @@
-// Package peers measures other storage engines with package perf's workloads and proves that
-// RocksDB's own library reads what cambium writes, and the other way round.
+// Package peers lets package perf measure other storage engines, Pebble, Badger and RocksDB, with
+// the same workloads and the same report as cambium, and proves that RocksDB's own library reads
+// what cambium writes, and the other way round.
+//
+//	bench := perf.Bench{Open: peers.OpenPebble, Config: cfg}
+//	run, err := bench.Run(ctx, dir, workloads)
+//
+// It is a module of its own, so that none of these engines becomes a dependency of cambium. Its
+// command is kvbench-peers. RocksDB is linked from the system (Debian: librocksdb-dev, g++); without
+// cgo, or with the build tag norocksdb, the package has Pebble and Badger only.
+//
+// # What is made equal
+//
+// Every engine gets the same memory budget, memtable size, size of the first level, class of
+// compression, bits a key in its filters, and the sync policy that gives the same guarantee.
+// What cannot be made equal is in Fairness, a table that reports print. Everything else is the
+// peer's own default.
+//
+// # Concurrency
+//
+// The engines opened here keep perf.Engine's promise: any number of goroutines.
 package peers

@@ -1,0 +1,199 @@
+package peers
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/cambiumdb/cambium/perf"
+)
+
+// Setting is one condition of a measurement in an engine's own words.
+type Setting struct {
+	Name  string `json:"name"` // one of the rows of Fairness
+	Value string `json:"value"`
+}
+
+// FairnessRow is one condition beside its value for each engine.
+type FairnessRow struct {
+	Name   string            `json:"name"`
+	Values map[string]string `json:"values"` // by engine
+}
+
+// fairnessRows are the conditions that every engine states, in order.
+var fairnessRows = []string{
+	"version", "written in", "sync", "budget", "memtables", "block cache", "filters and indexes", "filter",
+	"compression", "files", "log", "compaction", "first level", "table size", "background", "stops writes", "not measured",
+}
+
+// settings tells the conditions of each engine. Files of engines that need a system library add
+// theirs.
+var settings = map[string]func(cfg perf.Config) []Setting{
+	"cambium": cambiumSettings,
+	"pebble": func(cfg perf.Config) []Setting {
+		return append(pebbleSettings(cfg), Setting{"filter", "Bloom, 10 bits a key, every level; its Get does not use those of the last level"})
+	},
+	"pebble-filtered": func(cfg perf.Config) []Setting {
+		return append(pebbleSettings(cfg), Setting{"filter", "Bloom, 10 bits a key, every level; gets through iterators so that all are used"})
+	},
+	"badger": badgerSettings,
+}
+
+// Fairness is the table of conditions under which engines, named as --engine does, are measured
+// with cfg. An unknown engine has empty cells.
+func Fairness(cfg perf.Config, engines []string) []FairnessRow {
+	rows := make([]FairnessRow, len(fairnessRows))
+	for i, name := range fairnessRows {
+		rows[i] = FairnessRow{Name: name, Values: map[string]string{}}
+	}
+	for _, engine := range engines {
+		tell, ok := settings[engine]
+		if !ok {
+			continue
+		}
+		for _, s := range tell(cfg) {
+			if i := slices.Index(fairnessRows, s.Name); i >= 0 {
+				rows[i].Values[engine] = s.Value
+			}
+		}
+	}
+	return rows
+}
+
+// PrintFairness prints the table for people: a condition and under it each engine's value, or
+// one line where all agree.
+func PrintFairness(w io.Writer, rows []FairnessRow, engines []string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		var values []string
+		for _, e := range engines {
+			if v := row.Values[e]; v != "" && !slices.Contains(values, v) {
+				values = append(values, v)
+			}
+		}
+		if len(values) == 1 {
+			fmt.Fprintf(t, "%s\tall\t%s\n", row.Name, values[0])
+			continue
+		}
+		name := row.Name
+		for _, e := range engines {
+			if v := row.Values[e]; v != "" {
+				fmt.Fprintf(t, "%s\t%s\t%s\n", name, e, v)
+				name = ""
+			}
+		}
+	}
+	return t.Flush()
+}
+
+// common are the conditions that shareOf makes equal.
+func common(s share) []Setting {
+	return []Setting{
+		{"budget", perf.Bytes(s.budget)},
+		{"memtables", fmt.Sprintf("%d of %s", s.memtables, perf.Bytes(s.memtable))},
+		{"block cache", perf.Bytes(s.cache)},
+		{"first level", perf.Bytes(s.firstLevel)},
+	}
+}
+
+// guarantee says what a policy promises for engines that wait the same way as cambium.
+func guarantee(sync, perSecond, none string) Setting {
+	switch sync {
+	case "per-write":
+		return Setting{"sync", "each write is on the device when it returns"}
+	case "per-second":
+		return Setting{"sync", perSecond}
+	}
+	return Setting{"sync", none}
+}
+
+func cambiumSettings(cfg perf.Config) []Setting {
+	s := shareOf(cfg)
+	memory := perf.Bytes(s.budget)
+	if cfg.Memory == 0 {
+		memory = "its default: a quarter of the memory, at most 1 GiB"
+	}
+	return []Setting{
+		{"version", "this one"},
+		{"written in", "Go"},
+		guarantee(cfg.Sync, "synced every 500 ms; a write waits while 1 s is unsynced", "the log is written at latest after 1 MiB or 1 s"),
+		{"budget", memory},
+		{"memtables", fmt.Sprintf("of %s, at most half of the budget", perf.Bytes(s.memtable))},
+		{"block cache", "what memtables and buffers leave of the budget"},
+		{"filters and indexes", "in the cache, kept"},
+		{"filter", "Bloom, 10 bits a key, every level"},
+		{"compression", classOf(cfg, "snappy; zstd 3 in the last two levels")},
+		{"files", "direct I/O"},
+		{"log", "direct I/O, preallocated and recycled"},
+		{"compaction", cfg.Compaction},
+		{"first level", perf.Bytes(s.firstLevel)},
+		{"table size", "chosen by the memtable's size"},
+		{"background", fmt.Sprintf("1 flush and %d compaction(s)", max(1, min(4, runtime.GOMAXPROCS(0)/2)))},
+		{"stops writes", "slows by compaction debt"},
+	}
+}
+
+func pebbleSettings(cfg perf.Config) []Setting {
+	s := shareOf(cfg)
+	return append(common(s),
+		Setting{"version", moduleVersion("github.com/cockroachdb/pebble/v2")},
+		Setting{"written in", "Go; memtables and cache in C memory"},
+		guarantee(cfg.Sync, "synced every 500 ms from outside; a write never waits", "the log is written as soon as the writer gets to it"),
+		Setting{"block cache", perf.Bytes(s.cacheWithMemtables()) + ", memtables taken out of it"},
+		Setting{"filters and indexes", "in the cache"},
+		Setting{"compression", classOf(cfg, "snappy; zstd 3 in the last two levels")},
+		Setting{"files", "the kernel's page cache beside its own"},
+		Setting{"log", "page cache, recycled"},
+		Setting{"compaction", cfg.Compaction},
+		Setting{"table size", "its default: 2 MiB in L0, twice that each level below"},
+		Setting{"background", fmt.Sprintf("1 flush and up to %d compactions", s.compactions)},
+		Setting{"stops writes", "at 1000 L0 sublevels (default 12), compacts L0 from 2 (default 4): as its own benchmark"},
+		Setting{"not measured", "manifest bytes, filter false positives; blocks read are cache misses, those of compactions too"},
+	)
+}
+
+func badgerSettings(cfg perf.Config) []Setting {
+	s := shareOf(cfg)
+	return append(common(s),
+		Setting{"version", moduleVersion("github.com/dgraph-io/badger/v4")},
+		Setting{"written in", "Go"},
+		guarantee(cfg.Sync, "synced every 500 ms from outside; a write never waits", "the log is a mapped file: the kernel writes it"),
+		Setting{"filters and indexes", "all in memory, beside the budget"},
+		Setting{"filter", "Bloom, 1 % false positives, every level"},
+		Setting{"compression", classOf(cfg, "zstd 3 everywhere: it has one for all levels")},
+		Setting{"files", "mapped, the kernel's page cache beside its own"},
+		Setting{"log", "mapped files, one a memtable"},
+		Setting{"compaction", cfg.Compaction},
+		Setting{"table size", "its default: 2 MiB, twice that each level below"},
+		Setting{"background", fmt.Sprintf("1 flush and %d compactors", max(2, s.compactions))},
+		Setting{"stops writes", "its default: at 15 L0 tables"},
+		Setting{"not measured", "log and flush apart (the rest of the kernel's count), stalls, filter false positives; blocks read are cache misses"},
+	)
+}
+
+// classOf names the compression, with mix for the default.
+func classOf(cfg perf.Config, mix string) string {
+	switch cfg.Compression {
+	case "default":
+		return mix
+	case "zstd":
+		return "zstd 3"
+	}
+	return cfg.Compression
+}
+
+// moduleVersion is the version of a module that was built in.
+func moduleVersion(path string) string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, d := range info.Deps {
+			if d.Path == path {
+				return strings.TrimPrefix(d.Version, "v")
+			}
+		}
+	}
+	return "unknown"
+}

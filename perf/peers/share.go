@@ -1,0 +1,55 @@
+package peers
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/cambiumdb/cambium/perf"
+)
+
+// defaultBudget is what a peer gets without --memory: what cambium takes by default on a machine
+// of 4 GiB or more.
+const defaultBudget = 1 << 30
+
+// defaultMemtable is cambium's default.
+const defaultMemtable = 64 << 20
+
+// share is how the memory of a Config is divided and how large the parts of the tree are, the
+// same for every peer. All sizes are bytes.
+type share struct {
+	budget      int64 // everything below, and what the peer needs beside
+	memtable    int64 // one memtable
+	memtables   int   // at most, the active one included
+	cache       int64 // of blocks, indexes and filters
+	firstLevel  int64 // target of the first level below L0
+	compactions int   // at once, beside the flush
+}
+
+// shareOf divides as cambium does: at most half of the budget is for memtables, an eighth for the
+// buffers of background work, the rest for the cache. A memtable is at most a quarter of the
+// budget, and the first full level is four of them.
+func shareOf(cfg perf.Config) share {
+	s := share{budget: perf.EngineBudget(cfg.Memory), memtable: int64(cfg.Memtable)}
+	if s.budget == 0 {
+		s.budget = defaultBudget
+	}
+	if s.memtable == 0 {
+		s.memtable = defaultMemtable
+	}
+	s.memtable = min(s.memtable, s.budget/4)
+	s.memtables = int(min(4, max(2, s.budget/2/s.memtable)))
+	s.cache = max(1<<20, s.budget-int64(s.memtables)*s.memtable-s.budget/8)
+	s.firstLevel = min(256<<20, max(4<<20, 4*s.memtable))
+	s.compactions = min(4, runtime.GOMAXPROCS(0))
+	return s
+}
+
+// needOneOf returns an error unless got is one of the values that an engine has.
+func needOneOf(engine, flag, got string, has ...string) error {
+	for _, h := range has {
+		if got == h {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s has no %s %q: it takes %q", engine, flag, got, has)
+}
