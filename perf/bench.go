@@ -33,16 +33,33 @@ func (b *Bench) Run(ctx context.Context, dir string, workloads []*Workload) (Run
 	return s.end(err)
 }
 
+// YCSB loads the records in a new directory and performs core workloads in order. What D and E
+// insert stays for those that follow.
+func (b *Bench) YCSB(ctx context.Context, dir string, workloads []*Workload) (Run, error) {
+	if used := diskUsage(dir); used > 0 {
+		return Run{}, usagef("%s holds %s already: ycsb wants a new directory", dir, Bytes(used))
+	}
+	if b.Config.KeySize < hashedKeySize {
+		return Run{}, usagef("--key-size %d: keys of YCSB records need at least %d bytes", b.Config.KeySize, hashedKeySize)
+	}
+	s, err := b.begin(dir)
+	if err != nil {
+		return Run{}, err
+	}
+	return s.end(s.perform(ctx, append([]*Workload{ycsbLoad}, workloads...)))
+}
+
 // session is an open engine between its first and last phase.
 type session struct {
-	bench  *Bench
-	engine Engine
-	dir    string
-	fs     string
-	start  processMark
-	user   int64 // bytes accepted so far
-	live   int64 // bytes that can be read now
-	run    Run
+	bench   *Bench
+	engine  Engine
+	dir     string
+	fs      string
+	start   processMark
+	user    int64 // bytes accepted so far
+	live    int64 // bytes that can be read now
+	records int64 // of hashed keys: how many there are
+	run     Run
 }
 
 func (b *Bench) begin(dir string) (*session, error) {
@@ -87,6 +104,11 @@ func (s *session) sequence(ctx context.Context, workloads []*Workload) error {
 		}
 		workloads = append(fill, workloads...)
 	}
+	return s.perform(ctx, workloads)
+}
+
+// perform runs phases in order.
+func (s *session) perform(ctx context.Context, workloads []*Workload) error {
 	for round, w := range workloads {
 		p, err := s.phase(ctx, w, round)
 		if err != nil {
@@ -125,7 +147,14 @@ func (s *session) holdsKeys() bool {
 // phase runs one workload, settles if it wrote, and reports both moments.
 func (s *session) phase(ctx context.Context, w *Workload, round int) (Phase, error) {
 	c := s.bench.Config
-	main := &tickets{stream: w.Stream(c, round), ops: w.Ops(c), rate: float64(c.Rate)}
+	if s.records == 0 {
+		s.records = c.Keys
+	}
+	stream := w.streamOver(c, round, s.records)
+	main := &tickets{stream: stream, ops: w.Ops(c), rate: float64(c.Rate), hashed: w.Hashed}
+	if w.inserts {
+		main.records = newInserted(s.records)
+	}
 	if c.Duration > 0 && !w.Fill && w.fixed == 0 {
 		main.ops, main.deadline = 0, c.Duration
 	}
@@ -144,17 +173,21 @@ func (s *session) phase(ctx context.Context, w *Workload, round int) (Phase, err
 	if side != nil {
 		side.start = m.begun
 	}
-	if err := s.perform(ctx, w.Name, main, side, workers); err != nil {
+	if err := s.operate(ctx, w.Name, main, side, workers); err != nil {
 		m.sampler.finish()
 		return Phase{}, err
 	}
 	if w.Fill {
 		s.live = c.LiveBytes()
 	}
+	if w.inserts {
+		s.live += (main.records.count() - s.records) * (int64(c.KeySize) + int64(c.ValueSize))
+		s.records = main.records.count()
+	}
 	p, err := m.finish(ctx, w.Writes)
 	p.Workload = w.Name
 	p.Threads = c.Threads
-	p.StreamHash = fmt.Sprintf("%016x", w.Stream(c, round).Hash(hashedOps))
+	p.StreamHash = fmt.Sprintf("%016x", stream.Hash(hashedOps))
 	p.Loop = "closed"
 	if c.Rate > 0 {
 		p.Loop = "open"
@@ -165,8 +198,8 @@ func (s *session) phase(ctx context.Context, w *Workload, round int) (Phase, err
 // hashedOps is how many operations Phase.StreamHash covers, whatever the workload's length.
 const hashedOps = 1 << 14
 
-// perform lets the workers do the operations; those beside end with the others.
-func (s *session) perform(ctx context.Context, label string, main, side *tickets, workers []*worker) error {
+// operate lets the workers do the operations; those beside end with the others.
+func (s *session) operate(ctx context.Context, label string, main, side *tickets, workers []*worker) error {
 	bar := s.bench.bar(label, "ops", main.ops)
 	stop := follow(bar, main, workers)
 	defer stop()

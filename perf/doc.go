@@ -21,7 +21,8 @@
 // # Keys and values
 //
 // The key with index i is the decimal number 2i, zero-padded to the key size; odd numbers are
-// the absent keys between them. A value of 16 bytes or more carries its key's tag (8 bytes)
+// the absent keys between them. The records of YCSB have hashed keys instead, in hexadecimal (see
+// AppendHashedKey), and what is drawn from them follows the distributions of YCSB's own source. A value of 16 bytes or more carries its key's tag (8 bytes)
 // and its version (8 bytes, little-endian), and the rest follows from both, so that a reader
 // can tell a wrong value from a right one without remembering anything: see Values.
 //

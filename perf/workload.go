@@ -14,6 +14,8 @@ const (
 	ActionPut ActionKind = iota
 	ActionGet
 	ActionScan
+	ActionInsert // a put of a record that was not there
+	ActionModify // get, change, put
 	actionKinds
 )
 
@@ -26,6 +28,10 @@ func (k ActionKind) String() string {
 		return "get"
 	case ActionScan:
 		return "scan"
+	case ActionInsert:
+		return "insert"
+	case ActionModify:
+		return "modify"
 	}
 	return "unknown"
 }
@@ -36,7 +42,7 @@ type Action struct {
 	Key     int64  // index of the key
 	Absent  bool   // of a get: the key behind Key that was never written
 	Limit   int    // of a scan: entries to visit
-	Version uint64 // of a put: names the value
+	Version uint64 // of a put or modify: names the value
 }
 
 // ScanLength is how many entries a scan of seekrandom visits.
@@ -50,12 +56,15 @@ type Workload struct {
 	Fill bool
 	// Writes: the engine is settled afterwards, and both moments are reported.
 	Writes bool
+	// Hashed: keys are those of AppendHashedKey, not of AppendKey.
+	Hashed bool
 	// Beside: a second stream that one more thread performs for as long as the first one lasts.
 	Beside *Workload
 
-	share int64 // operations by default: keys / share
-	fixed int64 // if positive: that many operations, whatever Ops and Duration say
-	at    func(s *Stream, i int64) Action
+	share   int64 // operations by default: keys / share
+	inserts bool  // adds records, once in every insertEvery operations
+	fixed   int64 // if positive: that many operations, whatever Ops and Duration say
+	at      func(s *Stream, i int64) Action
 }
 
 var overwrite = &Workload{
@@ -158,23 +167,36 @@ func (w *Workload) Ops(c Config) int64 {
 // Stream returns the workload's operations under c. round tells apart two phases of one
 // sequence that run the same workload.
 func (w *Workload) Stream(c Config, round int) *Stream {
-	name := w.Name
-	salt := saltOf(c.Seed, name) + uint64(round)*golden
-	return &Stream{
-		salt:  salt,
-		keys:  c.Keys,
-		order: newPermutation(c.Keys, saltOf(c.Seed, "order")),
-		at:    w.at,
+	return w.streamOver(c, round, c.Keys)
+}
+
+// streamOver is Stream where the phases before have left that many records.
+func (w *Workload) streamOver(c Config, round int, records int64) *Stream {
+	s := &Stream{
+		salt:     saltOf(c.Seed, w.Name) + uint64(round)*golden,
+		keys:     records,
+		capacity: records,
+		order:    newPermutation(records, saltOf(c.Seed, "order")),
+		at:       w.at,
 	}
+	if w.Hashed {
+		s.zipf = newScrambled()
+	}
+	if w.inserts {
+		s.capacity += 2 * w.Ops(c) / insertEvery
+	}
+	return s
 }
 
 // Stream is a sequence of operations. It has no state: At may be called for any operation, by
 // any number of goroutines.
 type Stream struct {
-	salt  uint64
-	keys  int64
-	order permutation
-	at    func(s *Stream, i int64) Action
+	salt     uint64
+	keys     int64 // at its beginning
+	capacity int64 // keys and those that inserts may add, for drawing
+	order    permutation
+	zipf     scrambled
+	at       func(s *Stream, i int64) Action
 }
 
 // At returns operation i.

@@ -35,7 +35,11 @@ func TestStreams(t *testing.T) {
 				name = arg.Key
 			}
 		}
-		workloads, err := FindWorkloads(name)
+		find := FindWorkloads
+		if letter, ok := strings.CutPrefix(name, "ycsb-"); ok {
+			name, find = letter, FindYCSB
+		}
+		workloads, err := find(name)
 		if err != nil {
 			return err.Error() + "\n"
 		}
@@ -44,11 +48,15 @@ func TestStreams(t *testing.T) {
 		fmt.Fprintf(&b, "%d operations, hash %016x\n", w.Ops(c), w.Stream(c, round).Hash(1000))
 		for i := range show {
 			a := w.Stream(c, round).At(i)
-			fmt.Fprintf(&b, "%s %s", a.Kind, AppendKey(nil, c.KeySize, a.Key, a.Absent))
+			key := AppendKey(nil, c.KeySize, a.Key, a.Absent)
+			if w.Hashed {
+				key = AppendHashedKey(nil, c.KeySize, a.Key)
+			}
+			fmt.Fprintf(&b, "%s %s", a.Kind, key)
 			if a.Limit > 0 {
 				fmt.Fprintf(&b, " limit=%d", a.Limit)
 			}
-			if a.Kind == ActionPut {
+			if a.Kind == ActionPut || a.Kind == ActionModify {
 				fmt.Fprintf(&b, " version=%x", a.Version)
 			}
 			b.WriteByte('\n')
