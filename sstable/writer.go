@@ -222,6 +222,16 @@ func (w *Writer) NoteExpiry(ms uint64) {
 	p.ExpiryMax = max(p.ExpiryMax, ms)
 }
 
+// SetUserProperty adds a property to those of WriterOptions.UserProperties. It may be called until
+// Finish.
+func (w *Writer) SetUserProperty(name, value string) {
+	w.opts.UserProperties = maps.Clone(w.opts.UserProperties)
+	if w.opts.UserProperties == nil {
+		w.opts.UserProperties = make(map[string]string)
+	}
+	w.opts.UserProperties[name] = value
+}
+
 // Entries is the number of entries added so far, range tombstones included.
 func (w *Writer) Entries() uint64 { return w.props.NumEntries }
 

@@ -47,8 +47,18 @@ type TableStats struct {
 	// MinExpiry and MaxExpiry bound the expiry of the entries that have one, in Unix
 	// milliseconds; both 0 = none has.
 	MinExpiry, MaxExpiry uint64
+	// BlobRefs says how much of which blob files the entries refer to, in ascending order of
+	// file. It is of use only where BlobRefsKnown: tables of RocksDB do not tell.
+	BlobRefs      []BlobRef
+	BlobRefsKnown bool
 	// Known tells whether the other fields have been filled.
 	Known bool
+}
+
+// BlobRef is the part of a blob file that one table refers to. Bytes are counted as Blob counts
+// them: header, key and value of each record.
+type BlobRef struct {
+	Num, Count, Bytes uint64
 }
 
 const (

@@ -163,8 +163,34 @@ func (r *Reader) check(key []byte, x Index) error {
 	return nil
 }
 
+// Stored calls fn with the value that x points to as the file holds it, in the compression that
+// x names, after the checks of Get. The slice is valid until fn returns, whose error it returns.
+// It neither asks nor fills the cache: AddStored copies a value from file to file with it.
+func (r *Reader) Stored(key []byte, x Index, fn func(stored []byte) error) error {
+	if err := r.check(key, x); err != nil {
+		return err
+	}
+	s, stored, err := r.whole(key, x)
+	if err != nil {
+		return err
+	}
+	defer s.release()
+	return fn(stored)
+}
+
 // load reads and verifies the whole record and returns its value.
 func (r *Reader) load(key []byte, x Index) (*cache.Handle, error) {
+	s, stored, err := r.whole(key, x)
+	if err != nil {
+		return nil, err
+	}
+	defer s.release()
+	return r.decompress(stored, int64(x.Offset)-int64(len(key))-RecordHeaderLen)
+}
+
+// whole reads and verifies the whole record. Its value aliases the span, which is the caller's
+// to release.
+func (r *Reader) whole(key []byte, x Index) (_ span, stored []byte, err error) {
 	at := int64(x.Offset) - int64(len(key)) - RecordHeaderLen
 	if c := r.opts.Counters; c != nil {
 		c.BlockReads.Add(1)
@@ -172,27 +198,31 @@ func (r *Reader) load(key []byte, x Index) (*cache.Handle, error) {
 	}
 	s, err := r.span(at, RecordHeaderLen+len(key)+int(x.Size))
 	if err != nil {
-		return nil, err
+		return span{}, nil, err
 	}
-	defer s.release()
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
 	b := s.bytes
 	head, err := decodeRecordHeader(b)
 	if err != nil {
-		return nil, r.bad(at, err)
+		return span{}, nil, r.bad(at, err)
 	}
 	if head.keyLen != uint64(len(key)) || head.valueLen != x.Size {
-		return nil, corrupt.Errorf(r.name, at, "blob record of %d+%d bytes, the index wants %d+%d",
+		return span{}, nil, corrupt.Errorf(r.name, at, "blob record of %d+%d bytes, the index wants %d+%d",
 			head.keyLen, head.valueLen, len(key), x.Size)
 	}
-	stored := b[RecordHeaderLen+len(key):]
+	stored = b[RecordHeaderLen+len(key):]
 	got := b[RecordHeaderLen : RecordHeaderLen+len(key)]
 	if err := head.check(got, stored); err != nil {
-		return nil, r.bad(at, err)
+		return span{}, nil, r.bad(at, err)
 	}
 	if !bytes.Equal(got, key) {
-		return nil, corrupt.Errorf(r.name, at, "blob record of key %q, the index is that of %q", clip(got), clip(key))
+		return span{}, nil, corrupt.Errorf(r.name, at, "blob record of key %q, the index is that of %q", clip(got), clip(key))
 	}
-	return r.decompress(stored, at)
+	return s, stored, nil
 }
 
 // decompress returns the value of the record at offset at.
