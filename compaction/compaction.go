@@ -74,6 +74,13 @@ type Options struct {
 	// TargetFileBytes is the size of an output table. Smaller ones make finer plans and more
 	// files. Default 32 MiB.
 	TargetFileBytes int64
+	// MaxRuns is the number of sorted runs, the tables of L0 among them, up to which Tiered and
+	// LazyLeveled let them pile up; while merges go on there may be some more. Raising it saves
+	// rewrites and costs every read of a key that many tables. The defaults are theirs.
+	MaxRuns int
+	// MaxSpace is how large, as a multiple of the last level, Tiered and LazyLeveled let the
+	// whole tree become. Raising it saves rewrites and costs that space. The defaults are theirs.
+	MaxSpace float64
 }
 
 func (o Options) withDefaults() Options {
@@ -100,6 +107,8 @@ const maxGrandparentOverlap = 10
 const (
 	ReasonL0         = "l0files"    // L0 holds too many tables
 	ReasonSize       = "size"       // a level is above its target
+	ReasonRuns       = "runs"       // too many sorted runs lie over one another
+	ReasonSpace      = "space"      // what lies above the last level may hide too much of it
 	ReasonManual     = "manual"     // somebody asked
 	ReasonTombstones = "tombstones" // a table is mostly deletions
 	ReasonExpired    = "expired"    // a table holds values whose life has ended
@@ -116,6 +125,9 @@ type Plan struct {
 	// Grandparents are the tables one level below Output that the plan overlaps; outputs are
 	// cut so that none overlaps too many of them.
 	Grandparents []*manifest.Table
+	// Align says that outputs end where grandparents begin, even at the price of being up to
+	// twice the target size, so that tables that lie over one another share their boundaries.
+	Align bool
 	// TrivialMove says that the inputs, all of one level, go to Output as they are.
 	TrivialMove bool
 	// Final says of a manual plan that the data is in its last place after it.

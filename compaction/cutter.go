@@ -2,6 +2,7 @@ package compaction
 
 import (
 	"bytes"
+	"math"
 
 	"github.com/cambiumdb/cambium/internal/manifest"
 )
@@ -9,7 +10,7 @@ import (
 // cutter decides at which user keys the outputs of a merge begin anew. It is fed the user keys
 // of the merge in order and never cuts inside one. An output ends
 //
-//   - at the target size;
+//   - at the target size, or at twice that where boundaries are to be shared;
 //   - at the start of a grandparent, from three quarters of the target size on: outputs that
 //     share boundaries with the next level make cheaper plans later;
 //   - at the start of a grandparent, when it already overlaps more of them than maxOverlap
@@ -18,14 +19,20 @@ import (
 type cutter struct {
 	grandparents []*manifest.Table
 	targetBytes  int64
+	maxBytes     int64 // at which an output ends without a boundary in sight
 	maxOverlap   int64
 
 	at      int   // first grandparent that starts above the last key
 	overlap int64 // bytes of grandparents that the output overlaps so far
 }
 
-func newCutter(grandparents []*manifest.Table, targetBytes int64) *cutter {
-	return &cutter{grandparents: grandparents, targetBytes: targetBytes, maxOverlap: maxGrandparentOverlap * targetBytes}
+// newCutter returns the cutter that plan asks for.
+func newCutter(plan *Plan, targetBytes int64) *cutter {
+	c := &cutter{grandparents: plan.Grandparents, targetBytes: targetBytes, maxBytes: targetBytes, maxOverlap: maxGrandparentOverlap * targetBytes}
+	if plan.Align {
+		c.maxBytes, c.maxOverlap = 2*targetBytes, math.MaxInt64
+	}
+	return c
 }
 
 // next is asked with the next user key and the size of the output so far, 0 when it holds no
@@ -51,7 +58,7 @@ func (c *cutter) next(user []byte, end bool, outputBytes int64) (cut []byte, ok 
 	if end || outputBytes == 0 {
 		return nil, false
 	}
-	if outputBytes >= c.targetBytes || aligned && outputBytes >= c.targetBytes*3/4 {
+	if outputBytes >= c.maxBytes || aligned && outputBytes >= c.targetBytes*3/4 {
 		c.overlap = 0
 		if c.at > 0 && !rangeOf(c.grandparents[c.at-1]).endsBefore(user) {
 			c.overlap = int64(c.grandparents[c.at-1].Size)

@@ -132,7 +132,11 @@ func draw(plan *Plan) string {
 	}
 	b.WriteString(")\n")
 	if len(plan.Grandparents) > 0 {
-		fmt.Fprintf(&b, "over L%d", plan.Output+1)
+		if plan.Align {
+			b.WriteString("cut as ")
+		} else {
+			fmt.Fprintf(&b, "over L%d", plan.Output+1)
+		}
 		for _, g := range plan.Grandparents {
 			b.WriteString(rangeOf(g).String())
 		}

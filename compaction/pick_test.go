@@ -3,6 +3,7 @@ package compaction
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,26 +14,37 @@ import (
 	"github.com/cambiumdb/cambium/internal/manifest"
 )
 
+// makers are the policies by name.
+var makers = map[string]func(Options) Policy{"leveled": NewLeveled, "tiered": NewTiered, "lazy": NewLazyLeveled}
+
 // TestPickScript draws trees and shows what is compacted. The commands:
 //
 //	define                 the tree, and nothing held
-//	pick [hold]            the leveled policy; hold reserves the plan
+//	pick [hold]            the policy's plan; hold reserves it
 //	idle now= oldest=      PickIdle
 //	manual lo= hi= level=
 //	scores, debt, release
 //
-// Options in MiB: base= target=; and trigger= ratio=. They stay until the next define.
+// Options in MiB: base= target=; and trigger= ratio= runs= space=, and policy=, which is leveled
+// where it is not given. They stay until the next define.
 func TestPickScript(t *testing.T) {
+	for _, path := range []string{"testdata/pick", "testdata/stack"} {
+		t.Run(path, func(t *testing.T) { testPickScript(t, path) })
+	}
+}
+
+func testPickScript(t *testing.T, path string) {
+	maker := NewLeveled
 	var v *manifest.Version
 	var o Options
 	var busy *Reservations
 	var held []*Plan
-	datadriven.RunTest(t, "testdata/pick", func(t *testing.T, d *datadriven.TestData) string {
+	datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 		at := Moment{OldestSnapshot: ikey.MaxSeq}
 		var lo, hi []byte
 		level, hold := 0, false
 		if d.Cmd == "define" {
-			o = Options{}
+			o, maker = Options{}, NewLeveled
 		}
 		for _, arg := range d.CmdArgs {
 			switch arg.Key {
@@ -44,6 +56,15 @@ func TestPickScript(t *testing.T) {
 				o.L0Trigger = int(mustUint(t, arg.Vals[0]))
 			case "ratio":
 				o.Ratio = int(mustUint(t, arg.Vals[0]))
+			case "runs":
+				o.MaxRuns = int(mustUint(t, arg.Vals[0]))
+			case "space":
+				f, err := strconv.ParseFloat(arg.Vals[0], 64)
+				require.NoError(t, err)
+				o.MaxSpace = f
+			case "policy":
+				maker = makers[arg.Vals[0]]
+				require.NotNil(t, maker)
 			case "now":
 				at.NowMillis = mustUint(t, arg.Vals[0])
 			case "oldest":
@@ -60,7 +81,7 @@ func TestPickScript(t *testing.T) {
 				d.Fatalf(t, "unknown argument %s", arg.Key)
 			}
 		}
-		policy := NewLeveled(o)
+		policy := maker(o)
 		show := func(plan *Plan) string {
 			if plan == nil || !hold {
 				return draw(plan)
@@ -119,7 +140,7 @@ func TestCutterScript(t *testing.T) {
 		for i, word := range strings.Fields(strings.TrimPrefix(over, "over")) {
 			tables = append(tables, drawnTable(t, uint64(i), word))
 		}
-		c := newCutter(tables, int64(target)<<20)
+		c := newCutter(&Plan{Grandparents: tables, Align: d.HasArg("align")}, int64(target)<<20)
 		var out strings.Builder
 		size := int64(0)
 		cutAll := func(user string, end bool) {

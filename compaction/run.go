@@ -51,7 +51,7 @@ func run(ctx context.Context, env *Env, plan *Plan, in *inputs) (*Result, error)
 			filter:     env.Filter, level: plan.Output, loadBlob: env.loadBlob,
 		},
 		spans:   spans,
-		cutter:  newCutter(plan.Grandparents, targetBytes),
+		cutter:  newCutter(plan, targetBytes),
 		outputs: outputs{env: env, level: plan.Output, reason: plan.Reason, ancestorTime: plan.ancestorTime()},
 	}
 	result, err := m.all(ctx, it, func(read uint64) error {

@@ -73,8 +73,16 @@ func TestSimulation(t *testing.T) {
 
 // TestParallel lets four workers compact one tree at the same time.
 func TestParallel(t *testing.T) {
+	for name := range makers {
+		t.Run(name, func(t *testing.T) { testParallel(t, makers[name]) })
+	}
+}
+
+func testParallel(t *testing.T, maker func(Options) Policy) {
 	rng := rand.New(rand.NewSource(5))
-	tr := newTree(t, Options{BaseBytes: 4 << 10, TargetFileBytes: 2 << 10})
+	o := Options{BaseBytes: 4 << 10, TargetFileBytes: 2 << 10, MaxSpace: 1.2, MaxRuns: 9}
+	tr := newTree(t, o)
+	tr.policy = maker(o)
 	for range 40 {
 		for range 100 {
 			tr.put(fmt.Sprintf("key%05d", rng.Intn(3000)), make([]byte, 50))
