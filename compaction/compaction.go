@@ -33,6 +33,7 @@ import (
 	"github.com/cambiumdb/cambium/internal/vfs"
 	"github.com/cambiumdb/cambium/sstable"
 	"github.com/cambiumdb/cambium/sstable/blob"
+	"github.com/cambiumdb/cambium/sstable/block"
 )
 
 // Policy decides what to compact next. All methods are pure and may be called concurrently.
@@ -113,6 +114,7 @@ const (
 	ReasonTombstones = "tombstones" // a table is mostly deletions
 	ReasonExpired    = "expired"    // a table holds values whose life has ended
 	ReasonMarked     = "marked"     // RocksDB marked the table
+	ReasonValues     = "values"     // blob files are mostly garbage, or may be
 	ReasonFlush      = "flush"      // a memtable, not a plan
 )
 
@@ -128,6 +130,8 @@ type Plan struct {
 	// Align says that outputs end where grandparents begin, even at the price of being up to
 	// twice the target size, so that tables that lie over one another share their boundaries.
 	Align bool
+	// MoveValues are the blob files whose values go to new ones where the inputs refer to them.
+	MoveValues map[uint64]bool
 	// TrivialMove says that the inputs, all of one level, go to Output as they are.
 	TrivialMove bool
 	// Final says of a manual plan that the data is in its last place after it.
@@ -198,12 +202,17 @@ type Env struct {
 	NewFileNum func() uint64
 	// OpenTable returns a reader of t and a function that gives it back.
 	OpenTable func(t *manifest.Table) (*sstable.Reader, func(), error)
-	// OpenBlob does the same for a blob file. It is used for Filter only.
+	// OpenBlob does the same for a blob file. It is used for Filter and Plan.MoveValues.
 	OpenBlob func(num uint64) (*blob.Reader, func(), error)
 	// WriterOptions returns the options for tables of a level. FileNumber and CreationTime are
 	// filled in by the caller.
 	WriterOptions   func(outputLevel int) sstable.WriterOptions
 	TargetFileBytes int64
+	// ValueThreshold is the length in bytes from which a plain value goes to a blob file, in
+	// ValueCompression where that helps; 0 = none does. A blob file ends at ValueFileBytes.
+	ValueThreshold   int64
+	ValueCompression block.Compression
+	ValueFileBytes   int64 // 0 = 256 MiB
 	// Snapshots are the sequence numbers that readers hold, ascending, as of a moment when all
 	// entries of the inputs are visible: readers that come later see the newest of each key.
 	Snapshots []uint64
@@ -213,6 +222,9 @@ type Env struct {
 	// Wrote, when not nil, hears how many bytes went to the device, in several calls for each
 	// output and also for outputs that are then given up.
 	Wrote   func(level int, reason string, bytes int64)
+	// WroteValues does the same for blob files, when not nil.
+	WroteValues func(reason string, bytes int64)
+
 	Limiter Limiter // nil = no limit
 	Filter  Filter  // nil = none; not asked by Flush
 	Logger  *slog.Logger
@@ -225,5 +237,7 @@ type Result struct {
 	In, Out                 uint64
 	Dropped                 Dropped
 	BytesRead, BytesWritten int64 // sizes of the input and of the output tables
+	ValuesMoved             int64 // bytes of values that went from one blob file to another
+	ValuesWritten           int64 // bytes of records in new blob files
 	Tables                  []*manifest.Table
 }

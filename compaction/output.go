@@ -3,6 +3,8 @@ package compaction
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	"github.com/cambiumdb/cambium/internal/filename"
@@ -27,7 +29,7 @@ type output struct {
 	minExpiry  int64
 	maxExpiry  int64
 	expires    bool
-	oldestBlob uint64
+	blobRefs   map[uint64]*manifest.BlobRef
 }
 
 // outputs writes the tables of one run and knows how to take them back.
@@ -59,13 +61,30 @@ func (o *outputs) add(key ikey.Key, value []byte) error {
 		if err != nil {
 			return fmt.Errorf("key %q at sequence %d: %w", key.User, key.Seq(), err)
 		}
-		if c.oldestBlob == 0 || idx.File < c.oldestBlob {
-			c.oldestBlob = idx.File
-		}
+		c.refer(key, idx)
 	}
 	c.entries++
 	c.raw += int64(key.Len() + len(value))
 	return c.w.Add(key, value)
+}
+
+// refer counts a reference to a blob file.
+func (c *output) refer(key ikey.Key, idx blob.Index) {
+	if c.blobRefs == nil {
+		c.blobRefs = make(map[uint64]*manifest.BlobRef)
+	}
+	r := c.blobRefs[idx.File]
+	if r == nil {
+		r = &manifest.BlobRef{Num: idx.File}
+		c.blobRefs[idx.File] = r
+	}
+	r.Count++
+	r.Bytes += recordBytes(key, idx)
+}
+
+// recordBytes is what a value takes of its blob file, as the manifest counts it.
+func recordBytes(key ikey.Key, idx blob.Index) uint64 {
+	return blob.RecordHeaderLen + uint64(len(key.User)) + idx.Size
 }
 
 // noteExpiry records the expiry of the entry that was added last.
@@ -125,6 +144,15 @@ func (o *outputs) finish(ctx context.Context, tombstones rangedel.List) error {
 			c.rangeDels++
 		}
 	}
+	var refs []manifest.BlobRef
+	for _, num := range slices.Sorted(maps.Keys(c.blobRefs)) {
+		refs = append(refs, *c.blobRefs[num])
+	}
+	oldestBlob := uint64(0)
+	if len(refs) > 0 {
+		oldestBlob = refs[0].Num
+		c.w.SetUserProperty(PropertyBlobRefs, encodeBlobRefs(refs))
+	}
 	info, err := c.w.Finish()
 	if err != nil {
 		return fmt.Errorf("write %s: %w", c.path, err)
@@ -142,9 +170,10 @@ func (o *outputs) finish(ctx context.Context, tombstones rangedel.List) error {
 		Num: c.num, Size: info.Size,
 		Smallest: info.Smallest.Clone(), Largest: info.Largest.Clone(),
 		SmallestSeq: info.SmallestSeq, LargestSeq: info.LargestSeq,
-		OldestBlob:         c.oldestBlob,
+		OldestBlob:         oldestBlob,
 		OldestAncestorTime: o.ancestorTime, CreationTime: o.env.NowMillis / 1000,
-		Stats: manifest.TableStats{Entries: p.NumEntries, Deletes: c.deletes, RangeDeletes: c.rangeDels, Known: true},
+		Stats: manifest.TableStats{Entries: p.NumEntries, Deletes: c.deletes, RangeDeletes: c.rangeDels,
+			BlobRefs: refs, BlobRefsKnown: true, Known: true},
 	}
 	if c.expires {
 		t.Stats.MinExpiry, t.Stats.MaxExpiry = uint64(c.minExpiry), uint64(c.maxExpiry)

@@ -53,6 +53,7 @@ func run(ctx context.Context, env *Env, plan *Plan, in *inputs) (*Result, error)
 		spans:   spans,
 		cutter:  newCutter(plan, targetBytes),
 		outputs: outputs{env: env, level: plan.Output, reason: plan.Reason, ancestorTime: plan.ancestorTime()},
+		values:  values{env: env, reason: plan.Reason, moves: plan.MoveValues},
 	}
 	result, err := m.all(ctx, it, func(read uint64) error {
 		if err := in.verify(read); err != nil {
@@ -73,7 +74,7 @@ func run(ctx context.Context, env *Env, plan *Plan, in *inputs) (*Result, error)
 }
 
 // Flush writes one table of L0 from it, a memtable or a merge of several, and from their range
-// tombstones rd. What no reader can see any more is left out. The result is nil when nothing is
+// tombstones rd, and beside it blob files for the values from Env.ValueThreshold on. What no reader can see any more is left out. The result is nil when nothing is
 // left. As for Run, the table is durable when it returns. It does not close it.
 func Flush(ctx context.Context, env *Env, it iterator.Iterator, rd rangedel.List) (*Result, error) {
 	m := &merge{
@@ -84,6 +85,7 @@ func Flush(ctx context.Context, env *Env, it iterator.Iterator, rd rangedel.List
 		},
 		spans:   survivingSpans(rd, env.Snapshots, func(_, _ []byte) bool { return false }),
 		outputs: outputs{env: env, reason: ReasonFlush, ancestorTime: env.NowMillis / 1000},
+		values:  values{env: env, reason: ReasonFlush},
 	}
 	result, err := m.all(ctx, it, func(uint64) error { return nil })
 	if err != nil {
@@ -141,12 +143,14 @@ type merge struct {
 	spans     rangedel.List // tombstones to write
 	cutter    *cutter       // nil: one output
 	outputs   outputs
+	values    values
 
 	read    uint64 // point entries
 	lower   []byte // where the key range of the current output begins; nil at first
 	last    []byte // the user key before, in memory that is used again
 	started bool   // last is set
 	unpaced int    // bytes and entries since the last pace
+	moved   int64  // bytes of values that went from one blob file to another
 	garbage map[uint64]*manifest.BlobGarbage
 }
 
@@ -163,6 +167,7 @@ func (m *merge) all(ctx context.Context, it iterator.Iterator, verify func(read 
 	defer func() {
 		if err != nil {
 			m.outputs.discard()
+			m.values.discard(m.outputs.complain)
 		}
 	}()
 	if err := context.Cause(ctx); err != nil {
@@ -180,6 +185,12 @@ func (m *merge) all(ctx context.Context, it iterator.Iterator, verify func(read 
 		return nil, err
 	}
 	if err := m.outputs.finish(ctx, m.spans.Truncate(m.lower, nil)); err != nil {
+		return nil, err
+	}
+	if err := m.values.finish(); err != nil {
+		return nil, err
+	}
+	if err := m.pace(ctx); err != nil {
 		return nil, err
 	}
 	if err := verify(m.read); err != nil {
@@ -202,7 +213,7 @@ func (m *merge) entry(ctx context.Context, key ikey.Key, value []byte) error {
 	m.read++
 	if m.unpaced += entryCost + len(key.User) + len(value); m.unpaced >= paceBytes {
 		m.unpaced = 0
-		if err := m.outputs.pace(ctx); err != nil {
+		if err := m.pace(ctx); err != nil {
 			return err
 		}
 	}
@@ -224,6 +235,9 @@ func (m *merge) entry(ctx context.Context, key ikey.Key, value []byte) error {
 	}
 	if !keep {
 		return nil
+	}
+	if out, outValue, err = m.place(ctx, out, outValue); err != nil {
+		return err
 	}
 	if err := m.outputs.add(out, outValue); err != nil {
 		return err
@@ -273,12 +287,16 @@ func (m *merge) countGarbage(key ikey.Key, value []byte) error {
 		m.garbage[idx.File] = g
 	}
 	g.Count++
-	g.Bytes += blob.RecordHeaderLen + uint64(len(key.User)) + idx.Size
+	g.Bytes += recordBytes(key, idx)
 	return nil
 }
 
 func (m *merge) result() *Result {
-	r := &Result{Edit: &manifest.Edit{}, In: m.read, Out: m.outputs.entries, Dropped: m.survivors.dropped, Tables: m.outputs.tables}
+	r := &Result{Edit: &manifest.Edit{}, In: m.read, Out: m.outputs.entries, Dropped: m.survivors.dropped, Tables: m.outputs.tables, ValuesMoved: m.moved}
+	r.Edit.BlobsAdded = m.values.files
+	for _, b := range m.values.files {
+		r.ValuesWritten += int64(b.Bytes)
+	}
 	for _, t := range m.outputs.tables {
 		r.Edit.Added = append(r.Edit.Added, manifest.AddedTable{Level: m.outputs.level, Table: t})
 		r.BytesWritten += int64(t.Size)

@@ -1,0 +1,225 @@
+package compaction
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/cambiumdb/cambium/internal/manifest"
+)
+
+// When blob files are emptied, in parts of what all of them hold. For values that are overwritten
+// uniformly the bytes that emptying writes are 0.9 for each byte overwritten when 0.30 may be
+// garbage, 0.7 at 0.33 and 1.2 at 0.25; the space is 1 / (1 - maxGarbage) of what lives.
+const (
+	maxGarbage = 0.30
+	// urgentGarbage is what goes before the work of policies.
+	urgentGarbage = 0.45
+	// minFresh is what must lie in values of L0 for a look at what they have overwritten.
+	minFresh = 0.02
+	// tableCost is how many bytes of blob files are to come back for one byte of tables that is
+	// rewritten only for their sake.
+	tableCost = 8
+	// mostlyLive is the live part of a blob file from which it is not worth emptying, once the
+	// rest is enough.
+	mostlyLive = 0.9
+	// maxMoveBytes bounds the values that one plan moves, unless a single table refers to more.
+	maxMoveBytes = 1 << 30
+)
+
+// valueUse is what the tables of a version say about its blob files.
+type valueUse struct {
+	total, garbage uint64
+	fresh          uint64                       // referred to from L0: what they overwrote is not known yet
+	inL0           map[uint64]bool              // blob files that L0 refers to
+	anyFrom        uint64                       // L0 may refer to any file from this number on
+	users          map[uint64][]*manifest.Table // by blob file: the tables below L0 that refer to it
+	vague          []*manifest.Table            // those that do not say to which files
+}
+
+func newValueUse(v *manifest.Version) *valueUse {
+	u := &valueUse{inL0: make(map[uint64]bool), anyFrom: ^uint64(0), users: make(map[uint64][]*manifest.Table)}
+	for _, b := range v.Blobs {
+		u.total += b.Bytes
+		u.garbage += b.GarbageBytes
+	}
+	for level, tables := range v.Levels {
+		for _, t := range tables {
+			switch {
+			case t.OldestBlob == 0:
+			case level == 0 && !t.Stats.BlobRefsKnown:
+				u.anyFrom = min(u.anyFrom, t.OldestBlob)
+				if b := v.Blobs[t.OldestBlob]; b != nil {
+					u.fresh += b.Bytes
+				}
+			case level == 0:
+				for _, r := range t.Stats.BlobRefs {
+					u.inL0[r.Num] = true
+					u.fresh += r.Bytes
+				}
+			case !t.Stats.BlobRefsKnown:
+				u.vague = append(u.vague, t)
+			default:
+				for _, r := range t.Stats.BlobRefs {
+					u.users[r.Num] = append(u.users[r.Num], t)
+				}
+			}
+		}
+	}
+	return u
+}
+
+// of returns the tables below L0 that refer to blob file num, or may.
+func (u *valueUse) of(num uint64) []*manifest.Table {
+	tables := u.users[num]
+	for _, t := range u.vague {
+		if t.OldestBlob <= num {
+			tables = append(tables[:len(tables):len(tables)], t)
+		}
+	}
+	return tables
+}
+
+// over reports whether n bytes are too much garbage in total.
+func over(n, total uint64, part float64) bool { return float64(n) > part*float64(total) }
+
+// ValuesUrgent reports whether so much of the blob files is garbage that emptying them goes
+// before everything else.
+func ValuesUrgent(v *manifest.Version) bool {
+	total, garbage := blobBytes(v)
+	return over(garbage, total, urgentGarbage)
+}
+
+// ValueDebt estimates the bytes of values that PickValues' plans would still write.
+func ValueDebt(v *manifest.Version) int64 {
+	total, garbage := blobBytes(v)
+	return int64(max(0, float64(garbage)-maxGarbage*float64(total)))
+}
+
+func blobBytes(v *manifest.Version) (total, garbage uint64) {
+	for _, b := range v.Blobs {
+		total += b.Bytes
+		garbage += b.GarbageBytes
+	}
+	return total, garbage
+}
+
+// PickValues returns a plan that brings the space of overwritten large values back, or nil where
+// too little of the blob files is garbage. What is garbage is known once the entries meet in a
+// merge: so where the values of L0 may have overwritten enough, and L0 is small beside them, the
+// plan merges L0 down. Else it rewrites tables where they are, and moves the values out of the
+// blob files with the smallest live parts, as many as leave maxGarbage behind; the last table to
+// be rewritten leaves those files without a reference, and the manifest drops them. So picking
+// and running again comes to an end. It is pure, and knows references by the Stats of tables.
+func PickValues(v *manifest.Version, busy *Reservations, o Options) *Plan {
+	if len(v.Blobs) == 0 {
+		return nil
+	}
+	o = o.withDefaults()
+	u := newValueUse(v)
+	if !over(u.garbage+u.fresh, u.total, maxGarbage) {
+		return nil
+	}
+	if over(u.fresh, u.total, minFresh) {
+		if plan := mergeFresh(v, u, false); plan != nil && busy.free(plan) {
+			return plan
+		}
+	}
+	if !over(u.garbage, u.total, maxGarbage) {
+		return nil
+	}
+	moves, users := u.choose(v)
+	if len(moves) == 0 {
+		if plan := mergeFresh(v, u, true); plan != nil && busy.free(plan) {
+			return plan
+		}
+		return nil
+	}
+	for level := bottom; level > 0; level-- {
+		if plan := rewrite(v, busy, level, moves, users, o); plan != nil {
+			return plan
+		}
+	}
+	return nil
+}
+
+// mergeFresh merges the oldest table of L0 and what overlaps it down, where that costs little
+// beside the values, or at any price.
+func mergeFresh(v *manifest.Version, u *valueUse, anyPrice bool) *Plan {
+	l0 := v.Levels[0]
+	if u.fresh == 0 || len(l0) == 0 {
+		return nil
+	}
+	plan := reclaim(v, 0, len(l0)-1, ReasonValues)
+	if len(plan.Inputs) == 1 && len(plan.Inputs[0].Tables) == 1 && !anyPrice {
+		return nil // it has overwritten nothing
+	}
+	if !anyPrice && uint64(plan.Bytes())*tableCost > u.fresh {
+		return nil
+	}
+	return plan
+}
+
+// choose returns the blob files to empty, and the tables that are to be rewritten for it.
+func (u *valueUse) choose(v *manifest.Version) (moves map[uint64]bool, users map[uint64]bool) {
+	var files []*manifest.Blob
+	for num, b := range v.Blobs {
+		if b.GarbageBytes > 0 && !u.inL0[num] && num < u.anyFrom && len(u.of(num)) > 0 {
+			files = append(files, b)
+		}
+	}
+	live := func(b *manifest.Blob) float64 { return 1 - float64(b.GarbageBytes)/float64(b.Bytes) }
+	slices.SortFunc(files, func(a, b *manifest.Blob) int {
+		if c := cmp.Compare(live(a), live(b)); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Num, b.Num)
+	})
+	moves, users = make(map[uint64]bool), make(map[uint64]bool)
+	freed, cost := uint64(0), uint64(0)
+	for _, b := range files {
+		left := over(u.garbage-freed, u.total-freed, maxGarbage)
+		if !left && (freed >= tableCost*cost || live(b) > mostlyLive) {
+			break
+		}
+		moves[b.Num] = true
+		freed += b.GarbageBytes
+		for _, t := range u.of(b.Num) {
+			if !users[t.Num] {
+				users[t.Num] = true
+				cost += t.Size
+			}
+		}
+	}
+	return moves, users
+}
+
+// rewrite plans the first stretch of adjacent tables of a level that refer to what moves and are
+// free.
+func rewrite(v *manifest.Version, busy *Reservations, level int, moves, users map[uint64]bool, o Options) *Plan {
+	tables := v.Levels[level]
+	for i := 0; i < len(tables); i++ {
+		if !users[tables[i].Num] || busy.busy(level, tables[i]) {
+			continue
+		}
+		j, size, moved := i, int64(0), uint64(0)
+		for j < len(tables) && users[tables[j].Num] && !busy.busy(level, tables[j]) {
+			size += int64(tables[j].Size)
+			for _, r := range tables[j].Stats.BlobRefs {
+				if moves[r.Num] {
+					moved += r.Bytes
+				}
+			}
+			if j > i && (size > maxInputBytes*o.TargetFileBytes || moved > maxMoveBytes) {
+				break
+			}
+			j++
+		}
+		first, end := cleanCut(tables, i, j)
+		plan := newPlan(v, Input{level, tables[first:end]}, level, ReasonValues)
+		plan.MoveValues = moves
+		if busy.free(plan) {
+			return plan
+		}
+	}
+	return nil
+}
