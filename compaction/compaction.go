@@ -221,7 +221,7 @@ type Env struct {
 	Version *manifest.Version
 	// Wrote, when not nil, hears how many bytes went to the device, in several calls for each
 	// output and also for outputs that are then given up.
-	Wrote   func(level int, reason string, bytes int64)
+	Wrote func(level int, reason string, bytes int64)
 	// WroteValues does the same for blob files, when not nil.
 	WroteValues func(reason string, bytes int64)
 

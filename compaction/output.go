@@ -18,18 +18,18 @@ import (
 
 // output is one table being written.
 type output struct {
-	num        uint64
-	path       string
-	w          *sstable.Writer
-	device     atomic.Int64 // bytes written that nobody has been told about; added to by the writer's goroutine
-	raw        int64        // key and value bytes added
-	entries    uint64       // point entries added
-	deletes    uint64
-	rangeDels  uint64
-	minExpiry  int64
-	maxExpiry  int64
-	expires    bool
-	blobRefs   map[uint64]*manifest.BlobRef
+	num       uint64
+	path      string
+	w         *sstable.Writer
+	device    atomic.Int64 // bytes written that nobody has been told about; added to by the writer's goroutine
+	raw       int64        // key and value bytes added
+	entries   uint64       // point entries added
+	deletes   uint64
+	rangeDels uint64
+	minExpiry int64
+	maxExpiry int64
+	expires   bool
+	blobRefs  map[uint64]*manifest.BlobRef
 }
 
 // outputs writes the tables of one run and knows how to take them back.
