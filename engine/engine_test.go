@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -28,6 +29,20 @@ func open(t testing.TB, dir string, opts *engine.Options) *engine.DB {
 	db, err := engine.Open(dir, opts)
 	require.NoError(t, err)
 	return db
+}
+
+// needTool skips a test whose external tool is not here; with CI=true that is a failure.
+func needTool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("%s is missing: apt-get install rocksdb-tools strace", name)
+	}
+	t.Skipf("skipped: %s is not installed, so nothing was compared with it", name)
+	return ""
 }
 
 func TestFirstFiveMinutes(t *testing.T) {

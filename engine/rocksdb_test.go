@@ -1,3 +1,5 @@
+//go:build !race
+
 package engine_test
 
 import (
@@ -28,20 +30,6 @@ import (
 
 // rocksDir is set in the child process that fills a database and is then killed.
 const rocksDir = "CAMBIUM_TEST_ROCKS_DIR"
-
-// needTool skips a test whose external tool is not here; with CI=true that is a failure.
-func needTool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is missing: apt-get install rocksdb-tools strace", name)
-	}
-	t.Skipf("skipped: %s is not installed, so nothing was compared with it", name)
-	return ""
-}
 
 // realPairs calls fn with the real data set where it is present, else with a generated one.
 func realPairs(most int, fn func(key, value []byte) error) (origin string, err error) {
