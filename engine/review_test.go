@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -316,4 +317,88 @@ func TestCompactBesideClose(t *testing.T) {
 		_, err := db.Get([]byte("k"))
 		require.ErrorIs(t, err, engine.ErrClosed)
 	}
+}
+
+// TestSwapsBesideLogFailures: writers swap shared counters while the log fails again and again. A
+// swap that reported success counts exactly once, one that failed never does, neither now nor
+// after a crash.
+func TestSwapsBesideLogFailures(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem)
+	db := open(t, "db", small(fault))
+	policies := []engine.Sync{engine.SyncPerWrite, engine.SyncPerSecond, engine.SyncNone}
+	const writers, counters, swaps = 6, 3, 120
+	var succeeded [counters]atomic.Int64
+	var failures atomic.Int64
+	count := func(db *engine.DB, i int) (value []byte, n int64) {
+		value, err := db.Get(fmt.Appendf(nil, "counter%d", i))
+		if err != nil && !errors.Is(err, engine.ErrNotFound) {
+			t.Error(err)
+		}
+		fmt.Sscan(string(value), &n)
+		return value, n
+	}
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for done, tries, faults := 0, 0, 0; done < swaps; tries++ {
+				if w == 0 && done >= 20*(faults+1) {
+					fault.Add(vfs.Fail([]vfs.Op{vfs.OpSync, vfs.OpWrite, vfs.OpSyncDir}[faults%3], faults%7))
+					faults++
+				}
+				i := (w + tries) % counters
+				old, n := count(db, i)
+				opts := &engine.WriteOptions{Sync: policies[tries%3]}
+				ok, err := db.CompareAndSwap(fmt.Appendf(nil, "counter%d", i), old, fmt.Appendf(nil, "%d %0*d", n+1, 800, 0), opts)
+				switch {
+				case err != nil:
+					failures.Add(1)
+					time.Sleep(time.Millisecond)
+				case ok:
+					succeeded[i].Add(1)
+					done++
+				}
+			}
+		})
+	}
+	within(t, "swaps", finished(&wg))
+	check := func(db *engine.DB, when string) {
+		for i := range counters {
+			_, n := count(db, i)
+			require.Equal(t, succeeded[i].Load(), n, "%s: counter %d", when, i)
+		}
+	}
+	fault.Clear()
+	check(db, "before Close")
+	require.NoError(t, db.Close())
+	db = open(t, "db", small(mem.CrashLoseUnsynced()))
+	check(db, "after a crash")
+	require.NoError(t, db.Close())
+	require.Positive(t, failures.Load())
+}
+
+// TestCloseWhileHealingFails: Close ends when the log cannot be replaced, and says so.
+func TestCloseWhileHealingFails(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem)
+	db := open(t, "db", small(fault))
+	require.NoError(t, db.Put([]byte("kept"), []byte("v"), nil))
+	fault.Add(vfs.Rule{Ops: vfs.OpSync | vfs.OpCreate, Forever: true, Err: vfs.ErrInjected})
+	require.Error(t, db.Put([]byte("k"), []byte("v"), nil))
+	it := db.NewIterator(nil) // outlives Close
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if err := db.Close(); !errors.Is(err, vfs.ErrInjected) {
+			t.Errorf("Close: %v", err)
+		}
+	}()
+	within(t, "Close", closed)
+	require.True(t, it.First())
+	require.Equal(t, "v", string(it.Value()))
+	require.NoError(t, it.Close())
+	db = open(t, "db", small(mem.CrashLoseUnsynced()))
+	_, err := db.Get([]byte("kept"))
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
 }

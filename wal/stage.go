@@ -134,6 +134,9 @@ func (l *Log) run(g *group) {
 
 // syncGroup is run's second half for a group whose write ended with err.
 func (l *Log) syncGroup(g *group, s *segment, file vfs.File, err error) error {
+	if err == nil {
+		err = l.err // a sync may have failed while g was written: there is no other on that file
+	}
 	needed := err == nil && file != nil && g.end.After(l.synced)
 	if needed {
 		l.mu.Unlock()
