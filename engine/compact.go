@@ -125,7 +125,7 @@ func (db *DB) runPlan(version *manifest.Version, plan *compaction.Plan) error {
 	}
 	info := CompactionInfo{
 		Reason: plan.Reason, FromLevel: plan.Inputs[0].Level, ToLevel: plan.Output,
-		OutputTables: len(res.Tables), BytesRead: res.BytesRead, BytesWritten: res.BytesWritten,
+		OutputTables: len(res.Tables), BytesRead: res.BytesRead + res.ValuesMoved, BytesWritten: res.BytesWritten + res.ValuesWritten,
 		Start: start, Duration: time.Since(start),
 	}
 	for _, in := range plan.Inputs {
@@ -167,13 +167,17 @@ func (db *DB) env(version *manifest.Version) *compaction.Env {
 				CreationTime:    uint64(time.Now().Unix()),
 			}
 		},
-		TargetFileBytes: targetFileBytes(db.budget.memtable),
-		Snapshots:       db.boundaries(),
-		NowMillis:       db.nowMillis(),
-		Version:         version,
-		Wrote:           db.tableBytesWritten,
-		Filter:          db.opts.Filter,
-		Logger:          db.log,
+		TargetFileBytes:  targetFileBytes(db.budget.memtable),
+		ValueThreshold:   max(0, db.opts.ValueThreshold),
+		ValueCompression: db.opts.Compression.valueCompression(),
+		ValueFileBytes:   valueFileBytes(version, db.budget.memtable),
+		Snapshots:        db.boundaries(),
+		NowMillis:        db.nowMillis(),
+		Version:          version,
+		Wrote:            db.tableBytesWritten,
+		WroteValues:      func(reason string, n int64) { db.ledger.add("blob", -1, reason, n) },
+		Filter:           db.opts.Filter,
+		Logger:           db.log,
 	}
 }
 
@@ -186,6 +190,16 @@ const (
 // targetFileBytes is the size of compaction outputs: half a memtable keeps plans fine-grained,
 // within bounds that keep the number of files sane.
 func targetFileBytes(memtable int64) int64 { return min(64<<20, max(1<<20, memtable/2)) }
+
+// valueFileBytes is the size at which a blob file ends: that of a memtable, which is what a flush
+// makes, and more where there are many, since all of them are kept open.
+func valueFileBytes(v *manifest.Version, memtable int64) int64 {
+	var total uint64
+	for _, b := range v.Blobs {
+		total += b.Bytes
+	}
+	return min(256<<20, max(memtable, int64(total/128)))
+}
 
 func lastLevel(v *manifest.Version) int {
 	for level := len(v.Levels) - 1; level > 0; level-- {
@@ -313,7 +327,15 @@ func (db *DB) workDue() bool {
 
 // pick returns the policy's plan or, where no level is too full, one that gives space back.
 func (db *DB) pick(version *manifest.Version, busy *compaction.Reservations) *compaction.Plan {
+	if compaction.ValuesUrgent(version) {
+		if plan := compaction.PickValues(version, busy, db.compactionOptions()); plan != nil {
+			return plan
+		}
+	}
 	if plan := db.policy.Pick(version, busy); plan != nil {
+		return plan
+	}
+	if plan := compaction.PickValues(version, busy, db.compactionOptions()); plan != nil {
 		return plan
 	}
 	oldest := ikey.MaxSeq

@@ -3,9 +3,11 @@ package engine
 import (
 	"fmt"
 
+	"github.com/cambiumdb/cambium/internal/cache"
 	"github.com/cambiumdb/cambium/internal/entity"
 	"github.com/cambiumdb/cambium/internal/ikey"
 	"github.com/cambiumdb/cambium/sstable/blob"
+	"github.com/cambiumdb/cambium/sstable/block"
 )
 
 // Get returns a copy of key's value, or ErrNotFound.
@@ -117,11 +119,12 @@ func (db *DB) resolve(key []byte, t ikey.Trailer, value []byte, now int64, fn fu
 		}
 		return fn(e.Value)
 	case ikey.KindBlobIndex:
-		v, err := db.readBlob(key, value)
+		v, err := db.readBlob(key, value, db.keepsValue)
 		if err != nil {
 			return err
 		}
-		return fn(v)
+		defer v.Release()
+		return fn(v.Bytes())
 	}
 	return unsupportedKind(key, t)
 }
@@ -134,8 +137,9 @@ func decodeEntity(key, value []byte) (entity.Entity, error) {
 	return e, nil
 }
 
-// readBlob returns a copy of the value that a blob reference names.
-func (db *DB) readBlob(key, ref []byte) ([]byte, error) {
+// readBlob returns the value that a blob reference names, pinned: the caller releases it. keep
+// says whether the cache keeps one of that size.
+func (db *DB) readBlob(key, ref []byte, keep func(blob.Index) bool) (*cache.Handle, error) {
 	idx, err := blob.DecodeIndex(ref)
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", quoteKey(key), classify(err))
@@ -144,9 +148,16 @@ func (db *DB) readBlob(key, ref []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.Get(key, idx)
+	v, err := r.Read(key, idx, block.ReadOptions{NoFill: !keep(idx)})
 	return v, classify(err)
 }
+
+// keepsValue reports whether a large value that a get has read stays in the cache: one that is
+// not so large that it takes the place of too much else.
+func (db *DB) keepsValue(idx blob.Index) bool { return idx.Size <= uint64(db.budget.cache/256) }
+
+// passesBy is for values that a scan reads: they do not stay.
+func passesBy(blob.Index) bool { return false }
 
 func unsupportedKind(key []byte, t ikey.Trailer) error {
 	if t.Kind() == ikey.KindMerge {

@@ -160,13 +160,19 @@ func (db *DB) healOnce(ctx context.Context) (err error) {
 	return nil
 }
 
-// removeTables removes the files of tables that were written for an edit that was given up.
+// removeTables removes the tables and blob files that were written for an edit that was given up.
 func (db *DB) removeTables(edit *manifest.Edit) {
-	for _, a := range edit.Added {
-		db.tables.drop(a.Table.Num)
-		if err := db.fs.Remove(filename.Path(db.dir, filename.Table, a.Table.Num)); err != nil {
-			db.log.Warn("remove table", "file", filename.Base(filename.Table, a.Table.Num), "err", err)
+	remove := func(kind filename.Type, num uint64) {
+		db.tables.drop(num)
+		if err := db.fs.Remove(filename.Path(db.dir, kind, num)); err != nil {
+			db.log.Warn("remove unused file", "file", filename.Base(kind, num), "err", err)
 		}
+	}
+	for _, a := range edit.Added {
+		remove(filename.Table, a.Table.Num)
+	}
+	for i := range edit.BlobsAdded {
+		remove(filename.Blob, edit.BlobsAdded[i].Num)
 	}
 }
 
@@ -185,7 +191,7 @@ func (db *DB) writeInto(ctx context.Context, edit *manifest.Edit, m *memory, vis
 		return err
 	}
 	if res.Edit != nil {
-		edit.Added = append(edit.Added, res.Edit.Added...)
+		addFlushed(edit, res.Edit)
 	}
 	return nil
 }

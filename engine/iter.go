@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/cambiumdb/cambium/internal/cache"
 	"github.com/cambiumdb/cambium/internal/ikey"
 	"github.com/cambiumdb/cambium/internal/iterator"
 	"github.com/cambiumdb/cambium/internal/manifest"
@@ -56,7 +57,8 @@ type Iterator struct {
 	buf   []byte // the value's copy on a backward walk
 	err   error
 
-	target []byte // of a seek
+	target []byte        // of a seek
+	large  *cache.Handle // holds value where that lies in a blob file
 }
 
 type iterState uint8
@@ -316,6 +318,7 @@ func (it *Iterator) Close() error {
 	if it.view == nil {
 		return it.err
 	}
+	it.dropValue()
 	if it.in != nil {
 		if err := it.in.Close(); it.err == nil {
 			it.err = classify(err)
@@ -438,14 +441,23 @@ func (it *Iterator) backward(ok bool) bool {
 	return false
 }
 
+// dropValue gives the current value back.
+func (it *Iterator) dropValue() {
+	it.value = nil
+	if it.large != nil {
+		it.large.Release()
+		it.large = nil
+	}
+}
+
 // accept decides whether k, the newest visible entry of its key, is live, and sets value.
 func (it *Iterator) accept(k ikey.Key, value []byte) (live bool, err error) {
+	it.dropValue()
 	if len(it.rangeDels) > 0 {
 		if seq, ok := it.rangeDels.Cover(k.User, it.at); ok && seq > k.Seq() {
 			return false, nil
 		}
 	}
-	it.value = nil
 	switch k.Kind() {
 	case ikey.KindDelete, ikey.KindSingleDelete:
 		return false, nil
@@ -460,9 +472,10 @@ func (it *Iterator) accept(k ikey.Key, value []byte) (live bool, err error) {
 		if it.keysOnly {
 			return true, nil
 		}
-		if value, err = it.db.readBlob(k.User, value); err != nil {
+		if it.large, err = it.db.readBlob(k.User, value, passesBy); err != nil {
 			return false, err
 		}
+		value = it.large.Bytes()
 	default:
 		return false, unsupportedKind(k.User, k.Trailer)
 	}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -108,6 +109,7 @@ func (m *modelRun) open() {
 		Compression: rapid.SampledFrom([]engine.Compression{
 			engine.DefaultCompression, engine.NoCompression, engine.Snappy, engine.Zstd,
 		}).Draw(m.t, "compression"),
+		ValueThreshold: rapid.SampledFrom([]int64{-1, 0, 1, 100, 100, 5000}).Draw(m.t, "value threshold"),
 	})
 	require.NoError(m.t, err)
 	m.db = db
@@ -122,8 +124,12 @@ func (m *modelRun) close() {
 }
 
 func (m *modelRun) value() []byte {
-	n := rapid.SampledFrom([]int{0, 1, 20, 200, 5000}).Draw(m.t, "size")
-	return bytes.Repeat([]byte{byte('A' + m.ops%26)}, n)
+	n := rapid.SampledFrom([]int{0, 1, 20, 200, 5000, 70_000}).Draw(m.t, "size")
+	v := bytes.Repeat([]byte{byte('A' + m.ops%26)}, n)
+	if n > 100 && m.ops%3 == 0 { // does not compress
+		_, _ = rand.NewChaCha8([32]byte{byte(m.ops)}).Read(v) // it has no errors
+	}
+	return v
 }
 
 func (m *modelRun) step() {
@@ -365,6 +371,7 @@ func (m *modelRun) iterate() {
 }
 
 func (m *modelRun) compareAll() {
+	checkValues(m.t, m.db)
 	got := map[string]string{}
 	for k, v := range m.db.All(nil) {
 		got[string(k)] = string(v)

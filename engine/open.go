@@ -182,7 +182,7 @@ func makeDir(fsys vfs.FS, dir string) error {
 func (db *DB) start(flushed []*manifest.Edit, names []string) error {
 	edit := &manifest.Edit{}
 	for _, e := range flushed {
-		edit.Added = append(edit.Added, e.Added...)
+		addFlushed(edit, e)
 	}
 	num := db.set.NewFileNum()
 	log, err := wal.Create(db.walOptions(), num, batch.AppendLogHeader(nil, db.queue.lastSeq+1, 0, 0))
@@ -203,6 +203,13 @@ func (db *DB) start(flushed []*manifest.Edit, names []string) error {
 	db.removeOrphans(names)
 	db.schedule()
 	return nil
+}
+
+// addFlushed adds what a flush makes of the tree to edit.
+func addFlushed(edit, flushed *manifest.Edit) {
+	edit.Added = append(edit.Added, flushed.Added...)
+	edit.BlobsAdded = append(edit.BlobsAdded, flushed.BlobsAdded...)
+	edit.BlobGarbage = append(edit.BlobGarbage, flushed.BlobGarbage...)
 }
 
 func (db *DB) openReadOnly() error {
@@ -374,7 +381,7 @@ func (db *DB) learnStats(t *manifest.Table) error {
 	if err != nil {
 		return err
 	}
-	t.Stats = tableStats(r.Properties())
+	t.Stats = tableStats(r.Properties(), t.OldestBlob)
 	return nil
 }
 
@@ -394,9 +401,11 @@ func (db *DB) fillStats(edit *manifest.Edit) error {
 	return nil
 }
 
-func tableStats(p sstable.Properties) manifest.TableStats {
+func tableStats(p sstable.Properties, oldestBlob uint64) manifest.TableStats {
+	refs, known := compaction.BlobRefs(p, oldestBlob)
 	return manifest.TableStats{
 		Entries: p.NumEntries, Deletes: p.NumDeletions, RangeDeletes: p.NumRangeDeletions,
-		MinExpiry: p.ExpiryMin, MaxExpiry: p.ExpiryMax, Known: true,
+		MinExpiry: p.ExpiryMin, MaxExpiry: p.ExpiryMax,
+		BlobRefs: refs, BlobRefsKnown: known, Known: true,
 	}
 }

@@ -131,6 +131,12 @@ type Options struct {
 	// MaxValueBytes bounds the values that may be written. Default 10 MiB, at most 64 MiB. A
 	// value is held in memory several times while it travels.
 	MaxValueBytes int
+	// ValueThreshold, in bytes, is the length from which a value without TTL is written to a blob
+	// file instead of a table. Default 4 KiB; negative: no value is. Merges of tables then never
+	// copy it, which saves most of what a large value would be rewritten; the price is a second
+	// read for it in gets and scans, and up to 1.5x its space while overwritten values wait for
+	// the blob files to be emptied. It holds for what is written from now on.
+	ValueThreshold int64
 	// CompactionThreads is how many compactions may run at once. Default half the CPUs, at
 	// least 1 and at most 4. More take CPU and device time from the foreground.
 	CompactionThreads int
@@ -163,8 +169,10 @@ const (
 	LimitKeyBytes        = 64 << 10
 	LimitValueBytes      = 64 << 20
 	DefaultMemtableSize  = 64 << 20
-	MinMemoryBudget      = 8 << 20
-	maxDefaultBudget     = 1 << 30
+	// DefaultValueThreshold is Options.ValueThreshold where that is 0.
+	DefaultValueThreshold = 4 << 10
+	MinMemoryBudget       = 8 << 20
+	maxDefaultBudget      = 1 << 30
 )
 
 // withDefaults returns a copy of o (nil = zero) with every field set, or an error that names
@@ -211,6 +219,9 @@ func (o *Options) withDefaults() (Options, error) {
 	if r.MaxValueBytes < 1 || r.MaxValueBytes > LimitValueBytes {
 		return r, badOption("MaxValueBytes", r.MaxValueBytes, fmt.Sprintf("1 to %d", LimitValueBytes))
 	}
+	if r.ValueThreshold == 0 {
+		r.ValueThreshold = DefaultValueThreshold
+	}
 	if r.CompactionThreads == 0 {
 		r.CompactionThreads = defaultCompactionThreads()
 	}
@@ -239,6 +250,10 @@ func badOption(name string, got any, want string) error {
 type systemClock struct{}
 
 func (systemClock) Now() time.Time { return time.Now() }
+
+// valueCompression returns the compression of blob files. A value goes there once, in the
+// foreground of a flush, so the default is the fast one.
+func (c Compression) valueCompression() block.Compression { return c.blockCompression(0, 0) }
 
 // blockCompression returns the compression for tables written to level, where lastLevel is
 // the deepest level that holds data.

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cambiumdb/cambium/compaction"
 	"github.com/cambiumdb/cambium/internal/manifest"
 	"github.com/cambiumdb/cambium/internal/rangedel"
 	"github.com/cambiumdb/cambium/memtable"
@@ -76,7 +77,7 @@ func (v *view) unref() {
 
 // debt is the bytes that compaction still has to rewrite in this version.
 func (v *view) debt() int64 {
-	v.debtOnce.Do(func() { v.debtBytes = v.db.policy.Debt(v.version) })
+	v.debtOnce.Do(func() { v.debtBytes = v.db.policy.Debt(v.version) + compaction.ValueDebt(v.version) })
 	return v.debtBytes
 }
 
