@@ -356,4 +356,15 @@ func (db *DB) compactionOptions() compaction.Options {
 	}
 }
 
+func (db *DB) newPolicy() compaction.Policy {
+	switch o := db.compactionOptions(); db.opts.Compaction {
+	case Tiered:
+		return compaction.NewTiered(o)
+	case LazyLeveled:
+		return compaction.NewLazyLeveled(o)
+	default:
+		return compaction.NewLeveled(o)
+	}
+}
+
 func (db *DB) nowMillis() uint64 { return uint64(max(0, db.opts.Clock.Now().UnixMilli())) }

@@ -199,7 +199,7 @@ func (db *DB) start(flushed []*manifest.Edit, names []string) error {
 	if err := db.install(edit, func() {}); err != nil {
 		return err
 	}
-	db.policy = compaction.NewLeveled(db.compactionOptions())
+	db.policy = db.newPolicy()
 	db.removeOrphans(names)
 	db.schedule()
 	return nil
@@ -253,7 +253,7 @@ func (db *DB) openReadOnly() error {
 	if err != nil {
 		return err
 	}
-	db.policy = compaction.NewLeveled(db.compactionOptions())
+	db.policy = db.newPolicy()
 	db.queue.init(r.lastSeq)
 	db.visible.Store(r.lastSeq)
 	db.installView()

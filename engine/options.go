@@ -55,17 +55,31 @@ func (s Sync) policy() wal.Policy {
 	return wal.PerWrite
 }
 
-// Compaction names a compaction policy.
+// Compaction names a compaction policy. A database may be opened with another one than before:
+// compaction then brings the tree into the new shape as it goes.
 type Compaction uint8
 
-// Leveled keeps one sorted run a level, each about ten times the one above: the fewest runs a
-// read must look at and the least space, for more bytes rewritten.
-const Leveled Compaction = iota
+const (
+	// Leveled keeps one sorted run a level, each about ten times the one above: the fewest runs
+	// a read must look at and little space, for more bytes rewritten.
+	Leveled Compaction = iota
+	// Tiered lets up to about 14 sorted runs pile up, and up to 0.9 times the last level above
+	// it: the fewest bytes rewritten, for more runs to read and up to twice the space.
+	Tiered
+	// LazyLeveled is tiered above a last level that holds nearly everything: the space of
+	// Leveled for fewer bytes rewritten, with up to about 9 sorted runs to read.
+	LazyLeveled
+)
 
 // String returns the name that kvbench's --compaction takes.
 func (c Compaction) String() string {
-	if c == Leveled {
+	switch c {
+	case Leveled:
 		return "leveled"
+	case Tiered:
+		return "tiered"
+	case LazyLeveled:
+		return "lazy"
 	}
 	return fmt.Sprintf("Compaction(%d)", uint8(c))
 }
@@ -188,8 +202,8 @@ func (o *Options) withDefaults() (Options, error) {
 	if r.Sync > SyncNone {
 		return r, badOption("Sync", r.Sync, "one of the Sync constants")
 	}
-	if r.Compaction > Leveled {
-		return r, badOption("Compaction", r.Compaction, "engine.Leveled")
+	if r.Compaction > LazyLeveled {
+		return r, badOption("Compaction", r.Compaction, "one of the Compaction constants")
 	}
 	if r.Compression > Zstd {
 		return r, badOption("Compression", r.Compression, "one of the Compression constants")
