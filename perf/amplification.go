@@ -79,6 +79,21 @@ func (a Amplification) Problem() string {
 		Count(a.Total), Count(a.Kernel.Bytes), a.Kernel.Percent, kernelTolerance)
 }
 
+// RestReason is the reason of rows that no ledger told: what the kernel counted beyond it. A
+// ledger with such a row agrees with the kernel by construction.
+const RestReason = "rest of the kernel's count"
+
+// rest sums the rows that the engine did not tell.
+func (a Amplification) rest() int64 {
+	var n int64
+	for _, r := range a.Rows {
+		if r.Reason == RestReason {
+			n += r.Bytes
+		}
+	}
+	return n
+}
+
 // Cause sums the rows of one cause.
 func (a Amplification) Cause(cause string) int64 {
 	var n int64

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -163,9 +165,9 @@ func TestWriteAmpRows(t *testing.T) {
 	engine := newMemory()
 	b := Bench{Open: func(string, Config) (Engine, error) { return engine, nil }, Config: smallConfig()}
 	dir := t.TempDir()
-	runs, err := b.WriteAmp(context.Background(), dir, []string{"leveled"})
+	run, err := b.WriteAmp(context.Background(), dir)
 	require.NoError(t, err)
-	rows := AmpRows(runs)
+	rows := AmpRows([]Run{run})
 	require.Len(t, rows, 2)
 	require.Equal(t, "load", rows[0].Step)
 	require.Equal(t, "overwrite", rows[1].Step)
@@ -173,10 +175,11 @@ func TestWriteAmpRows(t *testing.T) {
 		require.InDelta(t, 2, r.Writes.Factor, 1e-9)
 		require.InDelta(t, 1, r.PerGet, 1e-9)
 	}
-	_, err = b.WriteAmp(context.Background(), dir, []string{"tiered"})
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "x"), make([]byte, 9000), 0o666))
+	_, err = b.WriteAmp(context.Background(), dir)
 	var usage *UsageError
 	require.ErrorAs(t, err, &usage)
-	require.Contains(t, err.Error(), `--compaction "tiered" is not available: it takes leveled`)
+	require.Contains(t, err.Error(), "wants a new directory")
 }
 
 func TestLoadReadsBackAndVerifies(t *testing.T) {

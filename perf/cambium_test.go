@@ -90,11 +90,11 @@ func TestCambiumLoadAndWriteAmp(t *testing.T) {
 
 	b.Config.Keys = 5000
 	b.Config.Compression = "none"
-	runs, err := b.WriteAmp(context.Background(), t.TempDir(), []string{"leveled"})
+	run, err = b.WriteAmp(context.Background(), t.TempDir())
 	require.NoError(t, err)
-	require.Empty(t, runs[0].problems())
+	require.Empty(t, run.problems())
 	var out strings.Builder
-	NewText(&out).WriteAmp(runs)
+	NewText(&out).WriteAmp([]Run{run})
 	require.Contains(t, out.String(), "cambium/leveled")
 	require.Contains(t, out.String(), "overwrite")
 }

@@ -4,25 +4,31 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 )
 
-// Command is one invocation of kvbench, its flags already parsed. The zero values of Dir and
-// JSON mean a temporary directory and no JSON.
+// Command is one invocation of kvbench, its flags already parsed. The zero values of Dir, JSON,
+// HTML and Benchstat mean a temporary directory and none of these reports.
 type Command struct {
-	Engines Engines
-	Config  Config // Config.Engine and Config.Compaction may be lists separated by commas
-	Runs    int    // how often the whole sequence is run, each time in a new directory
-	Dir     string // kept when given
-	JSON    string // file for the report; "-" is Stdout, and the text then goes to Stderr
-	Args    []string
-	Stdout  *os.File // the report
-	Stderr  *os.File // progress
+	Engines   Engines
+	Config    Config // Config.Engine and Config.Compaction may be lists separated by commas
+	Runs      int    // how often the whole sequence is run, each time in a new directory
+	Dir       string // kept when given
+	JSON      string // file for the report; "-" is Stdout, and the text then goes to Stderr
+	HTML      string // file for the report with charts
+	Benchstat string // file for lines in Go's benchmark format; "-" is Stdout, after the text
+	Args      []string
+	Stdout    *os.File // the report
+	Stderr    *os.File // progress
+
+	// Own gives each engine a process of its own, limited to Config.Memory, whenever there is
+	// more than one measurement, a limit, or an engine that only kvbench-peers has.
+	Own bool
 }
 
 // text returns where the report for people goes.
@@ -33,65 +39,120 @@ func (c *Command) text() *Text {
 	return NewText(c.Stdout)
 }
 
-// bench prepares one measurement with an engine of the given name.
-func (c *Command) bench(engine string, text *Text) (*Bench, error) {
-	open, err := c.Engines.Find(engine)
-	if err != nil {
-		return nil, err
-	}
-	cfg := c.Config
-	cfg.Engine = engine
-	return &Bench{
-		Open:   open,
-		Config: cfg,
-		Progress: func(label, unit string, total int64) *Progress {
-			return NewProgress(c.Stderr, label, unit, total)
-		},
-		Done: text.Phase,
-	}, cfg.Validate()
+// measuring is a command while its measurements go on.
+type measuring struct {
+	c       *Command
+	engines []string
+	dir     string
+	report  *Report
+	text    *Text
+	own     bool
+	peers   string // the path of kvbench-peers, where it is needed
 }
 
-// within runs body in the working directory, writes the JSON of its report and removes what is
-// to be removed, whatever happened. The error joins body's, the report's problems and those of
+// within runs body in the working directory, writes the reports and removes what is to be
+// removed, whatever happened. The error joins body's, the report's problems and those of
 // cleaning up.
-func (c *Command) within(kind string, body func(dir string, report *Report) error) error {
+func (c *Command) within(ctx context.Context, kind string, body func(m *measuring) error) error {
 	if c.Runs < 1 || c.Runs > 1000 {
 		return usagef("--runs %d: want 1 to 1000", c.Runs)
 	}
-	if c.Config.Memory > 0 {
-		debug.SetMemoryLimit(int64(c.Config.Memory))
+	engines := splitList(c.Config.Engine)
+	if len(engines) == 0 {
+		return usagef("--engine names no engine: try --engine cambium")
 	}
-	var out io.WriteCloser
-	switch c.JSON {
-	case "":
-	case "-":
-		out = struct {
-			io.Writer
-			io.Closer
-		}{c.Stdout, io.NopCloser(nil)}
-	default:
-		f, err := os.Create(c.JSON)
-		if err != nil {
-			return fmt.Errorf("--json: %w", err)
-		}
-		out = f
+	if err := c.Config.Validate(); err != nil {
+		return err
 	}
-	dir, done, err := WorkDir(c.Dir)
+	out, err := c.createOutputs()
 	if err != nil {
 		return err
 	}
-	report := NewReport(kind, c.Args, dir, c.Config, time.Now())
-	err = body(dir, report)
-	if out != nil {
-		if err == nil {
-			err = report.WriteJSON(out)
-		}
-		err = errors.Join(err, out.Close())
+	dir, done, err := WorkDir(c.Dir)
+	if err != nil {
+		return errors.Join(err, out.close())
+	}
+	m := &measuring{
+		c: c, engines: engines, dir: dir, text: c.text(),
+		report: NewReport(kind, c.Args, dir, c.Config, time.Now()),
+	}
+	if err = m.prepare(ctx); err == nil {
+		err = body(m)
 	}
 	if err == nil {
-		err = report.Err()
+		err = out.write(m.report)
+	}
+	err = errors.Join(err, out.close())
+	if err == nil {
+		err = m.report.Err()
 	}
 	return errors.Join(err, done())
+}
+
+// prepare decides where engines run, finds kvbench-peers if it is needed, and tells the
+// conditions.
+func (m *measuring) prepare(ctx context.Context) error {
+	c := m.c
+	foreign := false
+	for _, e := range m.engines {
+		if _, err := c.Engines.Find(e); err != nil {
+			if !c.Own {
+				return err
+			}
+			foreign = true
+		}
+	}
+	m.own = c.Own && (foreign || len(m.engines) > 1 || c.Runs > 1 || c.Config.Memory > 0)
+	if !m.own && c.Config.Memory > 0 {
+		debug.SetMemoryLimit(int64(c.Config.Memory))
+	}
+	if !foreign {
+		return nil
+	}
+	var err error
+	say := func(format string, args ...any) { fmt.Fprintf(c.Stderr, format, args...) }
+	if m.peers, err = findPeers(ctx, say); err != nil {
+		return err
+	}
+	cfg := c.Config
+	cfg.Engine = strings.Join(m.engines, ",")
+	if m.report.Fairness, err = peersConditions(ctx, m.peers, cfg); err != nil {
+		return err
+	}
+	m.text.Fairness(m.report.Fairness, m.engines)
+	return nil
+}
+
+// measure performs task with one engine and configuration, in this process or in one of its own.
+func (m *measuring) measure(ctx context.Context, dir string, cfg Config, task Task) (Run, error) {
+	open, missing := m.c.Engines.Find(cfg.Engine)
+	if !m.own {
+		if missing != nil {
+			return Run{}, missing
+		}
+		b := Bench{
+			Open: open, Config: cfg, Done: m.text.Phase,
+			Progress: func(label, unit string, total int64) *Progress {
+				return NewProgress(m.c.Stderr, label, unit, total)
+			},
+		}
+		run, err := b.Perform(ctx, dir, task)
+		run.Isolation = &Isolation{}
+		return run, err
+	}
+	program := []string{m.peers}
+	if missing == nil {
+		self, err := os.Executable()
+		if err != nil {
+			return Run{}, err
+		}
+		program = []string{self, os.Args[0]}
+	}
+	one := child{
+		program: program, stderr: m.c.Stderr, phase: m.text.Phase,
+		job: jobMessage{Protocol: protocol, Dir: dir, Config: cfg, Task: task},
+	}
+	return one.run(ctx)
 }
 
 func splitList(s string) []string {
@@ -104,53 +165,56 @@ func splitList(s string) []string {
 	return out
 }
 
-// engines are the names in Config.Engine; a usage error if there are none.
-func (c *Command) engines() ([]string, error) {
-	names := splitList(c.Config.Engine)
-	if len(names) == 0 {
-		return nil, usagef("--engine names no engine: try --engine cambium")
-	}
-	return names, nil
-}
-
 // RunWorkloads is `kvbench run`: the named workloads in order, for each engine and round, each
-// in a directory of its own; rounds of several engines take turns.
+// in a directory of its own; rounds of several engines take turns. The one name ServeWord makes
+// this process serve another kvbench instead.
 func (c *Command) RunWorkloads(ctx context.Context, names ...string) error {
-	workloads, err := FindWorkloads(names...)
-	if err != nil {
+	if slices.Equal(names, []string{ServeWord}) {
+		return c.serveStandard(ctx)
+	}
+	if _, err := FindWorkloads(names...); err != nil {
 		return err
 	}
-	return c.within("run", func(dir string, report *Report) error {
-		engines, err := c.engines()
-		if err != nil {
-			return err
-		}
-		text := c.text()
+	return c.rounds(ctx, Task{Kind: "run", Names: names})
+}
+
+// YCSB is `kvbench ycsb`: the records are loaded, then the named core workloads run in order.
+func (c *Command) YCSB(ctx context.Context, names ...string) error {
+	if _, err := FindYCSB(names...); err != nil {
+		return err
+	}
+	return c.rounds(ctx, Task{Kind: "ycsb", Names: names})
+}
+
+// rounds performs task with each engine in turn, as often as Runs says, and sums up.
+func (c *Command) rounds(ctx context.Context, task Task) error {
+	return c.within(ctx, task.Kind, func(m *measuring) error {
 		for round := range c.Runs {
-			for _, engine := range engines {
-				b, err := c.bench(engine, text)
+			for _, engine := range m.engines {
+				sub := c.subdirectory(m.dir, engine, round, len(m.engines))
+				cfg := c.Config
+				cfg.Engine = engine
+				if err := CheckSpace(m.dir, cfg.LiveBytes()); err != nil {
+					return err
+				}
+				m.text.Header(append(cfg.Lines(), c.where(sub, m.report))...)
+				run, err := m.measure(ctx, sub, cfg, task)
 				if err != nil {
 					return err
 				}
-				if err := CheckSpace(dir, b.Config.LiveBytes()); err != nil {
-					return err
-				}
-				sub := c.subdirectory(dir, engine, round, len(engines))
-				text.Header(append(b.Config.Lines(), c.where(sub, report))...)
-				run, err := b.Run(ctx, sub, workloads)
-				if err != nil {
-					return err
-				}
-				text.Whole(run)
-				report.Runs = append(report.Runs, run)
-				if err := c.tidy(dir, sub); err != nil {
+				run.Round = round
+				m.text.Whole(run)
+				m.report.Runs = append(m.report.Runs, run)
+				if err := c.tidy(m.dir, sub); err != nil {
 					return err
 				}
 			}
 		}
-		for _, engine := range engines {
-			text.Summary(report.Only(engine))
+		for _, engine := range m.engines {
+			m.text.Summary(m.report.Only(engine))
 		}
+		m.report.Ratios = Ratios(m.report.Runs)
+		m.text.Ratios(m.report.Ratios)
 		return nil
 	})
 }
@@ -179,7 +243,9 @@ func (c *Command) where(dir string, report *Report) string {
 	return fmt.Sprintf("in %s (%s, %s)", dir, report.Machine.FileSystem, kept)
 }
 
-// WriteAmp is `kvbench writeamp`: the write amplification report for each policy.
+// WriteAmp is `kvbench writeamp`: the write amplification report for each engine and each policy
+// that the engine has. The policies must be this module's; of the others', RocksDB's universal
+// compaction answers to tiered, and everything else is leveled.
 func (c *Command) WriteAmp(ctx context.Context) error {
 	policies := splitList(c.Config.Compaction)
 	if len(policies) == 0 {
@@ -191,51 +257,72 @@ func (c *Command) WriteAmp(ctx context.Context) error {
 		}
 	}
 	c.Config.Compaction = policies[0]
-	return c.within("writeamp", func(dir string, report *Report) error {
-		engines, err := c.engines()
-		if err != nil {
-			return err
+	return c.within(ctx, "writeamp", func(m *measuring) error {
+		for _, engine := range m.engines {
+			for _, policy := range policiesOf(engine, policies) {
+				cfg := c.Config
+				cfg.Engine, cfg.Compaction = engine, policy
+				if err := CheckSpace(m.dir, cfg.LiveBytes()); err != nil {
+					return err
+				}
+				sub := filepath.Join(m.dir, policy)
+				if len(m.engines) > 1 {
+					sub = filepath.Join(m.dir, engine+"-"+policy)
+				}
+				m.text.Header(append(cfg.Lines(), c.where(sub, m.report))...)
+				run, err := m.measure(ctx, sub, cfg, Task{Kind: "writeamp"})
+				if err != nil {
+					return err
+				}
+				m.report.Runs = append(m.report.Runs, run)
+				if err := c.tidy(m.dir, sub); err != nil {
+					return err
+				}
+			}
 		}
-		text := c.text()
-		for _, engine := range engines {
-			b, err := c.bench(engine, text)
-			if err != nil {
-				return err
-			}
-			if err := CheckSpace(dir, b.Config.LiveBytes()); err != nil {
-				return err
-			}
-			text.Header(append(b.Config.Lines(), c.where(dir, report))...)
-			runs, err := b.WriteAmp(ctx, dir, policies)
-			report.Runs = append(report.Runs, runs...)
-			if err != nil {
-				return err
-			}
-		}
-		text.WriteAmp(report.Runs)
-		text.printf("\n")
-		for _, run := range report.Runs {
-			text.Whole(run)
+		m.text.WriteAmp(m.report.Runs)
+		m.text.printf("\n")
+		for _, run := range m.report.Runs {
+			m.text.Whole(run)
 		}
 		return nil
 	})
 }
 
+// policiesOf are those of the asked for policies that an engine has.
+func policiesOf(engine string, asked []string) []string {
+	var has []string
+	switch engine {
+	case "cambium":
+		return asked
+	case "rocksdb", "rocksdb-direct":
+		has = []string{"leveled", "tiered"}
+	default:
+		has = []string{"leveled"}
+	}
+	var both []string
+	for _, p := range asked {
+		if slices.Contains(has, p) {
+			both = append(both, p)
+		}
+	}
+	if both == nil {
+		return has[:1]
+	}
+	return both
+}
+
 // LoadData is `kvbench load`: a data set in, read back and, with verify, compared. path is a
 // file of JSON lines; without one, generate records are made up.
 func (c *Command) LoadData(ctx context.Context, path string, generate int64, verify bool) error {
-	open := func() (PairSource, error) { return OpenPairs(path) }
-	name := path
 	switch {
 	case path != "" && generate != 0:
 		return usagef("load %s and --generate %d: give one of them", path, generate)
 	case path == "" && generate < 1:
 		return usagef("load wants a FILE.jsonl or FILE.jsonl.zst, or --generate N")
-	case path == "":
-		seed := c.Config.Seed
-		name = fmt.Sprintf("%s generated records that look like a package index (seed %d)", Count(generate), seed)
-		open = func() (PairSource, error) { return GeneratePairs(generate, seed), nil }
 	}
+	task := Task{Kind: "load", Load: LoadTask{Path: path, Generate: generate, Verify: verify}}
+	name, open := task.Load.source(c.Config.Seed)
 	probe, err := open()
 	if err != nil {
 		return err
@@ -243,29 +330,22 @@ func (c *Command) LoadData(ctx context.Context, path string, generate int64, ver
 	if err := probe.Close(); err != nil {
 		return err
 	}
-	return c.within("load", func(dir string, report *Report) error {
-		engines, err := c.engines()
-		if err != nil {
-			return err
-		}
-		text := c.text()
+	return c.within(ctx, "load", func(m *measuring) error {
 		for round := range c.Runs {
-			for _, engine := range engines {
-				b, err := c.bench(engine, text)
+			for _, engine := range m.engines {
+				cfg := c.Config
+				cfg.Engine = engine
+				sub := c.subdirectory(m.dir, engine, round, len(m.engines))
+				m.text.Header("loading "+name, strings.Join(cfg.Lines()[1:], "\n"), c.where(sub, m.report))
+				run, err := m.measure(ctx, sub, cfg, task)
 				if err != nil {
 					return err
 				}
-				sub := c.subdirectory(dir, engine, round, len(engines))
-				text.Header("loading "+name, strings.Join(b.Config.Lines()[1:], "\n"), c.where(sub, report))
-				run, err := b.Load(ctx, sub, open, verify)
-				if err != nil {
-					return err
-				}
-				run.DataSet.Name = name
-				text.Whole(run)
-				text.DataSet(*run.DataSet)
-				report.Runs = append(report.Runs, run)
-				if err := c.tidy(dir, sub); err != nil {
+				run.Round = round
+				m.text.Whole(run)
+				m.text.DataSet(*run.DataSet)
+				m.report.Runs = append(m.report.Runs, run)
+				if err := c.tidy(m.dir, sub); err != nil {
 					return err
 				}
 			}

@@ -53,3 +53,6 @@ func (h histogram) summary(op string) Latency {
 		Max:   time.Duration(h.h.Max()),
 	}
 }
+
+// toDuration turns nanoseconds into a duration.
+func toDuration(ns float64) time.Duration { return time.Duration(ns) }

@@ -18,13 +18,16 @@ const Schema = "cambium.kvbench/1"
 // Report is the result of one kvbench command.
 type Report struct {
 	Schema  string    `json:"schema"`
-	Kind    string    `json:"kind"` // "run", "load", "writeamp"
+	Kind    string    `json:"kind"` // "run", "ycsb", "load", "writeamp", "scenario"
 	Time    time.Time `json:"time"`
 	Command []string  `json:"command,omitempty"`
 	Build   Build     `json:"build"`
 	Machine Machine   `json:"machine"`
 	Config  Config    `json:"config"`
 	Runs    []Run     `json:"runs"`
+
+	Fairness []Condition `json:"fairness,omitempty"` // where engines of others were measured
+	Ratios   []Ratio     `json:"ratios,omitempty"`   // to the best peer of the same round
 }
 
 // Build says which program measured.
@@ -45,12 +48,15 @@ type Machine struct {
 
 // Run is one engine going through a sequence of phases in one directory.
 type Run struct {
-	Name     string   `json:"name"` // engine/policy
+	Name     string   `json:"name"`  // engine/policy
+	Round    int      `json:"round"` // from 0
 	Config   Config   `json:"config"`
 	Phases   []Phase  `json:"phases"`
 	Whole    Whole    `json:"whole"`
 	DataSet  *DataSet `json:"data_set,omitempty"` // of load
 	Problems []string `json:"problems,omitempty"` // what makes the result wrong
+
+	Isolation *Isolation `json:"isolation,omitempty"`
 }
 
 // DataSet describes what load loaded.

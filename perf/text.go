@@ -61,6 +61,9 @@ func (t *Text) Run(r Run) {
 func (t *Text) Phase(p Phase) {
 	t.printf("%s  %s operations in %s, %s/s, %d thread(s), %s loop\n",
 		t.paint(bold, p.Workload), Count(p.Ops), Seconds(p.Elapsed), Count(int64(p.Throughput)), p.Threads, p.Loop)
+	if p.StreamHash != "" {
+		t.printf("  operations %s (hash of the first %s)\n", p.StreamHash, Count(hashedOps))
+	}
 	for _, l := range p.Latency {
 		t.printf("  %-9s p50 %s  p90 %s  p99 %s  p99.9 %s  max %s  (%s)\n",
 			l.Op, Seconds(l.P50), Seconds(l.P90), Seconds(l.P99), Seconds(l.P999), Seconds(l.Max), Count(l.Count))
@@ -187,11 +190,16 @@ func (t *Text) Whole(r Run) {
 	switch {
 	case w.Problem() != "":
 		verdict = t.paint(red, "ledger and kernel DISAGREE: ")
+	case w.Kernel.Comparable && w.rest() > 0:
+		verdict = fmt.Sprintf("the engine told %s of it, the rest is the kernel's: ", Bytes(w.Total-w.rest()))
 	case w.Kernel.Comparable:
 		verdict = t.paint(green, "ledger and kernel agree: ")
 	}
 	t.printf("%s  %s accepted, %s written, %.2f for one; %s%s; peak resident %s\n",
 		t.paint(bold, r.Name), Bytes(w.UserBytes), Bytes(w.Total), w.Factor, verdict, t.kernel(w), Bytes(r.Whole.PeakRSS))
+	if r.Isolation != nil && r.Isolation.Process {
+		t.printf("  %s\n", *r.Isolation)
+	}
 	for _, p := range r.Problems {
 		t.printf("%s %s\n", t.paint(red, "WRONG"), p)
 	}

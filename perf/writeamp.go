@@ -1,10 +1,6 @@
 package perf
 
-import (
-	"context"
-	"fmt"
-	"path/filepath"
-)
+import "context"
 
 // sampleGets is how many reads measure the work of a get after each step of writeamp.
 const sampleGets = 20_000
@@ -21,34 +17,23 @@ func writeAmpSequence(c Config) ([]*Workload, error) {
 	return []*Workload{steps[0], &sample, steps[2], &sample}, nil
 }
 
-// WriteAmp measures write amplification, space and the work of a get for each policy, in a
-// directory of its own under dir, and returns one run for each, in order. Directories that are
-// not new are refused, since what they hold would be counted.
-func (b *Bench) WriteAmp(ctx context.Context, dir string, policies []string) ([]Run, error) {
-	var runs []Run
-	for _, policy := range policies {
-		one := *b
-		one.Config.Compaction = policy
-		one.Config.Ops = 0
-		one.Config.Duration = 0
-		if err := one.Config.Validate(); err != nil {
-			return runs, err
-		}
-		sub := filepath.Join(dir, policy)
-		if used := diskUsage(sub); used > 0 {
-			return runs, usagef("%s holds %s already: writeamp wants a new directory", sub, Bytes(used))
-		}
-		steps, err := writeAmpSequence(one.Config)
-		if err != nil {
-			return runs, err
-		}
-		run, err := one.Run(ctx, sub, steps)
-		if err != nil {
-			return runs, fmt.Errorf("%s: %w", policy, err)
-		}
-		runs = append(runs, run)
+// WriteAmp measures write amplification, space and the work of a get in dir. A directory that is
+// not new is refused, since what it holds would be counted.
+func (b *Bench) WriteAmp(ctx context.Context, dir string) (Run, error) {
+	one := *b
+	one.Config.Ops = 0
+	one.Config.Duration = 0
+	if err := one.Config.Validate(); err != nil {
+		return Run{}, err
 	}
-	return runs, nil
+	if used := diskUsage(dir); used > 0 {
+		return Run{}, usagef("%s holds %s already: writeamp wants a new directory", dir, Bytes(used))
+	}
+	steps, err := writeAmpSequence(one.Config)
+	if err != nil {
+		return Run{}, err
+	}
+	return one.Run(ctx, dir, steps)
 }
 
 // AmpRow is one line of the write amplification table: a policy after one of its steps.

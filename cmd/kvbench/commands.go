@@ -32,13 +32,14 @@ progress bar to stderr.`,
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(runCommand(parsed), loadCommand(parsed), writeampCommand(parsed), doctorCommand(parsed))
+	root.AddCommand(runCommand(parsed), ycsbCommand(parsed), loadCommand(parsed), writeampCommand(parsed), doctorCommand(parsed))
 	return root
 }
 
 func newCommand() *perf.Command {
 	return &perf.Command{
 		Engines: perf.BuiltIn(),
+		Own:     true,
 		Config:  perf.DefaultConfig(),
 		Runs:    1,
 		Args:    os.Args,
@@ -51,14 +52,16 @@ func newCommand() *perf.Command {
 func outputFlags(f *pflag.FlagSet, c *perf.Command) {
 	f.StringVar(&c.Dir, "dir", c.Dir, "directory to measure in, kept afterwards (default: a temporary one, removed)")
 	f.StringVar(&c.JSON, "json", c.JSON, "write the report as JSON to this file; - writes it to stdout and the text to stderr")
+	f.StringVar(&c.HTML, "html", c.HTML, "write the report with charts to this file, which needs nothing from elsewhere")
+	f.StringVar(&c.Benchstat, "benchstat", c.Benchstat, "write lines in the format of Go's benchmarks to this file; - writes them to stdout after the text")
 }
 
 // engineFlags binds how the engine is set up.
 func engineFlags(f *pflag.FlagSet, c *perf.Command) {
-	f.StringVar(&c.Config.Engine, "engine", c.Config.Engine, "engines to measure, separated by commas")
+	f.StringVar(&c.Config.Engine, "engine", c.Config.Engine, "engines to measure, separated by commas: cambium, and pebble, badger, rocksdb of kvbench-peers")
 	f.StringVar(&c.Config.Sync, "sync", c.Config.Sync, "when a write is acknowledged: per-write (on the device), per-second, none")
 	f.StringVar(&c.Config.Compaction, "compaction", c.Config.Compaction, "compaction policy: leveled")
-	f.Var(&c.Config.Memory, "memory", "limit of the process; an eighth, at least 64MiB, is kept from the engine's budget (default: the engine's own budget)")
+	f.Var(&c.Config.Memory, "memory", "limit of each engine's process and memory cgroup; an eighth, at least 64MiB, is kept from the engine's budget (default: the engine's own budget)")
 	f.Var(&c.Config.Memtable, "memtable", "size at which a memtable is written out (default: the engine's own)")
 	f.StringVar(&c.Config.Compression, "compression", c.Config.Compression, "of tables: default (snappy, zstd where most data lies), none, snappy, zstd")
 	f.IntVar(&c.Config.Threads, "threads", c.Config.Threads, "goroutines that perform operations")
@@ -76,17 +79,14 @@ func keyFlags(f *pflag.FlagSet, c *perf.Command) {
 
 func runCommand(parsed *bool) *cobra.Command {
 	c := newCommand()
-	var about strings.Builder
-	for _, w := range perf.Workloads() {
-		about.WriteString("\n  " + w.Name + strings.Repeat(" ", 18-len(w.Name)) + w.About)
-	}
 	cmd := &cobra.Command{
 		Use:   "run WORKLOAD[,WORKLOAD..]",
 		Short: "run workloads in order and report each",
-		Long: "Runs workloads in order over one directory, settling after each that writes:\n" + about.String() + `
+		Long: "Runs workloads in order over one directory, settling after each that writes:\n" + listWorkloads(perf.Workloads()) + `
 
 A sequence that begins with reads in an empty directory gets a fillrandom in front.`,
 		Example: "  kvbench run fillrandom,readrandom,readmissing --keys 1000000 --value-size 1000\n" +
+			"  kvbench run fillrandom,overwrite --engine cambium,pebble,rocksdb --runs 3 --memory 1GiB\n" +
 			"  kvbench run overwrite --rate 20000 --duration 60s --sync per-write --threads 16",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -94,13 +94,47 @@ A sequence that begins with reads in an empty directory gets a fillrandom in fro
 			return c.RunWorkloads(cmd.Context(), args...)
 		},
 	}
-	keyFlags(cmd.Flags(), c)
-	engineFlags(cmd.Flags(), c)
-	outputFlags(cmd.Flags(), c)
-	cmd.Flags().DurationVar(&c.Config.Duration, "duration", c.Config.Duration, "how long each workload runs, instead of a number of operations; fills always write every key")
-	cmd.Flags().Int64Var(&c.Config.Ops, "ops", c.Config.Ops, "operations of each workload that is not a fill (default: as many as keys, a tenth for scans)")
-	cmd.Flags().IntVar(&c.Runs, "runs", c.Runs, "how often to run the whole sequence; the median is reported")
+	workloadFlags(cmd.Flags(), c)
 	return cmd
+}
+
+func ycsbCommand(parsed *bool) *cobra.Command {
+	c := newCommand()
+	cmd := &cobra.Command{
+		Use:   "ycsb A[,B,C,D,E,F]",
+		Short: "load records and run core workloads of YCSB",
+		Long: "Loads --keys records into a new directory and runs core workloads in order,\nsettling after each that writes:\n" +
+			listWorkloads(perf.YCSB()) + `
+
+Zipfian means YCSB's scrambled zipfian with 0.99. Every engine meets the same
+operations; their hash is printed.`,
+		Example: "  kvbench ycsb A,B,C,D,E,F --engine cambium,pebble --threads 4",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			*parsed = true
+			return c.YCSB(cmd.Context(), args...)
+		},
+	}
+	workloadFlags(cmd.Flags(), c)
+	return cmd
+}
+
+func listWorkloads(list []*perf.Workload) string {
+	var about strings.Builder
+	for _, w := range list {
+		about.WriteString("\n  " + w.Name + strings.Repeat(" ", 18-len(w.Name)) + w.About)
+	}
+	return about.String()
+}
+
+// workloadFlags binds what run and ycsb have in common.
+func workloadFlags(f *pflag.FlagSet, c *perf.Command) {
+	keyFlags(f, c)
+	engineFlags(f, c)
+	outputFlags(f, c)
+	f.DurationVar(&c.Config.Duration, "duration", c.Config.Duration, "how long each workload runs, instead of a number of operations; fills always write every key")
+	f.Int64Var(&c.Config.Ops, "ops", c.Config.Ops, "operations of each workload that is not a fill (default: as many as keys, a tenth for scans)")
+	f.IntVar(&c.Runs, "runs", c.Runs, "how often to run the whole sequence; the median is reported")
 }
 
 func loadCommand(parsed *bool) *cobra.Command {

@@ -1,0 +1,57 @@
+package perf
+
+import (
+	"context"
+	"fmt"
+)
+
+// Task says what one measurement of one engine does. It travels to the process that performs it.
+type Task struct {
+	Kind  string   `json:"kind"`            // "run", "ycsb", "load", "writeamp", "scenario"
+	Names []string `json:"names,omitempty"` // workloads of run, letters of ycsb, the scenario
+	Load  LoadTask `json:"load"`
+}
+
+// LoadTask is the part of a Task that only load has.
+type LoadTask struct {
+	Path     string `json:"path,omitempty"`     // a file of pairs
+	Generate int64  `json:"generate,omitempty"` // without Path: that many generated records
+	Verify   bool   `json:"verify,omitempty"`
+}
+
+// source returns the name of the data set and what opens it.
+func (l LoadTask) source(seed uint64) (name string, open func() (PairSource, error)) {
+	if l.Path != "" {
+		return l.Path, func() (PairSource, error) { return OpenPairs(l.Path) }
+	}
+	name = fmt.Sprintf("%s generated records that look like a package index (seed %d)", Count(l.Generate), seed)
+	return name, func() (PairSource, error) { return GeneratePairs(l.Generate, seed), nil }
+}
+
+// Perform does what task says in dir.
+func (b *Bench) Perform(ctx context.Context, dir string, task Task) (Run, error) {
+	switch task.Kind {
+	case "run":
+		workloads, err := FindWorkloads(task.Names...)
+		if err != nil {
+			return Run{}, err
+		}
+		return b.Run(ctx, dir, workloads)
+	case "ycsb":
+		workloads, err := FindYCSB(task.Names...)
+		if err != nil {
+			return Run{}, err
+		}
+		return b.YCSB(ctx, dir, workloads)
+	case "load":
+		name, open := task.Load.source(b.Config.Seed)
+		run, err := b.Load(ctx, dir, open, task.Load.Verify)
+		if run.DataSet != nil {
+			run.DataSet.Name = name
+		}
+		return run, err
+	case "writeamp":
+		return b.WriteAmp(ctx, dir)
+	}
+	return Run{}, usagef("there is no task %q", task.Kind)
+}
