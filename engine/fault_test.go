@@ -238,7 +238,7 @@ func TestFullDisk(t *testing.T) {
 // or an error that names the file; Check finds what was hit.
 func TestFlippedByteInEachFile(t *testing.T) {
 	build := t.TempDir()
-	db := open(t, build, &engine.Options{MemtableSize: 64 << 10})
+	db := open(t, build, &engine.Options{MemtableSize: 64 << 10, ValueThreshold: 300})
 	want := map[string]string{}
 	_, err := faultScript(db, want)
 	require.NoError(t, err)
@@ -278,7 +278,7 @@ func TestFlippedByteInEachFile(t *testing.T) {
 				seen[kind]++
 			}
 		}
-		if kind == ".sst" || kind == "MANIFEST" {
+		if kind == ".sst" || kind == ".blob" || kind == "MANIFEST" {
 			dir := t.TempDir()
 			require.NoError(t, os.CopyFS(dir, os.DirFS(build)))
 			require.NoError(t, os.Truncate(filepath.Join(dir, filepath.Base(name)), int64(len(content)/2)))
@@ -286,6 +286,7 @@ func TestFlippedByteInEachFile(t *testing.T) {
 		}
 	}
 	require.Positive(t, seen[".sst"])
+	require.Positive(t, seen[".blob"])
 	require.Positive(t, seen["MANIFEST"])
 	require.Positive(t, seen["CURRENT"])
 	t.Logf("damage that was seen, by kind of file: %v", seen)
