@@ -5,9 +5,7 @@ import (
 	"errors"
 	"expvar"
 	"fmt"
-	"os"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +25,7 @@ func OpenBadger(dir string, cfg perf.Config) (perf.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &badgerEngine{opts: opts, start: readBadgerCounters(), kernel: kernelWrites()}
+	b := &badgerEngine{opts: opts, start: readBadgerCounters(), kernel: countKernel()}
 	if b.db, err = badger.Open(opts); err != nil {
 		return nil, err
 	}
@@ -72,7 +70,7 @@ type badgerEngine struct {
 	opts   badger.Options
 	pacer  *pacer
 	start  badgerCounters // when it was opened
-	kernel int64
+	kernel kernelCount
 
 	mu           sync.RWMutex // guards everything below: Settle opens the directory anew
 	db           *badger.DB
@@ -219,22 +217,16 @@ func (b *badgerEngine) Stats() perf.Stats {
 	s.Reads.CacheHits, s.Reads.CacheMisses = b.hits+hits, b.misses+misses
 	b.mu.RUnlock()
 	s.Reads.BlockReads = s.Reads.CacheMisses // from mapped files
-	// Badger counts what compactions and the value log write. Its memtables' logs are mapped
-	// files, and the tables it flushes are not counted: they are the rest of what the kernel saw.
-	rest := kernelWrites() - b.kernel
 	for level := range now.compaction {
 		if n := now.compaction[level] - b.start.compaction[level]; n > 0 {
 			s.Writes = append(s.Writes, perf.WriteRow{Cause: "compaction", Level: level, Bytes: n})
-			rest -= n
 		}
 	}
 	if n := now.blob - b.start.blob; n > 0 {
 		s.Writes = append(s.Writes, perf.WriteRow{Cause: "blob", Level: -1, Bytes: n})
-		rest -= n
 	}
-	if rest > 0 {
-		s.Writes = append(s.Writes, perf.WriteRow{Cause: "wal+flush", Level: -1, Reason: "rest of the kernel's count", Bytes: rest})
-	}
+	// Its memtables' logs are mapped files, and the tables it flushes are not counted.
+	s.Writes = b.kernel.addRest(s.Writes, "wal+flush")
 	for _, l := range b.levels() {
 		level := perf.LevelStats{Level: l.Level, Tables: l.NumTables, Bytes: l.Size, Runs: min(1, l.NumTables)}
 		if l.Level == 0 {
@@ -277,14 +269,4 @@ func expvarMap(name, key string) int64 {
 		}
 	}
 	return 0
-}
-
-// kernelWrites is how many bytes this process sent to devices by the kernel's count; 0 where
-// it does not tell.
-func kernelWrites() int64 {
-	text, _ := os.ReadFile("/proc/self/io")
-	_, rest, _ := strings.Cut(string(text), "\nwrite_bytes: ")
-	number, _, _ := strings.Cut(rest, "\n")
-	n, _ := strconv.ParseInt(number, 10, 64)
-	return n
 }

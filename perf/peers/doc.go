@@ -16,6 +16,13 @@
 // What cannot be made equal is in Fairness, a table that reports print. Everything else is the
 // peer's own default.
 //
+// # Bytes written
+//
+// Rows of a peer's ledger come from its own counters. By how much the kernel's count differs is a
+// row of its own, so that the sum is what the device got: pages of the log that a sync left half
+// full and the next wrote again, manifests, less the pages of recycled logs that were overwritten
+// before they left the page cache; for Badger everything but compactions.
+//
 // # Concurrency
 //
 // The engines opened here keep perf.Engine's promise: any number of goroutines.

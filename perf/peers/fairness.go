@@ -151,8 +151,8 @@ func pebbleSettings(cfg perf.Config) []Setting {
 		Setting{"compaction", cfg.Compaction},
 		Setting{"table size", "its default: 2 MiB in L0, twice that each level below"},
 		Setting{"background", fmt.Sprintf("1 flush and up to %d compactions", s.compactions)},
-		Setting{"stops writes", "at 1000 L0 sublevels (default 12), compacts L0 from 2 (default 4): as its own benchmark"},
-		Setting{"not measured", "manifest bytes, filter false positives; blocks read are cache misses, those of compactions too"},
+		Setting{"stops writes", "at 1000 L0 sublevels instead of 12, as in its own benchmark"},
+		Setting{"not measured", "manifest and log pages written again or never (the rest of the kernel's count), filter false positives; blocks read are cache misses, those of compactions too"},
 	)
 }
 

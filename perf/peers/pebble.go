@@ -31,7 +31,7 @@ func openPebble(dir string, cfg perf.Config, filtered bool) (*pebbleEngine, erro
 	if err := needOneOf("pebble", "--compaction", cfg.Compaction, "leveled"); err != nil {
 		return nil, err
 	}
-	p := &pebbleEngine{write: pebble.NoSync, filtered: filtered}
+	p := &pebbleEngine{write: pebble.NoSync, filtered: filtered, kernel: countKernel()}
 	opts, err := pebbleOptions(cfg)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,6 @@ func pebbleOptions(cfg perf.Config) (*pebble.Options, error) {
 		MemTableSize:                uint64(s.memtable),
 		MemTableStopWritesThreshold: s.memtables,
 		LBaseMaxBytes:               s.firstLevel,
-		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000,
 		MaxOpenFiles:                10_000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, s.compactions },
@@ -110,6 +109,7 @@ type pebbleEngine struct {
 	pacer  *pacer
 	stalls stallClock
 	gets   atomic.Int64
+	kernel kernelCount
 
 	filtered bool // gets use the filters of every level
 }
@@ -223,12 +223,13 @@ func (p *pebbleEngine) Stats() perf.Stats {
 			s.Writes = append(s.Writes, perf.WriteRow{Cause: cause, Level: level, Bytes: int64(bytes)})
 		}
 	}
-	add("wal", -1, m.WAL.BytesWritten)
+	add("wal", -1, m.WAL.BytesIn) // BytesWritten counts too much when logs are small and many
 	for i, l := range m.Levels {
 		add("flush", i, l.TableBytesFlushed)
 		add("compaction", i, l.TableBytesCompacted)
 		add("blob", i, l.BlobBytesFlushed+l.BlobBytesCompacted)
 		s.Levels = append(s.Levels, perf.LevelStats{Level: i, Tables: int(l.TablesCount), Bytes: l.TablesSize, Runs: int(l.Sublevels)})
 	}
+	s.Writes = p.kernel.addRest(s.Writes, "pages")
 	return s
 }

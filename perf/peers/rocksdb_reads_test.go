@@ -59,6 +59,8 @@ type filterUse struct {
 func readerOptions(t *testing.T) *grocksdb.Options {
 	table := grocksdb.NewDefaultBlockBasedTableOptions()
 	table.SetFilterPolicy(grocksdb.NewBloomFilter(10))
+	cache := grocksdb.NewLRUCache(128 << 20)
+	table.SetBlockCache(cache)
 	opts := grocksdb.NewDefaultOptions()
 	opts.SetBlockBasedTableFactory(table)
 	opts.SetParanoidChecks(true)
@@ -66,6 +68,7 @@ func readerOptions(t *testing.T) *grocksdb.Options {
 	t.Cleanup(func() {
 		opts.Destroy()
 		table.Destroy()
+		cache.Destroy()
 	})
 	return opts
 }
