@@ -172,5 +172,6 @@ func (m *Memtable) Unref() {
 	invariants.Check(n >= 0, "memtable freed twice: %d", n)
 	if n == 0 {
 		m.arena.free()
+		m.outside.free()
 	}
 }

@@ -99,9 +99,9 @@ func (m *Memtable) newNode(p *probe, value []byte) (off uint32, n *node) {
 		copy(unsafe.Slice((*byte)(unsafe.Add(at, room)), len(value)), value)
 		return off, n
 	}
-	e := outsider{value: bytes.Clone(value)}
+	e := outsider{value: m.outside.keep(value)}
 	if len(p.user) > maxInlineKey {
-		e.key = bytes.Clone(p.user)
+		e.key = m.outside.keep(p.user)
 	}
 	n.outside = m.outside.add(e)
 	return off, n
@@ -163,13 +163,43 @@ func (m *Memtable) sameUser(n *node, p *probe) bool {
 // long.
 type outsider struct{ key, value []byte }
 
-// outside is an append-only table of what is too large for the arena.
+// outside is an append-only table of what is too large for the arena. The bytes lie in mappings
+// of their own: on the Go heap they would cost twice their size, since the collector lets the heap
+// double before it runs.
 type outside struct {
 	// table is replaced when it is full; its elements are written before the node that names
 	// them is published.
 	table atomic.Pointer[[]outsider]
 	n     int
 	bytes atomic.Int64
+	maps  []chunk
+	room  []byte // the free part of the last of maps
+}
+
+// firstOutside is the size of the first mapping, in bytes. Each is twice the one before, so that
+// there are few; pages that are not used cost nothing.
+const firstOutside = 256 << 10
+
+// keep returns a copy of b that lives as long as the memtable.
+func (o *outside) keep(b []byte) []byte {
+	if len(b) > len(o.room) {
+		n := max(len(b), min(chunkLen, firstOutside<<min(len(o.maps), 16)))
+		c := newChunk((n + unit - 1) / unit * unit)
+		o.maps = append(o.maps, c)
+		o.room = unsafe.Slice((*byte)(c.base()), n)
+	}
+	out := o.room[:len(b):len(b)]
+	o.room = o.room[len(b):]
+	copy(out, b)
+	return out
+}
+
+// free gives the bytes back.
+func (o *outside) free() {
+	for _, c := range o.maps {
+		c.free()
+	}
+	o.maps, o.room = nil, nil
 }
 
 // add stores e and returns its number, from 1.
