@@ -30,7 +30,7 @@ func (r *Report) WriteBenchstat(w io.Writer) error {
 					l.P50, l.Op, l.P99, l.Op, l.P999, l.Op, l.Max, l.Op)
 			}
 			for _, name := range []string{"wa", "space", "rss"} {
-				if v, ok := metricNamed(name).value(run, p); ok {
+				if v, ok := metricNamed(name).value(p); ok {
 					fmt.Fprintf(&b, " %s %s", strconv.FormatFloat(v, 'f', -1, 64), map[string]string{"wa": "write-amp", "space": "space-amp", "rss": "rss-bytes"}[name])
 				}
 			}

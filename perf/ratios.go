@@ -1,73 +1,15 @@
 package perf
 
 import (
-	"fmt"
 	"slices"
 )
-
-// metric is a figure of a phase that reports compare. value's ok is false where it was not
-// measured.
-type metric struct {
-	name   string
-	better string // "higher" or "lower"
-	value  func(run Run, p Phase) (v float64, ok bool)
-	format func(v float64) string
-}
-
-func inSeconds(v float64) string { return Seconds(toDuration(v)) }
-func inBytes(v float64) string   { return Bytes(int64(v)) }
-func twoDigits(v float64) string { return fmt.Sprintf("%.2f", v) }
-
-// figures are all there are, in the order in which tables show them. Latencies are in
-// nanoseconds, of the operations that the workload is about.
-var figures = []metric{
-	{"throughput", "higher", func(_ Run, p Phase) (float64, bool) { return p.Throughput, p.Ops > 0 }, func(v float64) string { return Count(int64(v)) + "/s" }},
-	latencyMetric("mean", func(l Latency) float64 { return float64(l.Mean) }),
-	latencyMetric("p50", func(l Latency) float64 { return float64(l.P50) }),
-	latencyMetric("p90", func(l Latency) float64 { return float64(l.P90) }),
-	latencyMetric("p99", func(l Latency) float64 { return float64(l.P99) }),
-	latencyMetric("p99.9", func(l Latency) float64 { return float64(l.P999) }),
-	latencyMetric("max", func(l Latency) float64 { return float64(l.Max) }),
-	{"wa", "lower", func(_ Run, p Phase) (float64, bool) {
-		if p.Settled == nil || p.Settled.UserBytes == 0 || p.Settled.Total == 0 {
-			return 0, false
-		}
-		return p.Settled.Factor, true
-	}, twoDigits},
-	spaceMetric("space", func(s Space) int64 { return s.End }),
-	spaceMetric("space-peak", func(s Space) int64 { return s.Peak }),
-	{"reads", "lower", func(_ Run, p Phase) (float64, bool) {
-		return float64(p.Reads.BlockReads) / float64(max(1, p.Ops)), p.Settled == nil && p.Ops > 0
-	}, func(v float64) string { return fmt.Sprintf("%.3f/op", v) }},
-	{"rss", "lower", func(_ Run, p Phase) (float64, bool) {
-		return float64(p.Process.PeakRSS), p.Process.PeakRSS > 0
-	}, inBytes},
-	{"cpu", "lower", func(_ Run, p Phase) (float64, bool) { return float64(p.Process.CPU), p.Process.CPU > 0 }, inSeconds},
-	{"settle", "lower", func(_ Run, p Phase) (float64, bool) { return float64(p.Settle), p.Settled != nil }, inSeconds},
-	{"stall", "lower", func(_ Run, p Phase) (float64, bool) { return float64(p.Stalls.Longest), p.Settled != nil }, inSeconds},
-}
-
-func latencyMetric(name string, of func(Latency) float64) metric {
-	return metric{name, "lower", func(_ Run, p Phase) (float64, bool) {
-		l := p.mainLatency()
-		return of(l), l.Count > 0
-	}, inSeconds}
-}
-
-func spaceMetric(name string, of func(Space) int64) metric {
-	return metric{name, "lower", func(_ Run, p Phase) (float64, bool) {
-		if p.Space.Live == 0 || of(p.Space) == 0 {
-			return 0, false
-		}
-		return float64(of(p.Space)) / float64(p.Space.Live), true
-	}, twoDigits}
-}
 
 // Ratio sets this module's engine beside the best of the others in one figure of one workload.
 type Ratio struct {
 	Workload string  `json:"workload"`
 	Metric   string  `json:"metric"`
-	Better   string  `json:"better"` // "higher" or "lower": which ratio is the good one
+	Op       string  `json:"op,omitempty"` // of a latency, where the workload has several kinds of operations
+	Better   string  `json:"better"`       // "higher" or "lower": which ratio is the good one
 	Engine   string  `json:"engine"`
 	Value    float64 `json:"value"` // the engine's median over rounds
 	Best     string  `json:"best"`  // the peer that was best in most rounds
@@ -94,24 +36,27 @@ func Ratios(runs []Run) []Ratio {
 			if !slices.Contains(ratioMetrics, m.name) {
 				continue
 			}
-			if r, ok := ratioOf(runs, subject, place, m); ok {
-				out = append(out, r)
+			for _, f := range m.of(runs[0].Phases[place]) {
+				if r, ok := ratioOf(runs, subject, place, &m, f.op); ok {
+					out = append(out, r)
+				}
 			}
 		}
 	}
 	return out
 }
 
-func ratioOf(runs []Run, subject string, place int, m metric) (Ratio, bool) {
+func ratioOf(runs []Run, subject string, place int, m *metric, op string) (Ratio, bool) {
 	own, best, bestName := map[int]float64{}, map[int]float64{}, map[int]string{}
 	for _, run := range runs {
 		if place >= len(run.Phases) {
 			continue
 		}
-		v, ok := m.value(run, run.Phases[place])
-		if !ok {
+		at := slices.IndexFunc(m.of(run.Phases[place]), func(f figure) bool { return f.op == op })
+		if at < 0 {
 			continue
 		}
+		v := m.of(run.Phases[place])[at].value
 		if run.Config.Engine == subject {
 			own[run.Round] = v
 		} else if was, ok := best[run.Round]; !ok || (m.better == "higher") == (v > was) && v != was {
@@ -132,7 +77,7 @@ func ratioOf(runs []Run, subject string, place int, m metric) (Ratio, bool) {
 		return Ratio{}, false
 	}
 	r := Ratio{
-		Workload: runs[0].Phases[place].Workload, Metric: m.name, Better: m.better, Engine: subject,
+		Workload: runs[0].Phases[place].Workload, Metric: m.name, Op: op, Better: m.better, Engine: subject,
 		Value: median(mine), Peer: median(theirs), Ratio: median(ratios),
 		Low: slices.Min(ratios), High: slices.Max(ratios), Rounds: len(ratios),
 	}
@@ -175,19 +120,11 @@ func (t *Text) Ratios(ratios []Ratio) {
 		} else if (r.Ratio > 1) == (r.Better == "higher") {
 			verdict = "better"
 		}
-		format := metricNamed(r.Metric).format
-		g.add(name, r.Metric, format(r.Value), r.Best, format(r.Peer), twoDigits(r.Ratio), twoDigits(r.Low), twoDigits(r.High), verdict)
+		m := metricNamed(r.Metric)
+		format := m.format
+		g.add(name, m.title(r.Op), format(r.Value), r.Best, format(r.Peer), twoDigits(r.Ratio), twoDigits(r.Low), twoDigits(r.High), verdict)
 	}
 	g.print(t.w)
-}
-
-func metricNamed(name string) *metric {
-	for i := range figures {
-		if figures[i].name == name {
-			return &figures[i]
-		}
-	}
-	return nil
 }
 
 // Fairness prints under which conditions each engine is measured: a line where all agree, else

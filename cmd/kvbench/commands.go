@@ -32,7 +32,7 @@ progress bar to stderr.`,
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(runCommand(parsed), ycsbCommand(parsed), loadCommand(parsed), writeampCommand(parsed), doctorCommand(parsed))
+	root.AddCommand(runCommand(parsed), ycsbCommand(parsed), loadCommand(parsed), writeampCommand(parsed), compareCommand(parsed), doctorCommand(parsed))
 	return root
 }
 
@@ -186,6 +186,25 @@ byte, settled, average and peak; sorted runs; and what a get meets.`,
 	engineFlags(cmd.Flags(), c)
 	outputFlags(cmd.Flags(), c)
 	cmd.Flags().Lookup("compaction").Usage = "compaction policies to report, separated by commas: leveled"
+	return cmd
+}
+
+func compareCommand(parsed *bool) *cobra.Command {
+	failIf := ""
+	cmd := &cobra.Command{
+		Use:   "compare BASE.json NEW.json",
+		Short: "set two reports side by side; fail where a figure got worse",
+		Long: `Prints every figure of both reports, each the median over its rounds, and exits
+with 1 if the new one breaks a condition of --fail-if: a figure, < or >, and a
+change in percent with its sign, or a number, time or size.`,
+		Example: "  kvbench compare base.json new.json --fail-if 'p99>+10%,wa>+5%,throughput<-5%'",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			*parsed = true
+			return perf.CompareFiles(os.Stdout, args[0], args[1], failIf)
+		},
+	}
+	cmd.Flags().StringVar(&failIf, "fail-if", failIf, "conditions separated by commas: p99>+10%, wa>4.5, max>100ms")
 	return cmd
 }
 
