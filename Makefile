@@ -28,7 +28,7 @@ run: build ## load a real data set, read it back, verify it, print the write-amp
 .PHONY: test
 test: ## everything a change must not break
 	@.ci/tools test
-	$(MAKE) lint unit race nocgo fuzz-short
+	$(MAKE) lint unit race nocgo fuzz-short peers-test
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
@@ -44,6 +44,16 @@ unit: ## unit, script, model, crash and interchange tests
 race: ## the concurrent packages under the race detector
 	@if [ "$$($(GO) env CGO_ENABLED)" = 0 ]; then echo "skipped: the race detector needs cgo and a C compiler"; \
 	else set -ex; $(GO) test -race -short -timeout 20m $(RACE); $(GO) test -race -timeout 20m -run ConcurrentUse ./engine; fi
+
+.PHONY: peers
+peers: ## bin/kvbench-peers: Pebble, Badger and RocksDB beside this engine
+	@.ci/tools peers
+	cd perf/peers && $(GO) build $$(../../.ci/tools peers-tags) -o ../../bin/kvbench-peers ./kvbench-peers
+
+.PHONY: peers-test
+peers-test: ## RocksDB's library reads what we write, and we what it writes
+	@.ci/tools peers
+	cd perf/peers && $(GO) vet $$(../../.ci/tools peers-tags) ./... && $(GO) test $$(../../.ci/tools peers-tags) -timeout 10m ./...
 
 .PHONY: nocgo
 nocgo: ## build and test without a C compiler
