@@ -7,11 +7,14 @@ import (
 	"github.com/cambiumdb/cambium/internal/manifest"
 )
 
-// When blob files are emptied, in parts of what all of them hold. For values that are overwritten
-// uniformly the bytes that emptying writes are 0.9 for each byte overwritten when 0.30 may be
-// garbage, 0.7 at 0.33 and 1.2 at 0.25; the space is 1 / (1 - maxGarbage) of what lives.
+// When blob files are emptied, in parts of what all of them hold.
+//
+// The space is 1 / (1 - maxGarbage) of what lives. Where every value is as likely to be overwritten
+// as any other, the first overwriting of everything makes emptying write 0.6 to 0.8 bytes for each
+// byte put at a maxGarbage of 0.25 (0.4 at 0.30, 0.3 at 0.33), and for ever after 1.2 (0.9, 0.7). At
+// 0.25 a gibibyte of values keeps within 1.5 of its size together with the logs of its memtables.
 const (
-	maxGarbage = 0.30
+	maxGarbage = 0.25
 	// urgentGarbage is what goes before the work of policies.
 	urgentGarbage = 0.45
 	// minFresh is what must lie in values of L0 for a look at what they have overwritten.

@@ -285,7 +285,8 @@ func (db *DB) compactLevel(lo, hi []byte, level int) (final bool, err error) {
 	}
 }
 
-// WaitIdle returns when no flush or compaction is running or due, with ctx's error when that
+// WaitIdle returns when no flush or compaction is running or due and the files that none needs
+// any more are removed, with ctx's error when that
 // ends first, or with the error that keeps background work from getting on.
 func (db *DB) WaitIdle(ctx context.Context) error {
 	if db.readOnly {
@@ -311,7 +312,7 @@ func (db *DB) WaitIdle(ctx context.Context) error {
 		if err := bg.err(); err != nil {
 			return fmt.Errorf("wait idle %s: %w", db.dir, err)
 		}
-		if !bg.flushing && bg.compacting == 0 && bg.manual == 0 && len(db.sealed) == 0 && !db.workDue() {
+		if !bg.flushing && bg.compacting == 0 && bg.manual == 0 && len(db.sealed) == 0 && !db.workDue() && !db.obsolete.busy() {
 			return nil
 		}
 		db.changed.Wait()

@@ -55,6 +55,9 @@ func (o *obsoleteFiles) remove(db *DB) {
 		if len(files) == 0 {
 			o.running = false
 			o.mu.Unlock()
+			db.mu.Lock()
+			db.changed.Broadcast()
+			db.mu.Unlock()
 			break
 		}
 		o.mu.Unlock()
@@ -74,6 +77,13 @@ func (o *obsoleteFiles) remove(db *DB) {
 			db.log.Warn("remove old manifest", "file", filename.Base(filename.Manifest, n), "err", err)
 		}
 	}
+}
+
+// busy reports whether files wait for their removal.
+func (o *obsoleteFiles) busy() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.running
 }
 
 // drain waits until what was queued has been removed. What comes later is left to the next Open.
