@@ -55,6 +55,7 @@ func run(ctx context.Context, env *Env, plan *Plan, in *inputs) (*Result, error)
 		outputs: outputs{env: env, level: plan.Output, reason: plan.Reason, ancestorTime: plan.ancestorTime()},
 		values:  values{env: env, reason: plan.Reason, moves: plan.MoveValues},
 	}
+	m.read, m.survivors.dropped.RangeDeleted = in.buriedEntries, in.buriedEntries
 	result, err := m.all(ctx, it, func(read uint64) error {
 		if err := in.verify(read); err != nil {
 			return err
@@ -64,7 +65,7 @@ func run(ctx context.Context, env *Env, plan *Plan, in *inputs) (*Result, error)
 	if err != nil {
 		return nil, err
 	}
-	result.BytesRead = plan.Bytes()
+	result.BytesRead = plan.Bytes() - in.buriedBytes
 	for _, input := range plan.Inputs {
 		for _, t := range input.Tables {
 			result.Edit.Deleted = append(result.Edit.Deleted, manifest.DeletedTable{Level: input.Level, Num: t.Num})

@@ -39,13 +39,13 @@ func NewTiered(o Options) Policy {
 }
 
 // NewLazyLeveled returns the lazy leveled policy: tiered above a last level that holds nearly
-// everything. MaxRuns is 9 and MaxSpace 1.18 where o leaves them at 0.
+// everything. MaxRuns is 8 and MaxSpace 1.15 where o leaves them at 0.
 func NewLazyLeveled(o Options) Policy {
 	if o.MaxRuns <= 0 {
-		o.MaxRuns = 9
+		o.MaxRuns = 8
 	}
 	if o.MaxSpace <= 1 {
-		o.MaxSpace = 1.18
+		o.MaxSpace = 1.15
 	}
 	return &stack{o.withDefaults()}
 }

@@ -67,7 +67,7 @@ const (
 	// it: the fewest bytes rewritten, for more runs to read and up to twice the space.
 	Tiered
 	// LazyLeveled is tiered above a last level that holds nearly everything: the space of
-	// Leveled for fewer bytes rewritten, with up to about 9 sorted runs to read.
+	// Leveled for fewer bytes rewritten, with up to about 8 sorted runs to read.
 	LazyLeveled
 )
 
