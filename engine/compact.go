@@ -29,7 +29,7 @@ func (db *DB) schedule() {
 		db.workers.Add(1)
 		go db.flushLoop()
 	}
-	for bg.compacting < db.opts.CompactionThreads && bg.manual == 0 && !time.Now().Before(bg.retryAt) {
+	for bg.compacting < db.opts.CompactionThreads && bg.manualWaits == 0 && !time.Now().Before(bg.retryAt) {
 		version := db.set.Current()
 		plan := db.pick(version, db.reservations)
 		if plan == nil || !db.reservations.Reserve(plan) {
@@ -267,7 +267,9 @@ func (db *DB) compactLevel(lo, hi []byte, level int) (final bool, err error) {
 		}
 		if !db.reservations.Reserve(plan) {
 			version.Unref()
+			db.background.manualWaits++
 			db.changed.Wait()
+			db.background.manualWaits--
 			db.mu.Unlock()
 			continue
 		}
@@ -347,6 +349,37 @@ func (db *DB) pick(version *manifest.Version, busy *compaction.Reservations) *co
 	db.snaps.mu.Unlock()
 	now := compaction.Moment{NowMillis: db.nowMillis(), OldestSnapshot: oldest}
 	return compaction.PickIdle(version, busy, now, db.compactionOptions())
+}
+
+// sweepEvery is how often an idle database looks whether values have expired.
+const sweepEvery = time.Second
+
+// sweep has tables compacted that have come due by the passing of time alone.
+func (db *DB) sweep() {
+	defer db.workers.Done()
+	for db.ctx.Err() == nil {
+		db.sleep(sweepEvery)
+		if db.holdsExpiries() {
+			db.schedule()
+		}
+	}
+}
+
+// holdsExpiries reports whether any table has a value with a time to live.
+func (db *DB) holdsExpiries() bool {
+	v, err := db.pin()
+	if err != nil {
+		return false
+	}
+	defer v.unref()
+	for _, level := range v.version.Levels {
+		for _, t := range level {
+			if t.Stats.MaxExpiry != 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // compactionOptions shapes the tree to the memtable: a flushed memtable is the natural unit.

@@ -70,7 +70,8 @@ type readCounters struct {
 type background struct {
 	flushing    bool
 	compacting  int
-	manual      int // manual compactions that wait or run: policies pause
+	manual      int // manual compactions under way
+	manualWaits int // of these, those that wait for a compaction in their way: nothing new starts
 	flushes     int64
 	compactions int64
 	moves       int64

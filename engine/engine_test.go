@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,6 +159,23 @@ func TestTTLIsInvisibleAtOnceAndForGood(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
+// An idle database gives the space of expired values back, with no call at all.
+func TestExpiredSpaceComesBack(t *testing.T) {
+	clock := &testClock{now: time.UnixMilli(1_700_000_000_000)}
+	opts := small(vfs.NewMem())
+	opts.Clock = clock
+	db := open(t, "db", opts)
+	defer db.Close()
+	for i := range 500 {
+		require.NoError(t, db.Put(fmt.Appendf(nil, "k%03d", i), make([]byte, 100), &engine.WriteOptions{TTL: time.Minute, Sync: engine.SyncNone}))
+	}
+	require.NoError(t, db.Flush())
+	require.NoError(t, db.WaitIdle(context.Background()))
+	require.Positive(t, db.Metrics().Space.Tables)
+	clock.advance(time.Minute)
+	require.Eventually(t, func() bool { return db.Metrics().Space.Tables == 0 }, 30*time.Second, 20*time.Millisecond)
+}
+
 func TestBadInput(t *testing.T) {
 	db := open(t, t.TempDir(), nil)
 	defer db.Close()
@@ -224,6 +243,54 @@ func TestOneWriterManyReaders(t *testing.T) {
 	}
 	require.NoError(t, a.Close())
 	require.NoError(t, b.Close())
+}
+
+// A reader that opens beside a busy writer sees a prefix of what was written, never damage.
+func TestReadOnlyBesideWriter(t *testing.T) {
+	fs := vfs.NewMem()
+	db := open(t, "db", small(fs))
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; !stop.Load(); i++ {
+			if err := db.Put(fmt.Appendf(nil, "k%06d", i), bytes.Repeat([]byte("v"), 500), nil); err != nil {
+				t.Error(err)
+				return
+			}
+			if i%10 == 0 {
+				time.Sleep(time.Millisecond) // else it flushes more often than any reader can look
+			}
+		}
+	})
+	keys := 5000
+	if testing.Short() {
+		keys = 1000
+	}
+	last, opens := 0, 0
+	for ; last < keys; opens++ {
+		r, err := engine.OpenReadOnly("db", small(fs))
+		require.NoError(t, err)
+		it := r.NewIterator(&engine.IterOptions{KeysOnly: true})
+		n := 0
+		for ok := it.First(); ok; ok = it.Next() {
+			if want := fmt.Sprintf("k%06d", n); want != string(it.Key()) {
+				require.Equal(t, want, string(it.Key()), "a hole")
+			}
+			n++
+		}
+		if err := it.Err(); err != nil {
+			require.ErrorIs(t, err, os.ErrNotExist, "the writer removed a table that this reader had not opened")
+		} else {
+			require.GreaterOrEqual(t, n, last, "a reader went back in time")
+			last = n
+		}
+		it.Close()
+		require.NoError(t, r.Close())
+	}
+	stop.Store(true)
+	wg.Wait()
+	require.NoError(t, db.Close())
+	t.Logf("%d opens beside a writer of %d keys", opens, last)
 }
 
 func TestNotOurDirectory(t *testing.T) {

@@ -2,8 +2,9 @@ package engine
 
 import "time"
 
-// Events holds callbacks about background work. Any may be nil. They are called from
-// background goroutines, outside every lock; a slow one delays that work.
+// Events holds callbacks about background work. Any may be nil. They are called by the
+// goroutines that do the work, or that wait for it: a slow one delays them, and one that calls a
+// method of the database which writes, flushes, compacts or closes waits for itself.
 type Events struct {
 	// Flushed: a memtable became a table.
 	Flushed func(FlushInfo)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,16 +45,26 @@ func Open(dir string, opts *Options) (*DB, error) {
 // Opened beside a writer it shows the moment of opening, and reads fail once the writer has
 // removed a file that they need.
 func OpenReadOnly(dir string, opts *Options) (*DB, error) {
-	db, err := newDB(dir, opts, true)
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", dir, err)
-	}
-	if err := db.openReadOnly(); err != nil {
+	for try := 1; ; try++ {
+		db, err := newDB(dir, opts, true)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", dir, err)
+		}
+		before, _ := db.fs.List(dir) // openReadOnly meets the error too
+		if err = db.openReadOnly(); err == nil {
+			return db, nil
+		}
+		after, _ := db.fs.List(dir)
 		db.abandon()
-		return nil, fmt.Errorf("open %s: %w", dir, classify(err))
+		// Files that a writer replaced meanwhile look like damage: look again.
+		if try == readOnlyTries || slices.Equal(before, after) {
+			return nil, fmt.Errorf("open %s: %w", dir, classify(err))
+		}
 	}
-	return db, nil
 }
+
+// readOnlyTries is how often OpenReadOnly tries while a writer is changing the directory.
+const readOnlyTries = 20
 
 func newDB(dir string, opts *Options, readOnly bool) (*DB, error) {
 	o, err := opts.withDefaults()
@@ -201,6 +212,8 @@ func (db *DB) start(flushed []*manifest.Edit, names []string) error {
 	}
 	db.policy = db.newPolicy()
 	db.removeOrphans(names)
+	db.workers.Add(1)
+	go db.sweep()
 	db.schedule()
 	return nil
 }
