@@ -14,7 +14,7 @@ import (
 
 // The scripts draw a tree as text, one level on a line:
 //
-//	L1  b#3..d#2   e#1..g)#1{size=20,dels=5/9,rangedels=1,expiry=10..20,marked}
+//	L1  b#3..d#2   e#1..g)#1{size=20,dels=5/9,rangedels=1,expiry=10..20,marked,refs=7:30+8:1}
 //
 // is a table from b to d and one from e to, exclusively, g. Sizes are in MiB and 10 where not
 // given. Tables are numbered in the order in which they are drawn.
@@ -82,6 +82,14 @@ func drawnTable(t *testing.T, num uint64, word string) *manifest.Table {
 		case "expiry":
 			lo, hi, _ := strings.Cut(value, "..")
 			table.Stats.MinExpiry, table.Stats.MaxExpiry = mustUint(t, lo), mustUint(t, hi)
+		case "refs": // blob file:MiB+blob file:MiB, ascending
+			for _, ref := range strings.Split(value, "+") {
+				num, mib, _ := strings.Cut(ref, ":")
+				table.Stats.BlobRefs = append(table.Stats.BlobRefs, manifest.BlobRef{Num: mustUint(t, num), Count: mustUint(t, mib), Bytes: mustUint(t, mib) << 20})
+			}
+			table.OldestBlob, table.Stats.BlobRefsKnown = table.Stats.BlobRefs[0].Num, true
+		case "oldestblob": // and does not say what else
+			table.OldestBlob = mustUint(t, value)
 		default:
 			t.Fatalf("table %q: unknown attribute %q", word, name)
 		}
