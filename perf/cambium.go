@@ -31,7 +31,9 @@ func cambiumOptions(cfg Config) (engine.Options, error) {
 	o.Sync, ok1 = map[string]engine.Sync{
 		"per-write": engine.SyncPerWrite, "per-second": engine.SyncPerSecond, "none": engine.SyncNone,
 	}[cfg.Sync]
-	o.Compaction, ok2 = map[string]engine.Compaction{"leveled": engine.Leveled}[cfg.Compaction]
+	o.Compaction, ok2 = map[string]engine.Compaction{
+		"leveled": engine.Leveled, "tiered": engine.Tiered, "lazy": engine.LazyLeveled,
+	}[cfg.Compaction]
 	o.Compression, ok3 = map[string]engine.Compression{
 		"default": engine.DefaultCompression, "none": engine.NoCompression, "snappy": engine.Snappy, "zstd": engine.Zstd,
 	}[cfg.Compression]

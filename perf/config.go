@@ -18,7 +18,7 @@ type Config struct {
 	ValueSize    Size          `json:"value_size"`
 	Compressible float64       `json:"compressible"` // 2.0: a good compressor halves the values
 	Sync         string        `json:"sync"`         // "per-write", "per-second", "none"
-	Compaction   string        `json:"compaction"`   // "leveled"
+	Compaction   string        `json:"compaction"`   // "leveled", "tiered", "lazy"
 	Compression  string        `json:"compression"`  // "default", "none", "snappy", "zstd"
 	Memory       Size          `json:"memory"`       // of the process; 0 leaves the engine's default
 	Memtable     Size          `json:"memtable"`     // 0 leaves the engine's default
@@ -52,7 +52,7 @@ const maxKeys = 1 << 36
 // The values that the flags of the same name take.
 var (
 	syncNames        = []string{"per-write", "per-second", "none"}
-	compactionNames  = []string{"leveled"}
+	compactionNames  = []string{"leveled", "tiered", "lazy"}
 	compressionNames = []string{"default", "none", "snappy", "zstd"}
 )
 

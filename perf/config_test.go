@@ -65,7 +65,7 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		"--memtable 1KiB":                    func(c *Config) { c.Memtable = 1024 },
 		"--memory 1MiB: want at least 96MiB": func(c *Config) { c.Memory = 1 << 20 },
 		`--sync "always" is not available: it takes per-write, per-second, none`:     func(c *Config) { c.Sync = "always" },
-		`--compaction "tiered" is not available: it takes leveled`:                   func(c *Config) { c.Compaction = "tiered" },
+		`--compaction "fifo" is not available: it takes leveled, tiered, lazy`:       func(c *Config) { c.Compaction = "fifo" },
 		`--compression "lz4" is not available: it takes default, none, snappy, zstd`: func(c *Config) { c.Compression = "lz4" },
 	} {
 		c := DefaultConfig()

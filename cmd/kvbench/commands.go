@@ -60,7 +60,7 @@ func outputFlags(f *pflag.FlagSet, c *perf.Command) {
 func engineFlags(f *pflag.FlagSet, c *perf.Command) {
 	f.StringVar(&c.Config.Engine, "engine", c.Config.Engine, "engines to measure, separated by commas: cambium, and pebble, badger, rocksdb of kvbench-peers")
 	f.StringVar(&c.Config.Sync, "sync", c.Config.Sync, "when a write is acknowledged: per-write (on the device), per-second, none")
-	f.StringVar(&c.Config.Compaction, "compaction", c.Config.Compaction, "compaction policy: leveled")
+	f.StringVar(&c.Config.Compaction, "compaction", c.Config.Compaction, "compaction policy: leveled, tiered, lazy")
 	f.Var(&c.Config.Memory, "memory", "limit of each engine's process and memory cgroup; an eighth, at least 64MiB, is kept from the engine's budget (default: the engine's own budget)")
 	f.Var(&c.Config.Memtable, "memtable", "size at which a memtable is written out (default: the engine's own)")
 	f.StringVar(&c.Config.Compression, "compression", c.Config.Compression, "of tables: default (snappy, zstd where most data lies), none, snappy, zstd")
@@ -185,7 +185,7 @@ byte, settled, average and peak; sorted runs; and what a get meets.`,
 	keyFlags(cmd.Flags(), c)
 	engineFlags(cmd.Flags(), c)
 	outputFlags(cmd.Flags(), c)
-	cmd.Flags().Lookup("compaction").Usage = "compaction policies to report, separated by commas: leveled"
+	cmd.Flags().Lookup("compaction").Usage = "compaction policies to report, separated by commas: leveled, tiered, lazy"
 	return cmd
 }
 
