@@ -106,7 +106,7 @@ func (ts *tables) blob(num uint64) (*blob.Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open blob file %s: %w", filename.Base(filename.Blob, num), err)
 	}
-	r, err := blob.Open(f, blob.ReaderOptions{Cache: ts.cache, FileNum: num})
+	r, err := blob.Open(f, blob.ReaderOptions{Cache: ts.cache, FileNum: num, Counters: &ts.counters.Counters})
 	if err != nil {
 		return nil, fmt.Errorf("open blob file %s: %w", filename.Base(filename.Blob, num), classify(err))
 	}

@@ -109,6 +109,7 @@ func TestSeparation(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, largeValue(i, 0, 3000), v)
 	}
+	pinned := db.Metrics().Cache.PinnedBytes
 	it := db.NewIterator(nil)
 	n := 0
 	for ok := it.Last(); ok; ok = it.Prev() {
@@ -120,6 +121,7 @@ func TestSeparation(t *testing.T) {
 	require.NoError(t, it.Err())
 	require.NoError(t, it.Close())
 	require.Equal(t, 20, n)
+	require.Equal(t, pinned, db.Metrics().Cache.PinnedBytes, "every value was given back")
 	require.NoError(t, db.Close())
 }
 
