@@ -3,6 +3,8 @@ package perf
 import (
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	"github.com/cambiumdb/cambium/engine"
 )
@@ -16,11 +18,12 @@ func OpenCambium(dir string, cfg Config) (Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := engine.Open(dir, &opts)
-	if err != nil {
+	c := &cambium{}
+	opts.Events = &engine.Events{Flushed: c.flushed, Compacted: c.compacted}
+	if c.db, err = engine.Open(dir, &opts); err != nil {
 		return nil, err
 	}
-	return &cambium{db: db}, nil
+	return c, nil
 }
 
 // cambiumOptions says a Config in the engine's own words. What a Config leaves at 0 stays the
@@ -43,7 +46,45 @@ func cambiumOptions(cfg Config) (engine.Options, error) {
 	return o, nil
 }
 
-type cambium struct{ db *engine.DB }
+type cambium struct {
+	db *engine.DB
+
+	mu   sync.Mutex // guards jobs
+	jobs []EndedJob
+}
+
+func (c *cambium) flushed(f engine.FlushInfo) {
+	c.tell(EndedJob{
+		Job:   Job{Kind: "flush", From: -1, Took: f.Duration, Wrote: f.Bytes},
+		Began: time.Now().Add(-f.Duration),
+	})
+}
+
+func (c *cambium) compacted(i engine.CompactionInfo) {
+	j := Job{
+		Kind: "compaction", Reason: i.Reason, From: i.FromLevel, To: i.ToLevel,
+		Took: i.Duration, Read: i.BytesRead, Wrote: i.BytesWritten,
+	}
+	if i.BytesWritten == 0 && i.OutputTables > 0 {
+		j.Kind = "move"
+	}
+	c.tell(EndedJob{Job: j, Began: i.Start})
+}
+
+func (c *cambium) tell(j EndedJob) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.jobs = append(c.jobs, j)
+}
+
+// TakeJobs is Teller's.
+func (c *cambium) TakeJobs() []EndedJob {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	jobs := c.jobs
+	c.jobs = nil
+	return jobs
+}
 
 func (c *cambium) Put(key, value []byte) error { return c.db.Put(key, value, nil) }
 

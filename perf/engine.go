@@ -32,6 +32,18 @@ type Engine interface {
 	Close() error
 }
 
+// Teller is an Engine that tells of its background work.
+type Teller interface {
+	// TakeJobs returns the flushes and compactions that ended since the last call.
+	TakeJobs() []EndedJob
+}
+
+// EndedJob is a Job and when it began; At is not set.
+type EndedJob struct {
+	Job
+	Began time.Time
+}
+
 // Op is one operation of Engine.Apply.
 type Op struct {
 	Key    []byte

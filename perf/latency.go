@@ -1,6 +1,7 @@
 package perf
 
 import (
+	"math"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -17,6 +18,14 @@ type Latency struct {
 	P99   time.Duration `json:"p99_ns"`
 	P999  time.Duration `json:"p99_9_ns"`
 	Max   time.Duration `json:"max_ns"`
+	// Curve is how long all but ever fewer operations took at most.
+	Curve []Quantile `json:"curve,omitempty"`
+}
+
+// Quantile says that a share of the operations took at most Took.
+type Quantile struct {
+	Share float64       `json:"share"` // 0 to 1
+	Took  time.Duration `json:"ns"`
 }
 
 // histogram records durations from 1 ns to an hour with three significant digits. Longer ones
@@ -43,6 +52,7 @@ func (h histogram) merge(other histogram) {
 func (h histogram) summary(op string) Latency {
 	at := func(q float64) time.Duration { return time.Duration(h.h.ValueAtQuantile(q)) }
 	return Latency{
+		Curve: h.curve(),
 		Op:    op,
 		Count: h.h.TotalCount(),
 		Mean:  time.Duration(h.h.Mean()),
@@ -52,6 +62,26 @@ func (h histogram) summary(op string) Latency {
 		P999:  at(99.9),
 		Max:   time.Duration(h.h.Max()),
 	}
+}
+
+// curve has a point at each of the shares that halve what is left, three steps to a halving, as
+// far as there are operations.
+func (h histogram) curve() []Quantile {
+	var all []Quantile
+	n := float64(h.h.TotalCount())
+	add := func(share float64) {
+		all = append(all, Quantile{Share: share, Took: time.Duration(h.h.ValueAtQuantile(100 * share))})
+	}
+	add(0)
+	for left := 1.0; left*n >= 1; left /= math.Cbrt(2) {
+		if left < 1 {
+			add(1 - left)
+		}
+	}
+	if n > 0 {
+		all = append(all, Quantile{Share: 1, Took: time.Duration(h.h.Max())})
+	}
+	return all
 }
 
 // toDuration turns nanoseconds into a duration.

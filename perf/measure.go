@@ -1,8 +1,10 @@
 package perf
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -18,6 +20,7 @@ type measurement struct {
 
 func (s *session) measure(workers []*worker) *measurement {
 	m := &measurement{s: s, workers: workers, mark: markProcess(), stats: s.engine.Stats()}
+	s.takeJobs(time.Now())
 	resetPeakRSS()
 	m.sampler = startSampler(s.engine, s.dir, m.stats, workers)
 	m.begun = time.Now()
@@ -57,7 +60,30 @@ func (m *measurement) finish(ctx context.Context, settle bool) (p Phase, err err
 		p.Space.Tables += l.Bytes
 	}
 	p.Process = end.since(m.mark)
+	p.Jobs, p.Unsaid = m.s.takeJobs(m.begun)
 	return p, err
+}
+
+// keepJobs bounds the part of a report that tells of background work.
+const keepJobs = 5000
+
+// takeJobs returns the background work that ended since the last call, in the order in which it
+// began, and how much was left out.
+func (s *session) takeJobs(start time.Time) (jobs []Job, unsaid int) {
+	teller, ok := s.engine.(Teller)
+	if !ok {
+		return nil, 0
+	}
+	for _, e := range teller.TakeJobs() {
+		e.At = e.Began.Sub(start)
+		jobs = append(jobs, e.Job)
+	}
+	if unsaid = len(jobs) - keepJobs; unsaid > 0 {
+		slices.SortStableFunc(jobs, func(a, b Job) int { return cmp.Compare(b.Took, a.Took) })
+		jobs = jobs[:keepJobs]
+	}
+	slices.SortStableFunc(jobs, func(a, b Job) int { return cmp.Compare(a.At, b.At) })
+	return jobs, max(0, unsaid)
 }
 
 // answers merges what the workers recorded and returns the bytes they had accepted.

@@ -20,30 +20,40 @@ type Condition struct {
 	Values map[string]string `json:"values"` // by engine
 }
 
-// findPeers returns the path of kvbench-peers: beside this program, or built from the source
-// around it or around the current directory.
+// findPeers returns the path of kvbench-peers beside this program. Where the source is around the
+// program or the current directory it is built first, so that it is of the same age; Go does
+// nothing when it is.
 func findPeers(ctx context.Context, say func(format string, args ...any)) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
 	}
 	beside := filepath.Join(filepath.Dir(self), peersName)
-	if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
-		return beside, nil
-	}
+	info, err := os.Stat(beside)
+	there := err == nil && info.Mode().IsRegular()
 	here, _ := os.Getwd()
 	for _, dir := range []string{filepath.Dir(self), here} {
 		source, ok := peersSource(dir)
 		if !ok {
 			continue
 		}
-		say("building %s from %s (the first time takes a few minutes)\n", peersName, source)
+		if !there {
+			say("building %s from %s: the first time takes a few minutes\n", peersName, source)
+		}
 		cmd := exec.CommandContext(ctx, "go", "build", "-o", beside, "./"+peersName)
 		cmd.Dir = source
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("build %s in %s: %w\n%s\n  try: make peers, which says what is missing; RocksDB needs librocksdb-dev and a C++ compiler, or the build tag norocksdb",
-				peersName, source, err, bytes.TrimSpace(out))
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return beside, nil
 		}
+		if there {
+			say("%s cannot be built from %s (%v): using the one that is there, from %s\n", peersName, source, err, info.ModTime().Format("2006-01-02 15:04"))
+			return beside, nil
+		}
+		return "", fmt.Errorf("build %s in %s: %w\n%s\n  try: make peers, which says what is missing; RocksDB needs librocksdb-dev and a C++ compiler, or the build tag norocksdb",
+			peersName, source, err, bytes.TrimSpace(out))
+	}
+	if there {
 		return beside, nil
 	}
 	return "", usagef("--engine names engines that are in %s, which is not at %s, and its source is not around here: run make peers in cambium's source tree", peersName, beside)

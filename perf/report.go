@@ -95,7 +95,9 @@ type Phase struct {
 	Space   Space        `json:"space"`
 	Runs    RunCount     `json:"runs"`
 	Process Process      `json:"process"`
-	Series  []Point      `json:"series"` // about one a second
+	Series  []Point      `json:"series"`                  // about one a second, while it settles too
+	Jobs    []Job        `json:"jobs,omitempty"`          // background work that ended in this phase, where the engine tells
+	Unsaid  int          `json:"jobs_left_out,omitempty"` // the shortest of very many
 
 	Problems []string `json:"problems,omitempty"`
 }
@@ -124,7 +126,20 @@ type Point struct {
 	Disk    int64         `json:"disk"`
 	Runs    int           `json:"runs"`
 	Debt    int64         `json:"debt"`
-	Stalled time.Duration `json:"stalled_ns"` // so far
+	Stalled time.Duration `json:"stalled_ns"`       // so far
+	Levels  []int64       `json:"levels,omitempty"` // bytes of each level, from L0
+}
+
+// Job is one flush or compaction.
+type Job struct {
+	Kind   string        `json:"kind"` // "flush", "compaction", "move"
+	Reason string        `json:"reason,omitempty"`
+	From   int           `json:"from"` // level; -1 is memory
+	To     int           `json:"to"`
+	At     time.Duration `json:"at_ns"` // since the phase began; negative: before
+	Took   time.Duration `json:"took_ns"`
+	Read   int64         `json:"read"`    // bytes
+	Wrote  int64         `json:"written"` // bytes
 }
 
 // NewReport starts a report about dir with everything but the runs.

@@ -8,6 +8,7 @@ import (
 const (
 	sampleEvery = 200 * time.Millisecond
 	pointEvery  = time.Second
+	closely     = 20 * time.Second // so long every sample becomes a point
 )
 
 // sampler watches space, runs and debt while a phase runs.
@@ -38,10 +39,11 @@ func startSampler(engine Engine, dir string, before Stats, workers []*worker) *s
 		for {
 			select {
 			case now := <-tick.C:
-				s.sample()
-				if now.Sub(last) >= pointEvery {
+				if now.Sub(s.start) < closely || now.Sub(last) >= pointEvery {
 					last = now
 					s.point()
+				} else {
+					s.sample()
 				}
 			case <-s.stop:
 				return
@@ -71,6 +73,12 @@ func (s *sampler) point() {
 		Runs:    st.Runs(),
 		Debt:    st.Debt,
 		Stalled: st.Stalls.Total - s.before.Stalls.Total,
+	}
+	for _, l := range st.Levels {
+		for len(p.Levels) <= l.Level {
+			p.Levels = append(p.Levels, 0)
+		}
+		p.Levels[l.Level] += l.Bytes
 	}
 	for _, w := range s.workers {
 		if !w.beside {
