@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/cambiumdb/cambium/internal/filename"
+	"github.com/cambiumdb/cambium/internal/manifest"
 )
 
 // CheckReport is what a check of a whole directory found.
@@ -54,6 +57,7 @@ func CheckWith(ctx context.Context, dir string, opts *Options, progress func(fil
 		}
 	}
 	problem(v.version.Check())
+	problem(checkReferences(v.version))
 	total := len(v.version.Blobs)
 	for _, level := range v.version.Levels {
 		total += len(level)
@@ -101,4 +105,38 @@ func CheckWith(ctx context.Context, dir string, opts *Options, progress func(fil
 		step(name)
 	}
 	return r, nil
+}
+
+// checkReferences compares what the tables refer to in each blob file with what the manifest
+// counts as live there. Where a table of RocksDB's does not say what it refers to, less may be
+// found.
+func checkReferences(v *manifest.Version) error {
+	refs := make(map[uint64]manifest.BlobRef)
+	all := true
+	for _, tables := range v.Levels {
+		for _, t := range tables {
+			all = all && t.Stats.BlobRefsKnown
+			for _, r := range t.Stats.BlobRefs {
+				was := refs[r.Num]
+				refs[r.Num] = manifest.BlobRef{Num: r.Num, Count: was.Count + r.Count, Bytes: was.Bytes + r.Bytes}
+			}
+		}
+	}
+	for num := range v.Blobs {
+		if _, ok := refs[num]; !ok {
+			refs[num] = manifest.BlobRef{Num: num}
+		}
+	}
+	var errs []error
+	for _, num := range slices.Sorted(maps.Keys(refs)) {
+		r, count, bytes := refs[num], uint64(0), uint64(0)
+		if b := v.Blobs[num]; b != nil {
+			count, bytes = b.Count-b.GarbageCount, b.Bytes-b.GarbageBytes
+		}
+		if r.Count > count || r.Bytes > bytes || all && (r.Count < count || r.Bytes < bytes) {
+			errs = append(errs, errorf(ErrCorruption, "corruption: tables refer to %d values of %d bytes in %s, the manifest counts %d of %d bytes as live",
+				r.Count, r.Bytes, filename.Base(filename.Blob, num), count, bytes))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -256,3 +256,29 @@ func TestRocksDBAndBlobFiles(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, blobs)
 }
+
+// TestCheckFindsWrongCounts: Check compares what the tables refer to with the manifest's counts.
+func TestCheckFindsWrongCounts(t *testing.T) {
+	dir := t.TempDir()
+	db := open(t, dir, separating(nil))
+	for i := range 10 {
+		require.NoError(t, db.Put(fmt.Appendf(nil, "k%d", i), largeValue(0, i, 500), nil))
+	}
+	require.NoError(t, db.Flush())
+	require.NoError(t, db.Close())
+	require.NoError(t, engine.Check(dir))
+	set, err := manifest.Recover(vfs.OS(nil), dir, manifest.Options{})
+	require.NoError(t, err)
+	v := set.Current()
+	var garbage []manifest.BlobGarbage
+	for num := range v.Blobs {
+		garbage = append(garbage, manifest.BlobGarbage{Num: num, Count: 1, Bytes: 500})
+	}
+	v.Unref()
+	require.NotEmpty(t, garbage)
+	require.NoError(t, set.Apply(&manifest.Edit{BlobGarbage: garbage}))
+	require.NoError(t, set.Close())
+	err = engine.Check(dir)
+	require.ErrorIs(t, err, engine.ErrCorruption)
+	require.ErrorContains(t, err, "tables refer to 10 values")
+}

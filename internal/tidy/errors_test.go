@@ -21,6 +21,7 @@ import (
 	"github.com/cambiumdb/cambium/engine"
 	"github.com/cambiumdb/cambium/internal/batch"
 	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/internal/manifest"
 	"github.com/cambiumdb/cambium/internal/record"
 	"github.com/cambiumdb/cambium/internal/vfs"
 )
@@ -143,6 +144,18 @@ func filled(t *testing.T) (dir string) {
 	db := open(t, dir, nil)
 	for i := range 100 {
 		require.NoError(t, db.Put(fmt.Appendf(nil, "key%03d", i), bytes.Repeat([]byte("v"), 100), nil))
+	}
+	require.NoError(t, db.Flush())
+	require.NoError(t, db.Close())
+	return dir
+}
+
+// withLargeValue makes a database with a blob file and closes it.
+func withLargeValue(t *testing.T) (dir string) {
+	dir = filepath.Join(t.TempDir(), "data")
+	db := open(t, dir, &engine.Options{ValueThreshold: 500, Compression: engine.NoCompression})
+	for i := range 3 {
+		require.NoError(t, db.Put(fmt.Appendf(nil, "key%03d", i), bytes.Repeat([]byte("v"), 500), nil))
 	}
 	require.NoError(t, db.Flush())
 	require.NoError(t, db.Close())
@@ -294,6 +307,26 @@ func damagedDatabases(t *testing.T, check checkFunc) {
 	check("bad block", second(db.Get([]byte("key000"))))
 	require.NoError(t, db.Close())
 	check("check", engine.Check(dir))
+
+	for name, at := range map[string]int{"bad value": 100, "bad blob footer": -1} {
+		dir := withLargeValue(t)
+		change(t, only(t, dir, "*.blob"), func(b []byte) []byte { b[(at+len(b))%len(b)]++; return b })
+		db, err := engine.Open(dir, nil)
+		if err == nil {
+			err = second(db.Get([]byte("key000")))
+			require.NoError(t, db.Close())
+		}
+		check(name, err)
+	}
+	dir = withLargeValue(t)
+	set, err := manifest.Recover(vfs.OS(nil), dir, manifest.Options{})
+	require.NoError(t, err)
+	var garbage manifest.BlobGarbage
+	_, err = fmt.Sscanf(filepath.Base(only(t, dir, "*.blob")), "%d.blob", &garbage.Num)
+	require.NoError(t, err)
+	garbage.Count, garbage.Bytes = 1, 500
+	require.NoError(t, errors.Join(set.Apply(&manifest.Edit{BlobGarbage: []manifest.BlobGarbage{garbage}}), set.Close()))
+	check("wrong count of values", engine.Check(dir))
 
 	// A log whose first page is damaged, and whose next fillers say that it had been synced.
 	dir = filepath.Join(t.TempDir(), "data")
