@@ -282,3 +282,51 @@ func TestCheckFindsWrongCounts(t *testing.T) {
 	require.ErrorIs(t, err, engine.ErrCorruption)
 	require.ErrorContains(t, err, "tables refer to 10 values")
 }
+
+// TestForeignBlobFiles: blob files that RocksDB wrote are emptied like ours, and RocksDB collects
+// the garbage of ours.
+func TestForeignBlobFiles(t *testing.T) {
+	needTool(t, "ldb")
+	dir := t.TempDir()
+	var pairs bytes.Buffer
+	for k := range 300 {
+		fmt.Fprintf(&pairs, "key%05d ==> %x\n", k, largeValue(k, 0, 200))
+	}
+	load := exec.Command("ldb", "--db="+dir, "load", "--create_if_missing", "--enable_blob_files", "--min_blob_size=100", "--blob_compression_type=lz4")
+	load.Stdin = &pairs
+	out, err := load.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	run(t, "ldb", "--db="+dir, "compact", "--enable_blob_files", "--min_blob_size=100")
+	foreign, err := filepath.Glob(dir + "/*.blob")
+	require.NoError(t, err)
+	require.NotEmpty(t, foreign)
+
+	db := open(t, dir, separating(nil))
+	for k := range 300 {
+		if k%5 > 0 {
+			require.NoError(t, db.Put(fmt.Appendf(nil, "key%05d", k), largeValue(k, 1, 400), &engine.WriteOptions{Sync: engine.SyncNone}))
+		}
+	}
+	require.NoError(t, db.Compact(nil, nil))
+	waitIdle(t, db)
+	checkValues(t, db)
+	for _, name := range foreign {
+		require.NoFileExists(t, name, "four fifths of it were garbage")
+	}
+	for k := 0; k < 300; k += 5 {
+		v, err := db.Get(fmt.Appendf(nil, "key%05d", k))
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprintf("%x", largeValue(k, 0, 200)), string(v))
+	}
+	require.NoError(t, db.Close())
+	require.Equal(t, 300, compareWithRocksDB(t, dir))
+
+	ours, err := filepath.Glob(dir + "/*.blob")
+	require.NoError(t, err)
+	run(t, "ldb", "--db="+dir, "compact", "--enable_blob_files", "--min_blob_size=100",
+		"--enable_blob_garbage_collection", "--blob_garbage_collection_age_cutoff=1.0")
+	for _, name := range ours {
+		require.NoFileExists(t, name, "RocksDB has moved its values")
+	}
+	require.Equal(t, 300, compareWithRocksDB(t, dir))
+}
