@@ -27,6 +27,7 @@ func TestSwapBesideFlush(t *testing.T) {
 		b.DeleteRange(fmt.Appendf(nil, "t%05d", i), fmt.Appendf(nil, "t%05d", i+3))
 	}
 	require.NoError(t, db.Apply(b, nil))
+	defer db.wantFlushed()()
 	<-begun
 
 	db.queue.stage.Lock()

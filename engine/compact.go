@@ -24,7 +24,7 @@ func (db *DB) schedule() {
 		return
 	}
 	bg := &db.background
-	if !bg.flushing && len(db.sealed) > 0 && db.heal.cause() == nil {
+	if !bg.flushing && db.flushDue() && db.heal.cause() == nil {
 		bg.flushing = true
 		db.workers.Add(1)
 		go db.flushLoop()
@@ -300,7 +300,7 @@ func (db *DB) WaitIdle(ctx context.Context) error {
 		db.mu.Unlock()
 	})
 	defer stop()
-	db.schedule()
+	defer db.wantFlushed()()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for {

@@ -69,6 +69,7 @@ type readCounters struct {
 // background is the state of flushes and compactions.
 type background struct {
 	flushing    bool
+	flushWaits  int // those who wait for every sealed memtable to be flushed
 	compacting  int
 	manual      int // manual compactions under way
 	manualWaits int // of these, those that wait for a compaction in their way: nothing new starts

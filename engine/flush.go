@@ -9,7 +9,9 @@ import (
 	"github.com/cambiumdb/cambium/compaction"
 	"github.com/cambiumdb/cambium/internal/batch"
 	"github.com/cambiumdb/cambium/internal/filename"
+	"github.com/cambiumdb/cambium/internal/iterator"
 	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/internal/rangedel"
 	"github.com/cambiumdb/cambium/memtable"
 )
 
@@ -32,6 +34,7 @@ func (db *DB) Flush() error {
 	upTo := db.queue.lastSeq
 	db.queue.stage.Unlock()
 
+	defer db.wantFlushed()()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	for len(db.sealed) > 0 && db.sealed[len(db.sealed)-1].lastSeq <= upTo {
@@ -44,6 +47,26 @@ func (db *DB) Flush() error {
 		db.changed.Wait()
 	}
 	return nil
+}
+
+// wantFlushed has every sealed memtable flushed, few as they may be, until the function that it
+// returns is called.
+func (db *DB) wantFlushed() (done func()) {
+	add := func(n int) {
+		db.mu.Lock()
+		db.background.flushWaits += n
+		db.mu.Unlock()
+	}
+	add(1)
+	db.schedule()
+	return func() { add(-1) }
+}
+
+// flushDue reports whether enough memtables are sealed to be flushed as one table, or somebody
+// waits for them, or the last try failed. db.mu is held.
+func (db *DB) flushDue() bool {
+	n, bg := len(db.sealed), &db.background
+	return n >= db.budget.flushTogether || n > 0 && (bg.flushWaits > 0 || bg.flushErr != nil)
 }
 
 // rotate seals the active memtable and starts a new one with a new log segment. queue.stage is
@@ -72,26 +95,26 @@ func (db *DB) newMemory(logNum uint64) *memory {
 	return &memory{Memtable: memtable.New(memtable.Options{SizeBytes: db.budget.memtable}), logNum: logNum}
 }
 
-// flushLoop flushes sealed memtables, oldest first, until none is left or one fails. It runs as
-// the only flusher.
+// flushLoop flushes sealed memtables, several as one table, while that is due. It runs as the
+// only flusher.
 func (db *DB) flushLoop() {
 	defer db.workers.Done()
 	for {
 		db.mu.Lock()
-		if len(db.sealed) == 0 || db.ctx.Err() != nil || db.heal.cause() != nil {
+		if !db.flushDue() || db.ctx.Err() != nil || db.heal.cause() != nil {
 			db.background.flushing = false
 			db.changed.Broadcast()
 			db.mu.Unlock()
 			db.schedule()
 			return
 		}
-		m := db.sealed[len(db.sealed)-1]
+		ms := slices.Clone(db.sealed)
 		db.mu.Unlock()
 
-		if !db.waitVisible(m.lastSeq) {
+		if !db.waitVisible(ms[0].lastSeq) {
 			continue // the log failed: healing flushes what was published
 		}
-		err := db.flushMemory(m)
+		err := db.flushMemory(ms)
 		if err == nil {
 			db.flushDone(nil)
 			db.schedule()
@@ -100,7 +123,7 @@ func (db *DB) flushLoop() {
 		if db.ctx.Err() != nil {
 			continue
 		}
-		db.flushDone(fmt.Errorf("flush: %w", err))
+		db.flushDone(err)
 		db.sleep(backgroundRetry)
 	}
 }
@@ -108,13 +131,13 @@ func (db *DB) flushLoop() {
 // backgroundRetry is the pause after failed background work.
 const backgroundRetry = 200 * time.Millisecond
 
-// flushMemory writes the oldest sealed memtable as a table of L0 and installs it.
-func (db *DB) flushMemory(m *memory) error {
+// flushMemory writes the oldest sealed memtables ms, newest first, as one table of L0 and installs it.
+func (db *DB) flushMemory(ms []*memory) error {
 	if err := db.settleManifest(); err != nil {
 		return err
 	}
 	start := time.Now()
-	res, err := db.writeMemory(db.ctx, m)
+	res, err := db.writeMemory(db.ctx, ms...)
 	if err != nil {
 		return err
 	}
@@ -128,30 +151,41 @@ func (db *DB) flushMemory(m *memory) error {
 		db.removeTables(edit) // healing writes them again
 		return err
 	}
-	next := db.logAfter(m)
+	newest := ms[0]
+	next := db.logAfter(newest)
 	edit.LogNum, edit.LogExists = &next, true
-	db.set.SetLastSeq(m.lastSeq) // not the visible one: a crash may still lose what is only in the log
+	db.set.SetLastSeq(newest.lastSeq) // not the visible one: a crash may still lose what is only in the log
 	if err := db.install(edit, func() {
-		db.sealed = db.sealed[:len(db.sealed)-1]
-		db.flushedSeq = m.lastSeq
+		db.sealed = db.sealed[:len(db.sealed)-len(ms)]
+		db.flushedSeq = newest.lastSeq
 		db.background.flushes++
 		db.background.duration += time.Since(start)
 	}); err != nil {
 		return err
 	}
-	m.Unref()
+	for _, m := range ms {
+		m.Unref()
+	}
 	db.releaseLogs(next)
 	db.reportFlush(res, time.Since(start))
 	return nil
 }
 
-// writeMemory writes what survives of m as tables of L0.
-func (db *DB) writeMemory(ctx context.Context, m *memory) (*compaction.Result, error) {
+// writeMemory writes what survives of ms together as a table of L0.
+func (db *DB) writeMemory(ctx context.Context, ms ...*memory) (*compaction.Result, error) {
 	version := db.set.Current()
 	defer version.Unref()
-	it := m.NewIterator()
+	its := make([]iterator.Iterator, len(ms))
+	lists := make([]rangedel.List, len(ms))
+	for i, m := range ms {
+		its[i], lists[i] = m.NewIterator(), m.RangeDels()
+	}
+	it := its[0]
+	if len(its) > 1 {
+		it = iterator.NewMerging(its...)
+	}
 	defer it.Close()
-	res, err := compaction.Flush(ctx, db.env(version), it, m.RangeDels())
+	res, err := compaction.Flush(ctx, db.env(version), it, mergeRangeDels(lists))
 	if err != nil || res == nil {
 		return &compaction.Result{}, err
 	}

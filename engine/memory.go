@@ -74,14 +74,21 @@ func defaultCompactionThreads() int { return max(1, min(4, runtime.GOMAXPROCS(0)
 type budget struct {
 	memtable  int64 // bytes at which one memtable is sealed
 	maxSealed int   // sealed memtables that may wait for a flush
-	cache     int64 // block cache, with the tables' indexes and filters
+	// flushTogether is how many sealed memtables make one table of L0: fewer, larger runs cost
+	// less merging, and the log that a crash leaves to replay grows by as much.
+	flushTogether int
+	cache         int64 // block cache, with the tables' indexes and filters
 }
+
+// maxReplay bounds, in bytes, the sealed memtables that wait for others.
+const maxReplay = 64 << 20
 
 // divide gives half of the budget to memtables, an eighth to the buffers of background work
 // and of the log, and the rest to the cache.
 func divide(o Options) budget {
 	b := budget{memtable: o.MemtableSize}
 	b.maxSealed = int(min(8, max(1, o.MemoryBudget/2/o.MemtableSize-1)))
+	b.flushTogether = int(max(1, min(4, int64(b.maxSealed)/2, maxReplay/o.MemtableSize)))
 	memtables := o.MemtableSize * int64(1+b.maxSealed)
 	b.cache = max(1<<20, o.MemoryBudget-memtables-o.MemoryBudget/8)
 	return b

@@ -4,13 +4,40 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/cambiumdb/cambium/internal/manifest"
 )
 
+// runLimits are the numbers of sorted runs that slow and stop writes. Leveled counts the tables of
+// L0; the tiered policies keep old runs on the levels below and count these as well.
+type runLimits struct {
+	slow, stop int64
+	all        bool // count levels below L0 too
+}
+
+func (c Compaction) runLimits() runLimits {
+	if c == Leveled {
+		return runLimits{slow: 12, stop: 36}
+	}
+	return runLimits{slow: 12, stop: 16, all: true}
+}
+
+// count is the number of runs in v that count.
+func (l runLimits) count(v *manifest.Version) int64 {
+	n := int64(len(v.Levels[0]))
+	for _, tables := range v.Levels[1:] {
+		if l.all && len(tables) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
 // Writes are slowed in proportion to how far background work is behind, long before they
-// would have to stop: from slowL0 tables in L0 and from slowDebt bytes of compaction debt on,
-// the rate falls smoothly to slowestRate at stopL0 and stopDebt.
+// would have to stop: from runLimits.slow runs and from debtFactor memtables of compaction debt
+// on, the rate falls smoothly to slowestRate. A tiered policy always owes much, so there only the
+// runs count.
 const (
-	slowL0, stopL0       = 12, 36
 	slowestRate          = 4 << 20   // bytes a second
 	fastestDelayed       = 256 << 20 // bytes a second, where slowing begins
 	maxDelay             = 20 * time.Millisecond
@@ -81,7 +108,7 @@ func (db *DB) waitSealed() error {
 		switch {
 		case len(db.sealed) >= db.budget.maxSealed:
 			cause = stallMemtables
-		case db.l0Tables() >= stopL0:
+		case db.runs() >= db.opts.Compaction.runLimits().stop:
 			cause = stallL0
 		}
 		if cause == "" {
@@ -107,10 +134,10 @@ func (db *DB) waitSealed() error {
 	}
 }
 
-// l0Tables is the number of tables in L0. db.mu is held.
-func (db *DB) l0Tables() int {
+// runs is the number of sorted runs that may hold writes back. db.mu is held, so the view stays.
+func (db *DB) runs() int64 {
 	if v := db.view.Load(); v != nil {
-		return len(v.version.Levels[0])
+		return db.opts.Compaction.runLimits().count(v.version)
 	}
 	return 0
 }
@@ -122,9 +149,10 @@ func (db *DB) pressure(n int64) (cause string, delay time.Duration) {
 		return "", 0
 	}
 	defer v.unref()
-	l0 := fraction(int64(len(v.version.Levels[0])), slowL0, stopL0)
+	limits := db.opts.Compaction.runLimits()
+	l0 := fraction(limits.count(v.version), limits.slow, limits.stop)
 	debt := 0.0
-	if l0 == 0 {
+	if l0 == 0 && db.opts.Compaction == Leveled {
 		// The debt is computed only where L0 alone does not answer.
 		debt = fraction(v.debt(), debtFactor*db.budget.memtable, debtStop*db.budget.memtable)
 	}
