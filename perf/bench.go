@@ -59,6 +59,7 @@ type session struct {
 	user    int64 // bytes accepted so far
 	live    int64 // bytes that can be read now
 	records int64 // of hashed keys: how many there are
+	rounds  int   // added to a scenario's rounds
 	run     Run
 }
 

@@ -88,6 +88,28 @@ func (c *cambium) TakeJobs() []EndedJob {
 
 func (c *cambium) Put(key, value []byte) error { return c.db.Put(key, value, nil) }
 
+// PutTTL is Expirer's.
+func (c *cambium) PutTTL(key, value []byte, ttl time.Duration) error {
+	return c.db.Put(key, value, &engine.WriteOptions{TTL: ttl})
+}
+
+// Pin is Pinner's.
+func (c *cambium) Pin() Pinned { return pinnedCambium{c.db.NewSnapshot()} }
+
+type pinnedCambium struct{ *engine.Snapshot }
+
+// Get is Pinned's.
+func (p pinnedCambium) Get(key []byte, use func([]byte)) (bool, error) {
+	v, err := p.Snapshot.Get(key)
+	if errors.Is(err, engine.ErrNotFound) {
+		return false, nil
+	}
+	if err == nil {
+		use(v)
+	}
+	return err == nil, err
+}
+
 func (c *cambium) Delete(key []byte) error { return c.db.Delete(key, nil) }
 
 func (c *cambium) Apply(ops []Op) error {

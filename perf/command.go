@@ -29,6 +29,8 @@ type Command struct {
 	// Own gives each engine a process of its own, limited to Config.Memory, whenever there is
 	// more than one measurement, a limit, or an engine that only kvbench-peers has.
 	Own bool
+	// Strict makes a missed target of a scenario an error.
+	Strict bool
 }
 
 // text returns where the report for people goes.
@@ -47,13 +49,14 @@ type measuring struct {
 	report  *Report
 	text    *Text
 	own     bool
-	peers   string // the path of kvbench-peers, where it is needed
+	peers   string   // the path of kvbench-peers, where it is needed
+	missed  []string // targets, where that is an error
 }
 
 // within runs body in the working directory, writes the reports and removes what is to be
 // removed, whatever happened. The error joins body's, the report's problems and those of
 // cleaning up.
-func (c *Command) within(ctx context.Context, kind string, body func(m *measuring) error) error {
+func (c *Command) within(ctx context.Context, kind string, measurements int, body func(m *measuring) error) error {
 	if c.Runs < 1 || c.Runs > 1000 {
 		return usagef("--runs %d: want 1 to 1000", c.Runs)
 	}
@@ -76,7 +79,7 @@ func (c *Command) within(ctx context.Context, kind string, body func(m *measurin
 		c: c, engines: engines, dir: dir, text: c.text(),
 		report: NewReport(kind, c.Args, dir, c.Config, time.Now()),
 	}
-	if err = m.prepare(ctx); err == nil {
+	if err = m.prepare(ctx, measurements); err == nil {
 		err = body(m)
 	}
 	if err == nil {
@@ -86,12 +89,16 @@ func (c *Command) within(ctx context.Context, kind string, body func(m *measurin
 	if err == nil {
 		err = m.report.Err()
 	}
+	if err == nil && m.missed != nil {
+		err = &CheckError{Problems: m.missed}
+	}
 	return errors.Join(err, done())
 }
 
-// prepare decides where engines run, finds kvbench-peers if it is needed, and tells the
+// prepare decides where engines run, where each of them is measured as often as measurements
+// says, finds kvbench-peers if it is needed, and tells the
 // conditions.
-func (m *measuring) prepare(ctx context.Context) error {
+func (m *measuring) prepare(ctx context.Context, measurements int) error {
 	c := m.c
 	foreign := false
 	for _, e := range m.engines {
@@ -102,7 +109,7 @@ func (m *measuring) prepare(ctx context.Context) error {
 			foreign = true
 		}
 	}
-	m.own = c.Own && (foreign || len(m.engines) > 1 || c.Runs > 1 || c.Config.Memory > 0)
+	m.own = c.Own && (foreign || len(m.engines)*measurements > 1 || c.Config.Memory > 0)
 	if !m.own && c.Config.Memory > 0 {
 		debug.SetMemoryLimit(int64(c.Config.Memory))
 	}
@@ -188,7 +195,7 @@ func (c *Command) YCSB(ctx context.Context, names ...string) error {
 
 // rounds performs task with each engine in turn, as often as Runs says, and sums up.
 func (c *Command) rounds(ctx context.Context, task Task) error {
-	return c.within(ctx, task.Kind, func(m *measuring) error {
+	return c.within(ctx, task.Kind, c.Runs, func(m *measuring) error {
 		for round := range c.Runs {
 			for _, engine := range m.engines {
 				sub := c.subdirectory(m.dir, engine, round, len(m.engines))
@@ -257,7 +264,7 @@ func (c *Command) WriteAmp(ctx context.Context) error {
 		}
 	}
 	c.Config.Compaction = policies[0]
-	return c.within(ctx, "writeamp", func(m *measuring) error {
+	return c.within(ctx, "writeamp", len(policies), func(m *measuring) error {
 		for _, engine := range m.engines {
 			for _, policy := range policiesOf(engine, policies) {
 				cfg := c.Config
@@ -330,7 +337,7 @@ func (c *Command) LoadData(ctx context.Context, path string, generate int64, ver
 	if err := probe.Close(); err != nil {
 		return err
 	}
-	return c.within(ctx, "load", func(m *measuring) error {
+	return c.within(ctx, "load", c.Runs, func(m *measuring) error {
 		for round := range c.Runs {
 			for _, engine := range m.engines {
 				cfg := c.Config

@@ -38,6 +38,25 @@ type Teller interface {
 	TakeJobs() []EndedJob
 }
 
+// Expirer is an Engine whose values may have a time to live.
+type Expirer interface {
+	// PutTTL is Put with a value that is absent from ttl after the write on.
+	PutTTL(key, value []byte, ttl time.Duration) error
+}
+
+// Pinner is an Engine with snapshots.
+type Pinner interface {
+	// Pin fixes the present state until the Pinned is closed.
+	Pin() Pinned
+}
+
+// Pinned is a state of an engine that does not change.
+type Pinned interface {
+	// Get is Engine.Get as of the pinned state.
+	Get(key []byte, use func(value []byte)) (found bool, err error)
+	Close() error
+}
+
 // EndedJob is a Job and when it began; At is not set.
 type EndedJob struct {
 	Job

@@ -100,6 +100,9 @@ func (m *measurement) answers(p *Phase) (user int64) {
 	}
 	for _, w := range m.workers {
 		user += w.accepted
+		if !w.beside {
+			p.Slowest = max(p.Slowest, w.slowest)
+		}
 		wrong += w.wrong
 		if len(p.Problems) < 3 {
 			p.Problems = append(p.Problems, w.problems...)

@@ -56,6 +56,9 @@ type Run struct {
 	DataSet  *DataSet `json:"data_set,omitempty"` // of load
 	Problems []string `json:"problems,omitempty"` // what makes the result wrong
 
+	Scenario string    `json:"scenario,omitempty"`
+	Findings []Finding `json:"findings,omitempty"` // of a scenario
+
 	Isolation *Isolation `json:"isolation,omitempty"`
 }
 
@@ -77,7 +80,8 @@ type Whole struct {
 // Phase is one workload.
 type Phase struct {
 	Workload   string        `json:"workload"`
-	Loop       string        `json:"loop"` // "open": latency from the intended start; "closed"
+	Slowest    time.Duration `json:"slowest_ns,omitempty"` // operation, from its actual start in an open loop too
+	Loop       string        `json:"loop"`                 // "open": latency from the intended start; "closed"
 	StreamHash string        `json:"stream_hash,omitempty"`
 	Threads    int           `json:"threads"`
 	Ops        int64         `json:"ops"` // of the workload itself, without those beside it

@@ -3,6 +3,7 @@ package perf
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // Task says what one measurement of one engine does. It travels to the process that performs it.
@@ -10,6 +11,11 @@ type Task struct {
 	Kind  string   `json:"kind"`            // "run", "ycsb", "load", "writeamp", "scenario"
 	Names []string `json:"names,omitempty"` // workloads of run, letters of ycsb, the scenario
 	Load  LoadTask `json:"load"`
+
+	Stage int `json:"stage,omitempty"` // of policy-switch, from 0: what it writes differs
+
+	TTL  time.Duration `json:"ttl_ns,omitempty"`  // of ttl-churn
+	Idle time.Duration `json:"idle_ns,omitempty"` // how long a scenario waits for space to come back
 }
 
 // LoadTask is the part of a Task that only load has.
@@ -52,6 +58,8 @@ func (b *Bench) Perform(ctx context.Context, dir string, task Task) (Run, error)
 		return run, err
 	case "writeamp":
 		return b.WriteAmp(ctx, dir)
+	case "scenario":
+		return b.Scenario(ctx, dir, task)
 	}
 	return Run{}, usagef("there is no task %q", task.Kind)
 }

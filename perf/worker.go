@@ -55,6 +55,7 @@ type worker struct {
 
 	hist     [actionKinds]histogram
 	accepted int64 // bytes of keys and values
+	slowest  time.Duration
 	problems []string
 	wrong    int64
 
@@ -103,15 +104,22 @@ func (w *worker) run(ctx context.Context) error {
 		if a.Kind == ActionPut || a.Kind == ActionInsert || a.Kind == ActionModify {
 			w.values.Fill(w.value, a.Key, a.Version)
 		}
+		var begun time.Time
 		if intended.IsZero() {
 			intended = time.Now()
-		} else if !waitUntil(ctx, intended) {
-			return ctx.Err()
+			begun = intended
+		} else {
+			if !waitUntil(ctx, intended) {
+				return ctx.Err()
+			}
+			begun = time.Now()
 		}
 		if err := w.perform(a); err != nil {
 			return fmt.Errorf("%s %q (operation %d): %w", a.Kind, w.key, i, err)
 		}
-		w.record(a.Kind, time.Since(intended))
+		ended := time.Now()
+		w.slowest = max(w.slowest, ended.Sub(begun))
+		w.record(a.Kind, ended.Sub(intended))
 	}
 	return ctx.Err()
 }

@@ -16,6 +16,8 @@ const (
 	ActionScan
 	ActionInsert // a put of a record that was not there
 	ActionModify // get, change, put
+	ActionDelete
+	ActionFirst // the first key there is
 	actionKinds
 )
 
@@ -32,6 +34,10 @@ func (k ActionKind) String() string {
 		return "insert"
 	case ActionModify:
 		return "modify"
+	case ActionDelete:
+		return "delete"
+	case ActionFirst:
+		return "first"
 	}
 	return "unknown"
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -32,7 +33,7 @@ progress bar to stderr.`,
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(runCommand(parsed), ycsbCommand(parsed), loadCommand(parsed), writeampCommand(parsed), compareCommand(parsed), doctorCommand(parsed))
+	root.AddCommand(runCommand(parsed), ycsbCommand(parsed), loadCommand(parsed), writeampCommand(parsed), scenarioCommand(parsed), compareCommand(parsed), doctorCommand(parsed))
 	return root
 }
 
@@ -186,6 +187,38 @@ byte, settled, average and peak; sorted runs; and what a get meets.`,
 	engineFlags(cmd.Flags(), c)
 	outputFlags(cmd.Flags(), c)
 	cmd.Flags().Lookup("compaction").Usage = "compaction policies to report, separated by commas: leveled, tiered, lazy"
+	return cmd
+}
+
+func scenarioCommand(parsed *bool) *cobra.Command {
+	c := newCommand()
+	task := perf.Task{TTL: time.Minute, Idle: 2 * time.Minute}
+	var about strings.Builder
+	for _, s := range perf.Scenarios() {
+		about.WriteString("\n  " + s.Name + strings.Repeat(" ", 18-len(s.Name)) + s.About)
+	}
+	cmd := &cobra.Command{
+		Use:   "scenario NAME[,NAME..]",
+		Short: "play situations that engines get into, and say what then holds",
+		Long: "Plays scenarios, each in a new directory, and reports findings beside their targets:\n" + about.String() + `
+
+A wrong answer is an error; a missed target is one with --strict. An engine that
+lacks what a scenario is about says so.`,
+		Example: "  kvbench scenario ttl-churn --keys 1000000 --ttl 60s\n  kvbench scenario queue,delete-all --keys 200000 --value-size 100",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			*parsed = true
+			return c.Scenarios(cmd.Context(), task, args...)
+		},
+	}
+	f := cmd.Flags()
+	keyFlags(f, c)
+	engineFlags(f, c)
+	outputFlags(f, c)
+	f.DurationVar(&c.Config.Duration, "duration", c.Config.Duration, "how long the burst lasts (default 60s)")
+	f.DurationVar(&task.TTL, "ttl", task.TTL, "time to live of ttl-churn's values")
+	f.DurationVar(&task.Idle, "idle", task.Idle, "how long to wait, without a call, for space to come back")
+	f.BoolVar(&c.Strict, "strict", c.Strict, "exit with 1 if a target is missed")
 	return cmd
 }
 

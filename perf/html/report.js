@@ -4,6 +4,13 @@
 // colour-blind, and no meaning is told by colour alone: everything has a label or a title.
 const report = JSON.parse(document.getElementById("report").textContent);
 const main = document.getElementById("main");
+// What a report leaves out or has none of is an empty list here.
+for (const r of (report.runs ||= [])) {
+  for (const p of (r.phases ||= [])) {
+    for (const name of ["latency", "series", "jobs", "levels"]) p[name] ||= [];
+    if (p.settled) p.settled.rows ||= [];
+  }
+}
 
 const LEVEL = ["#5a3d8a", "#3f5a9a", "#2f7a9c", "#219a8c", "#3fb873", "#8fd744", "#f2dc35"];
 const CAUSE = { wal: "#8d99a6", flush: "#56b4e9", blob: "#cc79a7", manifest: "#e69f00" };
@@ -158,6 +165,7 @@ function throughput(parent, run) {
     }).filter((s) => s.b - s.a > 2e7);
   });
   const means = run.phases.map((p) => p.throughput).filter((v) => v > 0);
+  if (!means.length) return;
   const log = Math.max(...means) > 25 * Math.min(...means);
   const low = Math.floor(Math.log10(Math.max(1, Math.min(...means) / 10))), high = Math.ceil(Math.log10(Math.max(10, most)));
   const legend = [["operations per second", "var(--accent)"]];
@@ -365,7 +373,7 @@ function summary(parent, groups) {
       const list = runs.map((r) => r.phases[i]).filter(Boolean).sort((p, q) => p.throughput - q.throughput);
       const p = list[Math.floor(list.length / 2)];
       (p.latency.length ? p.latency : [null]).forEach((l, k) => {
-        rows.push([i + k ? "" : name, k ? "" : p.workload, k ? "" : count(p.throughput), ...(l ? [l.op, seconds(l.p50_ns), seconds(l.p99_ns), seconds(l.p99_9_ns), seconds(l.max_ns)] : ["", "", "", "", ""]),
+        rows.push([i + k ? "" : name, k ? "" : p.workload, k || !p.ops ? "" : count(p.throughput), ...(l ? [l.op, seconds(l.p50_ns), seconds(l.p99_ns), seconds(l.p99_9_ns), seconds(l.max_ns)] : ["", "", "", "", ""]),
           k || !p.settled ? "" : p.settled.factor.toFixed(2), k || !p.space.live ? "" : (p.space.end / p.space.live).toFixed(2), k || !p.space.live ? "" : (p.space.peak / p.space.live).toFixed(2), k ? "" : bytes(p.process.peak_rss)]);
       });
     });
@@ -391,11 +399,14 @@ function summary(parent, groups) {
   const wrong = (report.runs || []).flatMap((r) => [...(r.problems || []), ...(r.phases || []).flatMap((p) => (p.problems || []).map((x) => `${r.name}, ${p.workload}: ${x}`))]);
   if (wrong.length) add(add(main, "div", `<h3 class="bad">This measurement is wrong</h3>`, "card"), "ul", wrong.map((x) => `<li>${esc(x)}</li>`).join(""), "problems");
 
+  const findings = shown.flatMap((r) => (r.findings || []).map((f, i) => [i ? "" : r.name, f.name, f.value, f.target || "", f.target ? { html: f.met ? "met" : "missed", cls: f.met ? "good" : "bad" } : ""]));
+  if (findings.length) {
+    add(main, "h2", "What the scenarios found");
+    table(add(main, "div", undefined, "card"), ["", "figure", "value", "target", ""], findings, "words");
+  }
   const rounds = Math.max(...[...groups.values()].map((r) => r.length));
   add(main, "h2", rounds > 1 ? `Figures: the median of ${rounds} rounds` : "Figures");
   summary(main, groups);
-  const findings = shown.flatMap((r) => (r.findings || []).map((f) => [r.name, f.name, f.value, f.target || "", f.target ? { html: f.met ? "met" : "missed", cls: f.met ? "good" : "bad" } : ""]));
-  if (findings.length) table(add(main, "div", "<h3>What the scenarios found</h3>", "card"), ["", "figure", "value", "target", ""], findings);
   if ((report.ratios || []).length) {
     const card = add(main, "div", `<h3>${esc(report.ratios[0].engine)} beside the best of the others</h3><p class="soft">its figure divided by that of the best peer in the same round, median of ${report.ratios[0].rounds} round(s); ↑ more than 1 is better, ↓ less than 1 is better</p>`, "card");
     const names = [...new Set(report.ratios.map((r) => r.metric))], rows = new Map();
