@@ -59,16 +59,16 @@ func TestOneSyncForEachGroup(t *testing.T) {
 // tables use O_DIRECT, a synced write is one write and one fdatasync, and new names are made durable.
 func TestSystemCalls(t *testing.T) {
 	strace := needTool(t, "strace")
-	kvctl := filepath.Join(t.TempDir(), "kvctl")
-	out, err := exec.Command("go", "build", "-o", kvctl, "../cmd/kvctl").CombinedOutput()
+	bin := t.TempDir()
+	out, err := exec.Command("go", "build", "-o", bin, "../cmd/kvctl", "../cmd/kvbench").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	// Not t.TempDir: that may be a tmpfs, where nothing is direct.
 	dir, err := os.MkdirTemp(".", "strace-test-")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	trace := func(args ...string) string {
+	trace := func(program string, args ...string) string {
 		log := filepath.Join(t.TempDir(), "trace")
-		cmd := exec.Command(strace, append([]string{"-f", "-y", "-o", log, "-e", "trace=openat,pwrite64,pread64,fdatasync,fsync,rename,renameat,renameat2,fallocate", kvctl}, args...)...)
+		cmd := exec.Command(strace, append([]string{"-f", "-y", "-o", log, "-e", "trace=openat,pwrite64,pread64,fdatasync,fsync,rename,renameat,renameat2,fallocate", filepath.Join(bin, program)}, args...)...)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		b, err := os.ReadFile(log)
@@ -76,15 +76,19 @@ func TestSystemCalls(t *testing.T) {
 		return string(b)
 	}
 	db := filepath.Join(dir, "db")
-	trace("db", "put", "--db", db, "k0", "v0") // makes the database
+	trace("kvctl", "db", "put", "--db", db, "k0", "v0") // makes the database
 
-	calls := trace("db", "put", "--db", db, "k1", "v1")
+	calls := trace("kvctl", "db", "put", "--db", db, "k1", "v1")
 	requireCall(t, calls, `openat\(.*\.log", .*O_CREAT.*O_DIRECT`, "the log is opened for direct I/O")
 	requireCall(t, calls, `openat\(.*\.sst", .*O_CREAT.*O_DIRECT`, "the replayed log is flushed with direct I/O")
 	requireCall(t, calls, `fallocate\(.*\.log`, "the log is preallocated")
 	requireCall(t, calls, `rename.*CURRENT`, "the manifest is published by a rename")
 	requireCall(t, calls, `fsync\(\d+<[^>]*/db>\)`, "the directory is synced")
-	// After the last log was made: one aligned write and one fdatasync acknowledge the put.
+
+	// Each synced write of one writer is a group of its own: one write and one fdatasync. Beside
+	// these there are the zeros written ahead, and what opening and closing take.
+	const puts = 100
+	calls = trace("kvbench", "run", "fillrandom", "--dir", filepath.Join(dir, "bench"), "--keys", fmt.Sprint(puts), "--value-size", "100", "--sync", "per-write")
 	logs := regexp.MustCompile(`(pwrite64|fdatasync)\(\d+<[^>]*\.log>`).FindAllString(calls, -1)
 	writes, syncs := 0, 0
 	for _, c := range logs {
@@ -94,13 +98,16 @@ func TestSystemCalls(t *testing.T) {
 			syncs++
 		}
 	}
-	t.Logf("an open, a put with sync and a close: %d writes and %d syncs of the log", writes, syncs)
-	require.GreaterOrEqual(t, syncs, 1)
+	t.Logf("%d synced puts, an open and a close: %d writes and %d syncs of the log", puts, writes, syncs)
+	require.GreaterOrEqual(t, syncs, puts)
+	require.LessOrEqual(t, syncs, puts+5)
+	require.GreaterOrEqual(t, writes, puts)
+	require.LessOrEqual(t, writes, puts+10)
 
-	calls = trace("db", "compact", "--db", db)
+	calls = trace("kvctl", "db", "compact", "--db", db)
 	requireCall(t, calls, `openat\(.*\.sst", O_RDONLY.*O_DIRECT`, "compaction reads with direct I/O")
 	requireCall(t, calls, `pwrite64\(\d+<[^>]*\.sst>`, "compaction writes a table")
-	calls = trace("db", "get", "--db", db, "k1")
+	calls = trace("kvctl", "db", "get", "--db", db, "k1")
 	requireCall(t, calls, `openat\(.*\.sst", O_RDONLY.*O_DIRECT`, "a get reads with direct I/O")
 	requireCall(t, calls, `pread64\(\d+<[^>]*\.sst>`, "a get reads the table")
 	require.NotRegexp(t, `O_CREAT|O_RDWR|O_WRONLY`, strings.Join(regexp.MustCompile(`openat\(.*`+regexp.QuoteMeta(dir)+`.*`).FindAllString(calls, -1), "\n"),
