@@ -67,7 +67,7 @@ func ttlChurn(ctx context.Context, s *session, task Task) error {
 		return err
 	}
 	peak := p.Space.Peak
-	last := start.Add(time.Duration(ended[c.Keys-1].Load()) + task.TTL)
+	last := start.Add(time.Duration(ended[c.Keys-1].Load()) + task.TTL + 2*ttlSlack)
 	var left int64
 	var took time.Duration
 	p, err = s.play(ctx, step{name: "ttl-idle", wait: func(ctx context.Context) error {

@@ -111,7 +111,7 @@ func (t *Text) WriteAmp(runs []Run) {
 			head = append(head, fmt.Sprintf("L%d", level))
 		}
 	}
-	g.add(append(head, "blob", "manifest", "total", "kernel", "differ")...)
+	g.add(append(head, "blob", "other", "total", "kernel", "differ", "formula", "of it")...)
 	last := ""
 	for _, r := range rows {
 		name := r.Name
@@ -136,10 +136,18 @@ func (t *Text) WriteAmp(runs []Run) {
 		if !a.Kernel.Comparable {
 			kernel, differ = "-", "-"
 		}
-		g.add(append(row, ratio(a.Cause("blob")), ratio(a.Cause("manifest")), fmt.Sprintf("%.2f", a.Factor), kernel, differ)...)
+		formula, share := "-", "-"
+		if f := r.Formula; f != nil {
+			formula, share = fmt.Sprintf("%.2f", f.Factor), fmt.Sprintf("%.2f", a.Factor/f.Factor)
+		}
+		var told int64
+		for _, cause := range []string{"wal", "flush", "compaction", "blob"} {
+			told += a.Cause(cause)
+		}
+		g.add(append(row, ratio(a.Cause("blob")), ratio(a.Total-told), fmt.Sprintf("%.2f", a.Factor), kernel, differ, formula, share)...)
 	}
 	g.print(t.w)
-	t.printf("\n")
+	t.printf("\nother: the manifest, and what the kernel counted beyond an engine's ledger; formula: see docs/kvbench.md; -: not measured or no formula\n\n")
 	t.spaceTable(rows)
 	for _, r := range runs {
 		if !r.Whole.Writes.Kernel.Comparable {
@@ -151,7 +159,7 @@ func (t *Text) WriteAmp(runs []Run) {
 func (t *Text) spaceTable(rows []AmpRow) {
 	t.printf("%s  on the device for each live byte, and what a get meets\n\n", t.paint(bold, "Space and reads"))
 	g := &grid{}
-	g.add("", "step", "space settled", "tables", "average", "peak", "runs settled", "average", "peak", "tables/get", "device reads/get")
+	g.add("", "step", "space settled", "tables", "formula", "average", "peak", "runs settled", "average", "peak", "tables/get", "device reads/get")
 	last := ""
 	for _, r := range rows {
 		name := r.Name
@@ -163,12 +171,20 @@ func (t *Text) spaceTable(rows []AmpRow) {
 		g.add(name, r.Step,
 			fmt.Sprintf("%.2f", float64(r.Space.End)/live),
 			fmt.Sprintf("%.2f", float64(r.Space.Tables)/live),
+			formulaSpace(r.Formula),
 			fmt.Sprintf("%.2f", float64(r.Space.Average)/live),
 			fmt.Sprintf("%.2f", float64(r.Space.Peak)/live),
 			fmt.Sprint(r.Runs.End), fmt.Sprintf("%.1f", r.Runs.Average), fmt.Sprint(r.Runs.Peak),
 			fmt.Sprintf("%.2f", r.PerGet), fmt.Sprintf("%.3f", r.Reads))
 	}
 	g.print(t.w)
+}
+
+func formulaSpace(f *Prediction) string {
+	if f == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", f.Space)
 }
 
 // DataSet prints what was loaded and whether it came back.

@@ -33,7 +33,9 @@ func (b *Bench) WriteAmp(ctx context.Context, dir string) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
-	return one.Run(ctx, dir, steps)
+	run, err := one.Run(ctx, dir, steps)
+	run.predict()
+	return run, err
 }
 
 // AmpRow is one line of the write amplification table: a policy after one of its steps.
@@ -47,6 +49,7 @@ type AmpRow struct {
 	PerGet   float64 // tables that a get consulted
 	Reads    float64 // device reads of a get
 	Settling float64 // seconds
+	Formula  *Prediction
 }
 
 // AmpRows extracts the table from writeamp's runs.
@@ -59,7 +62,7 @@ func AmpRows(runs []Run) []AmpRow {
 			}
 			row := AmpRow{
 				Name: run.Name, Step: p.Workload, Writes: *p.Settled,
-				Space: p.Space, Runs: p.Runs, Settling: p.Settle.Seconds(),
+				Space: p.Space, Runs: p.Runs, Settling: p.Settle.Seconds(), Formula: p.Predicted,
 			}
 			if row.Step == "fillrandom" {
 				row.Step = "load"

@@ -1,0 +1,287 @@
+package perf
+
+import (
+	"math"
+	"slices"
+)
+
+// Prediction is what the arithmetic of a policy says about one step of writeamp, for keys drawn
+// independently and uniformly, and compaction that keeps up with writes.
+type Prediction struct {
+	Factor     float64 `json:"factor"` // log, flush and compaction
+	Flush      float64 `json:"flush"`
+	Compaction float64 `json:"compaction"`
+	Space      float64 `json:"space"` // of the tables when settled, for each live byte
+}
+
+// treeModel is a tree in numbers of entries. All quantities are real numbers: only sums and
+// expectations matter.
+type treeModel struct {
+	keys    float64 // that there are
+	fresh   bool    // every write is of a key that was never written: a load
+	present float64 // keys written so far, in a load
+
+	l0      []float64   // distinct entries of each table, oldest first
+	levels  []float64   // leveled: below L0, the bottom last
+	columns [][]float64 // stacked: the runs over each part of the key space, the oldest last
+	flushed float64
+	merged  float64
+
+	memtable float64
+	base     float64 // the first full level
+	settle   func(t *treeModel)
+}
+
+// The options that engine gives its policies, and the constants of package compaction.
+const (
+	modelTrigger = 4
+	modelRatio   = 10
+	modelMinStep = 3
+	modelLevels  = 6 // below L0
+	modelColumns = 64
+)
+
+// densest is how many times more than the average a level holds where it is merged next. Where a
+// level was merged last it is empty, and it has filled evenly since; so its density is spread
+// evenly between nothing and twice the average, and the next merge takes the densest place (Lim,
+// Andersen, Kaminsky, "Towards accurate and fast evaluation of multi-stage log-structured
+// designs", 2016). This is where half a ratio a level comes from.
+const densest = 2
+
+// policyLimits are MaxRuns and MaxSpace of the policies that stack runs.
+var policyLimits = map[string]struct{ runs, space float64 }{
+	"tiered": {14, 1.9},
+	"lazy":   {8, 1.15},
+}
+
+// Predict returns what policy should write for load and overwrite under c, where a live byte
+// takes perByte bytes in tables (compression and overhead, as measured). ok is false for a
+// policy without a formula.
+func Predict(policy string, c Config, perByte float64) (load, overwrite Prediction, ok bool) {
+	entry := float64(c.KeySize) + float64(c.ValueSize)
+	memtable := float64(c.Memtable)
+	if memtable == 0 {
+		memtable = 64 << 20
+	}
+	if c.Memory > 0 {
+		memtable = min(memtable, float64(EngineBudget(c.Memory)/4))
+	}
+	t := &treeModel{
+		keys: float64(c.Keys), memtable: max(1, memtable/entry),
+		base: min(256<<20, max(4<<20, 4*memtable)) / (entry * perByte),
+	}
+	if limits, stacked := policyLimits[policy]; stacked {
+		t.settle = func(t *treeModel) { t.stack(limits.runs, limits.space) }
+	} else if policy == "leveled" {
+		t.settle = (*treeModel).leveled
+	} else {
+		return load, overwrite, false
+	}
+	step := func(fresh bool) Prediction {
+		t.fresh, t.flushed, t.merged = fresh, 0, 0
+		for left := t.keys; left > 0; left -= t.memtable {
+			t.flush(min(left, t.memtable))
+		}
+		p := Prediction{Flush: t.flushed * perByte / t.keys, Compaction: t.merged * perByte / t.keys}
+		p.Factor = 1 + p.Flush + p.Compaction
+		total, _ := t.stacked()
+		p.Space = (total + sum(t.levels)) * perByte / t.keys
+		return p
+	}
+	return step(true), step(false), true
+}
+
+// flush writes n entries as a table and compacts until there is nothing to do.
+func (t *treeModel) flush(n float64) {
+	distinct := n
+	if t.fresh {
+		t.present += n
+	} else {
+		distinct = t.keys * -math.Expm1(n*math.Log1p(-1/max(2, t.keys)))
+	}
+	t.flushed += distinct
+	t.l0 = append(t.l0, distinct)
+	t.settle(t)
+}
+
+// union is how many distinct keys two sets of a and b of the keys in a share of the key space
+// hold together.
+func (t *treeModel) union(a, b, share float64) float64 {
+	if t.fresh {
+		return a + b
+	}
+	return a + b - a*b/(t.keys*share)
+}
+
+func (t *treeModel) unionAll(sets []float64) float64 {
+	all := 0.0
+	for _, s := range sets {
+		all = t.union(all, s, 1)
+	}
+	return all
+}
+
+// leveled merges L0 into the base level, and what a level holds above its target, taken where it
+// is densest, with what lies beneath in the next.
+func (t *treeModel) leveled() {
+	if len(t.levels) == 0 {
+		t.levels = []float64{0}
+	}
+	if len(t.l0) >= modelTrigger {
+		t.levels[0] = t.union(t.unionAll(t.l0), t.levels[0], 1)
+		t.merged += t.levels[0]
+		t.l0 = nil
+	}
+	bottom := len(t.levels) - 1
+	growth := slices.Max(t.levels) / t.base
+	steps := 0
+	for steps < modelLevels-1 && growth > math.Pow(modelRatio, float64(steps)) {
+		steps++
+	}
+	if steps > 0 && math.Pow(growth, 1/float64(steps)) < modelMinStep {
+		steps--
+	}
+	for bottom < steps {
+		t.levels = slices.Insert(t.levels, 0, 0)
+		bottom++
+	}
+	if steps == 0 {
+		return
+	}
+	step := math.Pow(growth, 1/float64(steps))
+	target := t.base
+	for i := range bottom {
+		if over := t.levels[i] - target; over > 0 {
+			share := over / t.levels[i] / densest
+			below := t.levels[i+1] * share
+			after := t.union(over, below, share)
+			if below > 0 {
+				t.merged += after
+			}
+			t.levels[i] = target
+			t.levels[i+1] += after - below
+		}
+		target *= step
+	}
+}
+
+// stack makes a run of L0 when there are too many tables, merges the newest runs of a column to
+// the depth at which a freed level costs least when its levels are full, and merges the column
+// with the most above its last level down while that may hide too much.
+func (t *treeModel) stack(maxRuns, maxSpace float64) {
+	if t.columns == nil {
+		t.columns = make([][]float64, modelColumns)
+	}
+	for {
+		depth, full := 0, -1
+		for i, c := range t.columns {
+			depth = max(depth, len(c))
+			if len(c) == modelLevels {
+				full = i
+			}
+		}
+		total, last := t.stacked()
+		tooMuch := last > 0 && total > maxSpace*last
+		limit := max(modelTrigger, maxRuns-float64(depth))
+		if depth == 1 && tooMuch {
+			limit = modelTrigger
+		}
+		switch highest := t.highest(); {
+		case full >= 0:
+			t.mergeColumn(full, cheapest(t.columns[full]))
+		case float64(len(t.l0)) >= limit:
+			run := t.unionAll(t.l0)
+			t.merged += run
+			t.l0 = nil
+			for i, c := range t.columns {
+				t.columns[i] = slices.Insert(c, 0, run/modelColumns)
+			}
+		case tooMuch && highest >= 0:
+			t.mergeColumn(highest, len(t.columns[highest])-1)
+		default:
+			return
+		}
+	}
+}
+
+// stacked is what the tree holds, and its last runs alone.
+func (t *treeModel) stacked() (total, last float64) {
+	total = sum(t.l0)
+	for _, c := range t.columns {
+		total += sum(c)
+		if len(c) > 0 {
+			last += c[len(c)-1]
+		}
+	}
+	return total, last
+}
+
+// highest is the column with the most above its last run for its size; -1 if none has any.
+func (t *treeModel) highest() int {
+	at, most := -1, 0.0
+	for i, c := range t.columns {
+		if len(c) < 2 {
+			continue
+		}
+		if gain := sum(c[:len(c)-1]) / c[len(c)-1]; gain > most {
+			at, most = i, gain
+		}
+	}
+	return at
+}
+
+// cheapest is the run to which merging the newest ones costs least for each that goes away.
+func cheapest(c []float64) int {
+	best, least := 1, math.Inf(1)
+	for j := 1; j < len(c); j++ {
+		if cost := sum(c[:j+1]) / float64(j); cost < least {
+			best, least = j, cost
+		}
+	}
+	return best
+}
+
+// mergeColumn merges the newest runs of a column, up to the one called to, into one.
+func (t *treeModel) mergeColumn(column, to int) {
+	c := t.columns[column]
+	run := 0.0
+	for _, r := range c[:to+1] {
+		run = t.union(run, r, 1.0/modelColumns)
+	}
+	t.merged += run
+	t.columns[column] = slices.Replace(c, 0, to+1, run)
+}
+
+func sum(v []float64) float64 {
+	all := 0.0
+	for _, x := range v {
+		all += x
+	}
+	return all
+}
+
+// modelled tells of which engines a policy is the one that the formula is about.
+func modelled(engine, policy string) bool {
+	switch engine {
+	case "cambium":
+		return true
+	case "pebble", "pebble-filtered", "rocksdb", "rocksdb-direct":
+		return policy == "leveled"
+	}
+	return false
+}
+
+// predict adds the formula's figures to the two steps of a run of writeamp.
+func (r *Run) predict() {
+	if len(r.Phases) != 4 || !modelled(r.Config.Engine, r.Config.Compaction) {
+		return
+	}
+	load, over := &r.Phases[0], &r.Phases[2]
+	if load.Space.Live == 0 || load.Space.Tables == 0 {
+		return
+	}
+	a, b, ok := Predict(r.Config.Compaction, r.Config, float64(load.Space.Tables)/float64(load.Space.Live))
+	if ok {
+		load.Predicted, over.Predicted = &a, &b
+	}
+}
