@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -130,6 +131,14 @@ func (a *app) command(use, short, long string, args int, do func(ctx context.Con
 			var err error
 			if a.format, err = inspect.ParseFormat(a.output); err != nil {
 				return err
+			}
+			if cmd.Flags().Lookup("db") != nil {
+				if a.db == "" {
+					return errors.New("--db is empty: want the directory of a database")
+				}
+				if info, err := os.Stat(a.db); err == nil && !info.IsDir() {
+					return fmt.Errorf("--db %s is a file, want the directory of a database", a.db)
+				}
 			}
 			a.begun = true
 			return do(cmd.Context(), args)

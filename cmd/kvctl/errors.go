@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"strings"
+	"syscall"
 
 	"github.com/cambiumdb/cambium/engine"
 )
@@ -64,6 +67,8 @@ func (a *app) judge(err error) (code int, try string) {
 			return exitCorruption, "restore the file from a checkpoint or a backup"
 		}
 		return exitCorruption, fmt.Sprintf("kvctl db check --db %s lists every problem; restore the files it names from a checkpoint or a backup", a.db)
+	case errors.Is(err, engine.ErrNotDatabase) && a.lostCurrent() != "":
+		return exitUsage, fmt.Sprintf("this was a database: in a copy of %s write %s and a newline into CURRENT, then run kvctl db check on the copy", a.db, a.lostCurrent())
 	case errors.Is(err, engine.ErrNotDatabase):
 		return exitUsage, fmt.Sprintf("kvctl db put or load makes a database in an empty or new directory; is --db %s right?", a.db)
 	case errors.Is(err, engine.ErrInvalidArgument), errors.Is(err, engine.ErrExists):
@@ -72,10 +77,34 @@ func (a *app) judge(err error) (code int, try string) {
 		return exitUnavailable, "read it with RocksDB's own tools"
 	case errors.Is(err, engine.ErrNoSpace):
 		return exitUnavailable, "free space on the device and run the command again; nothing that was stored is lost"
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.EISDIR):
 		return exitUsage, ""
 	case errors.Is(err, fs.ErrPermission):
 		return exitUnavailable, "run as the owner of the files, or change their mode"
 	}
 	return exitUnavailable, ""
+}
+
+// lostCurrent returns the name of the newest manifest of a directory that holds tables or logs
+// but no CURRENT, which is what is left of a database; else "".
+func (a *app) lostCurrent() string {
+	entries, err := os.ReadDir(a.db)
+	if err != nil {
+		return ""
+	}
+	newest, files := "", false
+	for _, e := range entries { // by name, so the numbers of manifests go up
+		switch name := e.Name(); {
+		case name == "CURRENT":
+			return ""
+		case strings.HasPrefix(name, "MANIFEST-"):
+			newest = name
+		case strings.HasSuffix(name, ".sst"), strings.HasSuffix(name, ".log"):
+			files = true
+		}
+	}
+	if !files {
+		return "" // a crash while the database was being made leaves a manifest alone
+	}
+	return newest
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -10,9 +12,19 @@ import (
 
 // fileCommand makes a command that reads one file, whose name the shell completes.
 func (a *app) fileCommand(use, short, long string, do func(ctx context.Context, args []string) error) *cobra.Command {
-	cmd := a.command(use, short, long, 1, do)
+	cmd := a.command(use, short, long, 1, func(ctx context.Context, args []string) error {
+		if isDir(args[0]) {
+			return usagef("%s is a directory, want a file in it", args[0])
+		}
+		return do(ctx, args)
+	})
 	cmd.ValidArgsFunction = nil
 	return cmd
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 func (a *app) sstDumpCommand() *cobra.Command {
@@ -88,7 +100,10 @@ func (a *app) walDumpCommand() *cobra.Command {
 			}
 			p.End()
 			p.Part("log", sum)
-			return p.Close(err)
+			if err = p.Close(err); err == nil && sum.Records == 0 && sum.State == inspect.EndTorn {
+				fmt.Fprintf(a.stderr, "no record could be read: is %s a write-ahead log?\n", args[0])
+			}
+			return err
 		})
 	a.hexFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&full, "full", false, "print values whole, however long")
@@ -106,7 +121,10 @@ func (a *app) manifestDumpCommand() *cobra.Command {
 			}
 			p.End()
 			p.Part("manifest", sum)
-			return p.Close(err)
+			if err = p.Close(err); err == nil && sum.Edits == 0 && sum.State == inspect.EndTorn {
+				fmt.Fprintf(a.stderr, "no edit could be read: is %s a manifest?\n", args[0])
+			}
+			return err
 		})
 	a.hexFlag(cmd.Flags())
 	return cmd

@@ -47,6 +47,9 @@ beginning of the file.`, 1,
 				return err
 			}
 			src, err := perf.OpenPairs(args[0])
+			if err != nil && isDir(args[0]) {
+				return usagef("%w", err)
+			}
 			if err != nil {
 				return err
 			}

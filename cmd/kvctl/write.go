@@ -71,12 +71,14 @@ func parseSync(s string) (engine.Sync, error) {
 
 // writeFlags are common to the commands that write one key.
 type writeFlags struct {
-	sync string
-	ttl  time.Duration
+	sync  string
+	ttl   time.Duration
+	flags *pflag.FlagSet // tells a --ttl 0 from none
 }
 
 func (w *writeFlags) bind(cmd *cobra.Command, ttl bool) {
-	syncFlag(cmd.Flags(), &w.sync, engine.SyncPerWrite)
+	w.flags = cmd.Flags()
+	syncFlag(w.flags, &w.sync, engine.SyncPerWrite)
 	_ = cmd.RegisterFlagCompletionFunc("sync", cobra.FixedCompletions([]string{"per-write", "per-second", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	if ttl {
 		cmd.Flags().DurationVar(&w.ttl, "ttl", 0, "how long the value lives, such as 30s or 24h (default: for ever)")
@@ -88,8 +90,8 @@ func (w *writeFlags) options() (*engine.WriteOptions, error) {
 	if err != nil {
 		return nil, err
 	}
-	if w.ttl < 0 {
-		return nil, usagef("--ttl %v: want a positive duration", w.ttl)
+	if w.flags.Changed("ttl") && w.ttl <= 0 {
+		return nil, usagef("--ttl %v: want a positive duration; without --ttl the value stays", w.ttl)
 	}
 	return &engine.WriteOptions{Sync: policy, TTL: w.ttl}, nil
 }
@@ -200,7 +202,7 @@ func (a *app) swap(key, old, value []byte, opts *engine.WriteOptions) error {
 		expected = fmt.Sprintf("%q", old)
 	}
 	return &statusError{code: exitNotFound, err: fmt.Errorf("cas %q: lost: the present value is not as expected (%s)", key, expected),
-		try: fmt.Sprintf("kvctl db get --db %s, then swap against what it prints", a.db)}
+		try: fmt.Sprintf("kvctl db get --db %s KEY, then swap against what it prints", a.db)}
 }
 
 // maintained is the result of a compaction or checkpoint.
