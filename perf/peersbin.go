@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // peersName is the program that holds the other engines.
@@ -40,7 +41,8 @@ func findPeers(ctx context.Context, say func(format string, args ...any)) (strin
 		if !there {
 			say("building %s from %s: the first time takes a few minutes\n", peersName, source)
 		}
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", beside, "./"+peersName)
+		args := append([]string{"build"}, peersTags(ctx, source)...)
+		cmd := exec.CommandContext(ctx, "go", append(args, "-o", beside, "./"+peersName)...)
 		cmd.Dir = source
 		out, err := cmd.CombinedOutput()
 		if err == nil {
@@ -72,6 +74,16 @@ func peersSource(dir string) (string, bool) {
 		}
 		dir = up
 	}
+}
+
+// peersTags are the flags with which make peers would build: without RocksDB where the machine
+// lacks its library.
+func peersTags(ctx context.Context, source string) []string {
+	out, err := exec.CommandContext(ctx, filepath.Join(source, "..", "..", ".ci", "tools"), "peers-tags").Output()
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(out))
 }
 
 // peersConditions asks kvbench-peers for the fairness table.

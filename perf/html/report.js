@@ -352,10 +352,10 @@ function amplification(parent, runs) {
         if (width > label.length * 6.4 + 6) body += `<text x="${(x(at) + width / 2).toFixed(1)}" y="${y + 14}" text-anchor="middle" style="fill:${/^L[0-2]$/.test(k) ? "#fff" : "#14171b"}">${label}</text>`;
         at += v;
       }
-      body += text(Math.max(x(at), b.a.kernel.comparable ? x(b.a.kernel.factor) : 0) + 7, y + 14.5, b.a.factor.toFixed(2), "start", "strong");
       if (b.a.kernel.comparable) body += `<line x1="${x(b.a.kernel.factor).toFixed(1)}" x2="${x(b.a.kernel.factor).toFixed(1)}" y1="${y - 3}" y2="${y + 23}" stroke="var(--text)" stroke-width="2"><title>the kernel counted ${b.a.kernel.factor.toFixed(2)}</title></line>`;
       const said = b.p.predicted;
       if (said) body += `<line x1="${x(said.factor).toFixed(1)}" x2="${x(said.factor).toFixed(1)}" y1="${y - 3}" y2="${y + 23}" stroke="var(--bad)" stroke-width="2" stroke-dasharray="3 2"><title>the formula predicts ${said.factor.toFixed(2)}</title></line>`;
+      body += text(Math.max(x(at), b.a.kernel.comparable ? x(b.a.kernel.factor) : 0) + 7, y + 14.5, b.a.factor.toFixed(2), "start", "strong halo");
     });
     return svg(w, h, body);
   });
