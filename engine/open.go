@@ -231,7 +231,7 @@ func (db *DB) openReadOnly() error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return errorf(ErrNotDatabase, "%s does not exist: engine.Open creates it", db.dir)
 		}
-		return explainPermission(err, db.dir)
+		return explainUnreadable(err, db.dir)
 	}
 	exists, err := holdsDatabase(db.dir, names)
 	if err != nil {
@@ -343,6 +343,14 @@ func holdsDatabase(dir string, names []string) (bool, error) {
 func explainPermission(err error, dir string) error {
 	if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "read-only file system") {
 		return fmt.Errorf("%w: make %s writable for this user, or open it read-only", err, dir)
+	}
+	return err
+}
+
+// explainUnreadable says what a reader needs, who needs less than a writer.
+func explainUnreadable(err error, dir string) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: make %s and its files readable for this user", err, dir)
 	}
 	return err
 }

@@ -238,6 +238,9 @@ func badDirectories(t *testing.T, check checkFunc) {
 	check("somebody's files", second(engine.Open(letters, nil)))
 	denied := vfs.NewFault(vfs.NewMem())
 	denied.Add(vfs.Rule{Ops: vfs.OpLock, Err: os.ErrPermission})
+	hidden := vfs.NewFault(vfs.NewMem())
+	hidden.Add(vfs.Rule{Ops: vfs.OpList, Forever: true, Err: os.ErrPermission})
+	check("unreadable", second(engine.OpenReadOnly("data", &engine.Options{FS: hidden})))
 	check("permission", second(engine.Open("data", &engine.Options{FS: denied})))
 }
 
