@@ -36,10 +36,11 @@ func (db *DB) Metrics() Metrics {
 	m.Snapshots = len(db.snaps.seqs)
 	db.snaps.mu.Unlock()
 
+	debt := v.debt() // computed once for each view, outside the lock
 	db.mu.Lock()
 	bg := &db.background
 	m.Compaction = CompactionMetrics{Flushes: bg.flushes, Compactions: bg.compactions, Moves: bg.moves,
-		Running: bg.compacting + bg.manual, Debt: v.debt(), Duration: bg.duration}
+		Running: bg.compacting + bg.manual, Debt: debt, Duration: bg.duration}
 	if bg.flushing {
 		m.Compaction.Running++
 	}
