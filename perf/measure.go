@@ -89,6 +89,7 @@ func (s *session) takeJobs(start time.Time) (jobs []Job, unsaid int) {
 // answers merges what the workers recorded and returns the bytes they had accepted.
 func (m *measurement) answers(p *Phase) (user int64) {
 	var wrong int64
+	var inWords []string
 	for kind := range actionKinds {
 		all := newHistogram()
 		for _, w := range m.workers {
@@ -104,11 +105,10 @@ func (m *measurement) answers(p *Phase) (user int64) {
 			p.Slowest = max(p.Slowest, w.slowest)
 		}
 		wrong += w.wrong
-		if len(p.Problems) < 3 {
-			p.Problems = append(p.Problems, w.problems...)
-		}
+		inWords = append(inWords, w.problems[:min(len(w.problems), keepProblems-len(inWords))]...)
 	}
-	if more := wrong - int64(len(p.Problems)); more > 0 {
+	p.Problems = append(p.Problems, inWords...)
+	if more := wrong - int64(len(inWords)); more > 0 {
 		p.Problems = append(p.Problems, fmt.Sprintf("and %s more wrong answers", Count(more)))
 	}
 	return user

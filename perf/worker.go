@@ -204,10 +204,13 @@ func (w *worker) scanned(a Action) int {
 	return a.Limit
 }
 
+// keepProblems is how many wrong answers of a phase are kept in words.
+const keepProblems = 3
+
 // complain notes a wrong answer; the first few are kept in words.
 func (w *worker) complain(format string, args ...any) {
 	w.wrong++
-	if len(w.problems) < 3 {
+	if len(w.problems) < keepProblems {
 		w.problems = append(w.problems, fmt.Sprintf(format, args...))
 	}
 }
