@@ -105,12 +105,14 @@ func (db *DB) runPlan(version *manifest.Version, plan *compaction.Plan) error {
 		return classify(err)
 	}
 	if err := db.fillStats(res.Edit); err != nil {
+		db.removeOutputs(res.Edit)
 		return err
 	}
 	now := db.set.Current()
 	err = db.reservations.Verify(plan, now)
 	now.Unref()
 	if err != nil {
+		db.removeOutputs(res.Edit)
 		return err
 	}
 	if err := db.install(res.Edit, func() {

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -148,7 +150,7 @@ func (db *DB) flushMemory(ms []*memory) error {
 	// The next log must exist before the manifest says so.
 	if err := db.wal.Flush(); err != nil {
 		db.logFailed(err)
-		db.removeTables(edit) // healing writes them again
+		db.removeOutputs(edit) // healing writes them again
 		return err
 	}
 	newest := ms[0]
@@ -189,7 +191,11 @@ func (db *DB) writeMemory(ctx context.Context, ms ...*memory) (*compaction.Resul
 	if err != nil || res == nil {
 		return &compaction.Result{}, err
 	}
-	return res, db.fillStats(res.Edit)
+	if err := db.fillStats(res.Edit); err != nil {
+		db.removeOutputs(res.Edit)
+		return nil, err
+	}
+	return res, nil
 }
 
 // logAfter is the first log segment that is still needed once m is in a table.
@@ -208,9 +214,13 @@ func (db *DB) logAfter(m *memory) uint64 {
 }
 
 // install applies edit and makes the new version visible together with change, which runs under
-// db.mu.
+// db.mu. After an error the files made for edit are gone, unless it may be in effect after a crash:
+// then the manifest keeps them until that is settled.
 func (db *DB) install(edit *manifest.Edit, change func()) error {
 	if err := db.set.Apply(edit); err != nil {
+		if !db.set.InDoubt() {
+			db.removeOutputs(edit)
+		}
 		return err
 	}
 	db.mu.Lock()
@@ -219,6 +229,25 @@ func (db *DB) install(edit *manifest.Edit, change func()) error {
 	db.changed.Broadcast()
 	db.mu.Unlock()
 	return nil
+}
+
+// removeOutputs removes the tables and blob files that were written for an edit that was given up.
+// Tables that it would only have moved stay.
+func (db *DB) removeOutputs(edit *manifest.Edit) {
+	remove := func(kind filename.Type, num uint64) {
+		db.tables.drop(num)
+		if err := db.fs.Remove(filename.Path(db.dir, kind, num)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			db.log.Warn("remove unused file", "file", filename.Base(kind, num), "err", err)
+		}
+	}
+	for _, a := range edit.Added {
+		if !slices.ContainsFunc(edit.Deleted, func(d manifest.DeletedTable) bool { return d.Num == a.Table.Num }) {
+			remove(filename.Table, a.Table.Num)
+		}
+	}
+	for i := range edit.BlobsAdded {
+		remove(filename.Blob, edit.BlobsAdded[i].Num)
+	}
 }
 
 // settleManifest is called before files are written for a new edit. Where an edit before could

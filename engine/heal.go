@@ -110,7 +110,7 @@ func (db *DB) healOnce(ctx context.Context) (err error) {
 	applied := false
 	defer func() {
 		if !applied {
-			db.removeTables(edit)
+			db.removeOutputs(edit)
 		}
 	}()
 	// Oldest first; the newest without what was never published.
@@ -128,7 +128,7 @@ func (db *DB) healOnce(ctx context.Context) (err error) {
 	edit.LogNum, edit.LogExists = &num, true
 	fresh := db.newMemory(num)
 	db.set.SetLastSeq(q.lastSeq)
-	applied = true // or perhaps not: then the next open removes the tables
+	applied = true // or perhaps not: install knows
 	if err := db.install(edit, func() {
 		db.mem, db.sealed = fresh, nil
 		db.flushedSeq = q.lastSeq
@@ -158,22 +158,6 @@ func (db *DB) healOnce(ctx context.Context) (err error) {
 	}
 	db.flushDone(nil)
 	return nil
-}
-
-// removeTables removes the tables and blob files that were written for an edit that was given up.
-func (db *DB) removeTables(edit *manifest.Edit) {
-	remove := func(kind filename.Type, num uint64) {
-		db.tables.drop(num)
-		if err := db.fs.Remove(filename.Path(db.dir, kind, num)); err != nil {
-			db.log.Warn("remove unused file", "file", filename.Base(kind, num), "err", err)
-		}
-	}
-	for _, a := range edit.Added {
-		remove(filename.Table, a.Table.Num)
-	}
-	for i := range edit.BlobsAdded {
-		remove(filename.Blob, edit.BlobsAdded[i].Num)
-	}
 }
 
 // writeInto flushes m, up to sequence number visible, and adds its table to edit.
