@@ -87,14 +87,18 @@ func (b *beneath) holdsKey(user []byte) bool {
 // holdsRange reports whether an older version of any key in [start, end) may exist. Calls may
 // come in any order.
 func (b *beneath) holdsRange(start, end []byte) bool {
-	r := keyRange{lo: start, hi: end, hiExclusive: true}
+	return b.overlaps(keyRange{lo: start, hi: end, hiExclusive: true})
+}
+
+// overlaps does the same for any range.
+func (b *beneath) overlaps(r keyRange) bool {
 	for _, t := range b.loose {
 		if rangeOf(t).overlaps(r) {
 			return true
 		}
 	}
 	for _, l := range b.levels {
-		i := sort.Search(len(l.tables), func(i int) bool { return !rangeOf(l.tables[i]).endsBefore(start) })
+		i := sort.Search(len(l.tables), func(i int) bool { return !rangeOf(l.tables[i]).endsBefore(r.lo) })
 		if i < len(l.tables) && rangeOf(l.tables[i]).overlaps(r) {
 			return true
 		}

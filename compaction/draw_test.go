@@ -14,7 +14,7 @@ import (
 
 // The scripts draw a tree as text, one level on a line:
 //
-//	L1  b#3..d#2   e#1..g)#1{size=20,dels=5/9,rangedels=1,expiry=10..20,marked,refs=7:30+8:1}
+//	L1  b#3..d#2   e#1..g)#1{size=20,dels=5/9,rangedels=1,expiry=10..20/3,marked,refs=7:30+8:1}
 //
 // is a table from b to d and one from e to, exclusively, g. Sizes are in MiB and 10 where not
 // given. Tables are numbered in the order in which they are drawn.
@@ -80,6 +80,10 @@ func drawnTable(t *testing.T, num uint64, word string) *manifest.Table {
 		case "rangedels":
 			table.Stats.RangeDeletes = mustUint(t, value)
 		case "expiry":
+			value, n, counted := strings.Cut(value, "/")
+			if counted {
+				table.Stats.Expiring = mustUint(t, n)
+			}
 			lo, hi, _ := strings.Cut(value, "..")
 			table.Stats.MinExpiry, table.Stats.MaxExpiry = mustUint(t, lo), mustUint(t, hi)
 		case "refs": // blob file:MiB+blob file:MiB, ascending

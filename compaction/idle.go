@@ -1,6 +1,8 @@
 package compaction
 
 import (
+	"slices"
+
 	"github.com/cambiumdb/cambium/internal/manifest"
 )
 
@@ -37,6 +39,51 @@ func PickIdle(v *manifest.Version, busy *Reservations, at Moment, o Options) *Pl
 		}
 	}
 	return nil
+}
+
+// PickDead returns a plan that drops tables in which no reader finds anything, and beneath which
+// nothing older lies: all their entries are deletions or have expired. Running it reads and writes
+// no table, so it goes before everything else. It is pure, and knows tables by their Stats only.
+func PickDead(v *manifest.Version, busy *Reservations, nowMillis uint64) *Plan {
+	for level := bottom; level >= 0; level-- {
+		tables := v.Levels[level]
+		drops := func(i int) bool {
+			return dead(tables[i], nowMillis) && !busy.busy(level, tables[i]) && undermost(v, level, i)
+		}
+		for i := len(tables) - 1; i >= 0; i-- {
+			if !drops(i) {
+				continue
+			}
+			end := i + 1
+			for level > 0 && i > 0 && drops(i-1) {
+				i--
+			}
+			plan := &Plan{Inputs: []Input{{level, tables[i:end]}}, Output: level, Reason: ReasonExpired}
+			if busy.free(plan) {
+				return plan
+			}
+		}
+	}
+	return nil
+}
+
+// undermost reports whether no table older than table i of level overlaps it.
+func undermost(v *manifest.Version, level, i int) bool {
+	tables := v.Levels[level]
+	keys := rangeOf(tables[i])
+	if level == 0 {
+		if slices.ContainsFunc(tables[i+1:], func(t *manifest.Table) bool { return rangeOf(t).overlaps(keys) }) {
+			return false
+		}
+	} else if first, end := cleanCut(tables, i, i+1); end-first > 1 {
+		return false
+	}
+	for below := level + 1; below < manifest.NumLevels; below++ {
+		if first, end := overlapping(v.Levels[below], keys); first < end {
+			return false
+		}
+	}
+	return true
 }
 
 // idleReason says why t is worth a rewrite, or "" when it is not.

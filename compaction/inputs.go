@@ -1,9 +1,7 @@
 package compaction
 
 import (
-	"bytes"
 	"fmt"
-	"slices"
 
 	"github.com/cambiumdb/cambium/internal/ikey"
 	"github.com/cambiumdb/cambium/internal/iterator"
@@ -22,14 +20,12 @@ type inputs struct {
 	releases []func() // readers that are open until close
 	claimed  uint64   // point entries, by the properties of the tables opened so far
 	unknown  bool     // some table does not say
-
-	buriedEntries uint64 // point entries of tables that are dropped unread
-	buriedBytes   int64
+	unread   unread
 }
 
-// open returns the merge of all entries and all range tombstones, each within the bounds of its
-// table. On an error close is still to be called.
-func (in *inputs) open() (iterator.Iterator, rangedel.List, error) {
+// open returns the merge of all entries that are read and all range tombstones, each within the
+// bounds of its table. On an error close is still to be called.
+func (in *inputs) open(older *beneath) (iterator.Iterator, rangedel.List, error) {
 	var its []iterator.Iterator
 	var lists []rangedel.List
 	fail := func(err error) (iterator.Iterator, rangedel.List, error) {
@@ -48,8 +44,10 @@ func (in *inputs) open() (iterator.Iterator, rangedel.List, error) {
 		}
 	}
 	tombstones := rangedel.Merge(lists...)
+	in.unread = findUnread(in.env, in.plan, older, tombstones)
+	in.claimed = in.unread.dropped.Total()
 	for _, input := range in.plan.Inputs {
-		tables := in.withoutBuried(input.Tables, tombstones)
+		tables := in.unread.without(input.Tables)
 		if input.Level > 0 {
 			if len(tables) > 0 {
 				its = append(its, in.openLevel(tables))
@@ -67,50 +65,6 @@ func (in *inputs) open() (iterator.Iterator, rangedel.List, error) {
 	}
 	in.merged = iterator.NewMerging(its...)
 	return in.merged, tombstones, nil
-}
-
-// withoutBuried leaves out the tables of which nothing survives, as tombstones and statistics
-// alone prove. They count as read and dropped.
-func (in *inputs) withoutBuried(tables []*manifest.Table, tombstones rangedel.List) []*manifest.Table {
-	if len(tombstones) == 0 {
-		return tables
-	}
-	var out []*manifest.Table
-	for _, t := range tables {
-		if !buried(t, tombstones, in.env.Snapshots) {
-			out = append(out, t)
-			continue
-		}
-		in.buriedEntries += t.Stats.Entries
-		in.claimed += t.Stats.Entries
-		in.buriedBytes += int64(t.Size)
-	}
-	return out
-}
-
-// buried reports whether every entry of t is deleted by range tombstones in the eyes of every
-// reader that sees the entry: over all of t's keys, without a gap, lies a tombstone that is newer
-// than t with no snapshot between it and t's oldest entry. A table with tombstones of its own,
-// or with values in blob files whose garbage must be counted, has to be read.
-func buried(t *manifest.Table, tombstones rangedel.List, snapshots []uint64) bool {
-	if !t.Stats.Known || t.Stats.RangeDeletes > 0 || t.OldestBlob != 0 {
-		return false
-	}
-	at := t.Smallest.User
-	for i := tombstones.Find(at); i < len(tombstones); i++ {
-		span := tombstones[i]
-		if bytes.Compare(span.Start, at) > 0 {
-			return false
-		}
-		stripe := stripeOf(snapshots, t.SmallestSeq)
-		if !slices.ContainsFunc(span.Seqs, func(seq uint64) bool { return seq > t.LargestSeq && stripeOf(snapshots, seq) == stripe }) {
-			return false
-		}
-		if at = span.End; bytes.Compare(at, t.Largest.User) > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // rangeDels opens t only where it may have range tombstones.

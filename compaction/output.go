@@ -26,9 +26,9 @@ type output struct {
 	entries   uint64       // point entries added
 	deletes   uint64
 	rangeDels uint64
+	expiring  uint64
 	minExpiry int64
 	maxExpiry int64
-	expires   bool
 	blobRefs  map[uint64]*manifest.BlobRef
 }
 
@@ -90,13 +90,13 @@ func recordBytes(key ikey.Key, idx blob.Index) uint64 {
 // noteExpiry records the expiry of the entry that was added last.
 func (o *outputs) noteExpiry(millis int64) {
 	c := o.cur
-	if !c.expires || millis < c.minExpiry {
+	if c.expiring == 0 || millis < c.minExpiry {
 		c.minExpiry = millis
 	}
-	if !c.expires || millis > c.maxExpiry {
+	if c.expiring == 0 || millis > c.maxExpiry {
 		c.maxExpiry = millis
 	}
-	c.expires = true
+	c.expiring++
 	c.w.NoteExpiry(uint64(millis))
 }
 
@@ -175,8 +175,8 @@ func (o *outputs) finish(ctx context.Context, tombstones rangedel.List) error {
 		Stats: manifest.TableStats{Entries: p.NumEntries, Deletes: c.deletes, RangeDeletes: c.rangeDels,
 			BlobRefs: refs, BlobRefsKnown: true, Known: true},
 	}
-	if c.expires {
-		t.Stats.MinExpiry, t.Stats.MaxExpiry = uint64(c.minExpiry), uint64(c.maxExpiry)
+	if c.expiring > 0 {
+		t.Stats.Expiring, t.Stats.MinExpiry, t.Stats.MaxExpiry = c.expiring, uint64(c.minExpiry), uint64(c.maxExpiry)
 	}
 	o.tables = append(o.tables, t)
 	o.cur = nil

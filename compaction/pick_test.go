@@ -22,6 +22,7 @@ var makers = map[string]func(Options) Policy{"leveled": NewLeveled, "tiered": Ne
 //	define                 the tree, and nothing held
 //	pick [hold]            the policy's plan; hold reserves it
 //	idle now= oldest=      PickIdle
+//	dead now=              PickDead
 //	manual lo= hi= level=
 //	scores, debt, release
 //
@@ -99,6 +100,8 @@ func testPickScript(t *testing.T, path string) {
 			return show(policy.Pick(v, busy))
 		case "idle":
 			return show(PickIdle(v, busy, at, o))
+		case "dead":
+			return show(PickDead(v, busy, at.NowMillis))
 		case "manual":
 			return show(Manual(v, lo, hi, level))
 		case "debt":

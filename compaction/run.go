@@ -33,11 +33,11 @@ func Run(ctx context.Context, env *Env, plan *Plan) (*Result, error) {
 }
 
 func run(ctx context.Context, env *Env, plan *Plan, in *inputs) (*Result, error) {
-	it, tombstones, err := in.open()
+	older := newBeneath(env.Version, plan)
+	it, tombstones, err := in.open(older)
 	if err != nil {
 		return nil, err
 	}
-	older := newBeneath(env.Version, plan)
 	spans := survivingSpans(tombstones, env.Snapshots, func(start, end []byte) bool { return !older.holdsRange(start, end) })
 	targetBytes := env.TargetFileBytes
 	if targetBytes <= 0 {
@@ -55,7 +55,7 @@ func run(ctx context.Context, env *Env, plan *Plan, in *inputs) (*Result, error)
 		outputs: outputs{env: env, level: plan.Output, reason: plan.Reason, ancestorTime: plan.ancestorTime()},
 		values:  values{env: env, reason: plan.Reason, moves: plan.MoveValues},
 	}
-	m.read, m.survivors.dropped.RangeDeleted = in.buriedEntries, in.buriedEntries
+	m.read, m.survivors.dropped = in.unread.dropped.Total(), in.unread.dropped
 	result, err := m.all(ctx, it, func(read uint64) error {
 		if err := in.verify(read); err != nil {
 			return err
@@ -65,7 +65,7 @@ func run(ctx context.Context, env *Env, plan *Plan, in *inputs) (*Result, error)
 	if err != nil {
 		return nil, err
 	}
-	result.BytesRead = plan.Bytes() - in.buriedBytes
+	result.BytesRead = plan.Bytes() - in.unread.bytes
 	for _, input := range plan.Inputs {
 		for _, t := range input.Tables {
 			result.Edit.Deleted = append(result.Edit.Deleted, manifest.DeletedTable{Level: input.Level, Num: t.Num})

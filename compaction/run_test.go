@@ -112,8 +112,9 @@ func TestMissingEntriesAreFound(t *testing.T) {
 	tr.workload(rand.New(rand.NewSource(1)), 100, 100, 100)
 	_, err := tr.flush()
 	require.NoError(t, err)
-	in := inputs{env: tr.env(), plan: Manual(tr.v, nil, nil, 0)}
-	it, _, err := in.open()
+	plan := Manual(tr.v, nil, nil, 0)
+	in := inputs{env: tr.env(), plan: plan}
+	it, _, err := in.open(newBeneath(tr.v, plan))
 	require.NoError(t, err)
 	n := uint64(0)
 	for ok := it.First(); ok; ok = it.Next() {
@@ -220,7 +221,7 @@ func TestFlush(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Dropped{Shadowed: 1}, r.Dropped)
 	stats := r.Tables[0].Stats
-	require.Equal(t, manifest.TableStats{Entries: 5, Deletes: 2, MinExpiry: tr.now + 5, MaxExpiry: tr.now + 5, BlobRefsKnown: true, Known: true}, stats)
+	require.Equal(t, manifest.TableStats{Entries: 5, Deletes: 2, Expiring: 1, MinExpiry: tr.now + 5, MaxExpiry: tr.now + 5, BlobRefsKnown: true, Known: true}, stats)
 	require.Equal(t, uint64(1), r.Tables[0].CreationTime)
 	table, release, err := tr.openTable(r.Tables[0])
 	require.NoError(t, err)

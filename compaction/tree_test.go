@@ -172,6 +172,9 @@ func (tr *tree) settle() (plans int) {
 	for {
 		plan := tr.policy.Pick(tr.v, nil)
 		require.Equal(tr.t, plan == nil, tr.policy.Debt(tr.v) == 0, "debt %d, plan %v", tr.policy.Debt(tr.v), plan)
+		if dead := PickDead(tr.v, nil, tr.now); dead != nil {
+			plan = dead
+		}
 		if plan == nil {
 			oldest := ikey.MaxSeq
 			if len(tr.snapshots) > 0 {

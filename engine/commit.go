@@ -198,6 +198,9 @@ func addBatch(m *memory, rep []byte, seq uint64) (n uint64, err error) {
 			m.AddRangeDelete(op.Key, op.Value, seq+n)
 		default:
 			m.Add(ikey.Make(op.Key, seq+n, op.Kind), op.Value)
+			if op.Kind != ikey.KindSet {
+				m.ending.Add(1)
+			}
 		}
 		n++
 	}

@@ -330,8 +330,12 @@ func (db *DB) workDue() bool {
 	return db.pick(version, nil) != nil
 }
 
-// pick returns the policy's plan or, where no level is too full, one that gives space back.
+// pick returns a plan that costs nothing, the policy's plan or, where no level is too full, one that
+// gives space back.
 func (db *DB) pick(version *manifest.Version, busy *compaction.Reservations) *compaction.Plan {
+	if plan := compaction.PickDead(version, busy, db.nowMillis()); plan != nil {
+		return plan
+	}
 	if compaction.ValuesUrgent(version) {
 		if plan := compaction.PickValues(version, busy, db.compactionOptions()); plan != nil {
 			return plan
@@ -351,37 +355,6 @@ func (db *DB) pick(version *manifest.Version, busy *compaction.Reservations) *co
 	db.snaps.mu.Unlock()
 	now := compaction.Moment{NowMillis: db.nowMillis(), OldestSnapshot: oldest}
 	return compaction.PickIdle(version, busy, now, db.compactionOptions())
-}
-
-// sweepEvery is how often an idle database looks whether values have expired.
-const sweepEvery = time.Second
-
-// sweep has tables compacted that have come due by the passing of time alone.
-func (db *DB) sweep() {
-	defer db.workers.Done()
-	for db.ctx.Err() == nil {
-		db.sleep(sweepEvery)
-		if db.holdsExpiries() {
-			db.schedule()
-		}
-	}
-}
-
-// holdsExpiries reports whether any table has a value with a time to live.
-func (db *DB) holdsExpiries() bool {
-	v, err := db.pin()
-	if err != nil {
-		return false
-	}
-	defer v.unref()
-	for _, level := range v.version.Levels {
-		for _, t := range level {
-			if t.Stats.MaxExpiry != 0 {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // compactionOptions shapes the tree to the memtable: a flushed memtable is the natural unit.

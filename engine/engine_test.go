@@ -159,23 +159,6 @@ func TestTTLIsInvisibleAtOnceAndForGood(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// An idle database gives the space of expired values back, with no call at all.
-func TestExpiredSpaceComesBack(t *testing.T) {
-	clock := &testClock{now: time.UnixMilli(1_700_000_000_000)}
-	opts := small(vfs.NewMem())
-	opts.Clock = clock
-	db := open(t, "db", opts)
-	defer db.Close()
-	for i := range 500 {
-		require.NoError(t, db.Put(fmt.Appendf(nil, "k%03d", i), make([]byte, 100), &engine.WriteOptions{TTL: time.Minute, Sync: engine.SyncNone}))
-	}
-	require.NoError(t, db.Flush())
-	require.NoError(t, db.WaitIdle(context.Background()))
-	require.Positive(t, db.Metrics().Space.Tables)
-	clock.advance(time.Minute)
-	require.Eventually(t, func() bool { return db.Metrics().Space.Tables == 0 }, 30*time.Second, 20*time.Millisecond)
-}
-
 func TestBadInput(t *testing.T) {
 	db := open(t, t.TempDir(), nil)
 	defer db.Close()

@@ -425,8 +425,8 @@ func (db *DB) fillStats(edit *manifest.Edit) error {
 func tableStats(p sstable.Properties, oldestBlob uint64) manifest.TableStats {
 	refs, known := compaction.BlobRefs(p, oldestBlob)
 	return manifest.TableStats{
-		Entries: p.NumEntries, Deletes: p.NumDeletions, RangeDeletes: p.NumRangeDeletions,
-		MinExpiry: p.ExpiryMin, MaxExpiry: p.ExpiryMax,
+		Entries: p.NumEntries, Deletes: p.NumDeletions - min(p.NumDeletions, p.NumRangeDeletions), RangeDeletes: p.NumRangeDeletions,
+		Expiring: p.ExpiryCount, MinExpiry: p.ExpiryMin, MaxExpiry: p.ExpiryMax,
 		BlobRefs: refs, BlobRefsKnown: known, Known: true,
 	}
 }

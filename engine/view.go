@@ -13,8 +13,9 @@ import (
 // memory is one memtable and the part of the log that holds its writes.
 type memory struct {
 	*memtable.Memtable
-	logNum  uint64 // the first log segment with its writes
-	lastSeq uint64 // set when sealed: the last sequence number assigned to it
+	logNum  uint64       // the first log segment with its writes
+	lastSeq uint64       // set when sealed: the last sequence number assigned to it
+	ending  atomic.Int64 // deletions and values with a time to live
 }
 
 // view is everything a read needs, frozen: the memtables and the version at one moment. A

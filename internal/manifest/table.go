@@ -44,9 +44,8 @@ type TableStats struct {
 	Entries      uint64 // all entries, tombstones included
 	Deletes      uint64 // point tombstones
 	RangeDeletes uint64
-	// MinExpiry and MaxExpiry bound the expiry of the entries that have one, in Unix
-	// milliseconds; both 0 = none has.
-	MinExpiry, MaxExpiry uint64
+	// Expiring entries have an expiry, between MinExpiry and MaxExpiry, in Unix milliseconds.
+	Expiring, MinExpiry, MaxExpiry uint64
 	// BlobRefs says how much of which blob files the entries refer to, in ascending order of
 	// file. It is of use only where BlobRefsKnown: tables of RocksDB do not tell.
 	BlobRefs      []BlobRef

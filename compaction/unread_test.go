@@ -75,3 +75,63 @@ func TestDeletedTablesAreNotRead(t *testing.T) {
 		})
 	}
 }
+
+// TestDeadTablesAreNotRead drops tables in which everything has expired or is deleted, whatever the
+// snapshots are, and reads those that still hide something.
+func TestDeadTablesAreNotRead(t *testing.T) {
+	tr := newTree(t, Options{})
+	tr.put("m", []byte("hidden until the end"))
+	_, err := tr.flush()
+	require.NoError(t, err)
+	tr.compactAll()
+	for i := range 100 {
+		tr.putTTL(fmt.Sprintf("a%02d", i), []byte("short"), tr.now+10)
+		tr.putTTL(fmt.Sprintf("b%02d", i), []byte("short"), tr.now+10)
+	}
+	tr.delete("a50")
+	tr.snapshots = []uint64{tr.seq - 1}
+	_, err = tr.flush()
+	require.NoError(t, err)
+	tr.delete("m")
+	_, err = tr.flush()
+	require.NoError(t, err)
+	tr.put("b10", []byte("again"))
+	_, err = tr.flush()
+	require.NoError(t, err)
+	require.Nil(t, PickDead(tr.v, nil, tr.now))
+	tr.now += 10
+	opened := map[uint64]bool{}
+	env := tr.env()
+	env.OpenTable = func(table *manifest.Table) (*sstable.Reader, func(), error) {
+		opened[table.Num] = true
+		return tr.openTable(table)
+	}
+	nums := []uint64{}
+	for _, table := range tr.v.Levels[0] {
+		nums = append(nums, table.Num)
+	}
+	last := tr.v.Levels[bottom][0].Num
+
+	// The deletion of m is dead too, but what it hides is not: in one merge both are read, and
+	// the table between, over which nothing older lies, is not.
+	r, err := Run(context.Background(), env, Manual(tr.v, nil, nil, 0))
+	require.NoError(t, err)
+	require.Equal(t, map[uint64]bool{nums[0]: true, nums[1]: true, last: true}, opened)
+	require.Equal(t, Dropped{Expired: 200, Tombstone: 1}, r.Dropped)
+	require.Equal(t, uint64(3), r.Out, "the snapshot sees m")
+	tr.install(r)
+	tr.check()
+
+	// By itself such a table goes with an edit alone.
+	tr.putTTL("z", []byte("short"), tr.now)
+	_, err = tr.flush()
+	require.NoError(t, err)
+	clear(opened)
+	r, err = Run(context.Background(), env, PickDead(tr.v, nil, tr.now))
+	require.NoError(t, err)
+	require.Empty(t, opened)
+	require.Zero(t, r.BytesRead)
+	tr.install(r)
+	require.Empty(t, tr.v.Levels[0])
+	tr.check()
+}
