@@ -190,7 +190,7 @@ type Filter interface {
 }
 
 // Limiter slows compaction down. Wait returns when n more bytes may be written, or with an
-// error when ctx ends.
+// error when ctx ends. Several goroutines may call it.
 type Limiter interface {
 	Wait(ctx context.Context, n int) error
 }
@@ -207,7 +207,10 @@ type Env struct {
 	// WriterOptions returns the options for tables of a level. FileNumber and CreationTime are
 	// filled in by the caller.
 	WriterOptions   func(outputLevel int) sstable.WriterOptions
-	TargetFileBytes int64
+	TargetFileBytes int64 // 0 = 32 MiB
+	// Parts is into how many ranges Run may divide a plan, to merge them at the same time: then
+	// every function here is called by several goroutines. Each takes the buffers of a run. 0 = 1.
+	Parts int
 	// ValueThreshold is the length in bytes from which a plain value goes to a blob file, in
 	// ValueCompression where that helps; 0 = none does. A blob file ends at ValueFileBytes.
 	ValueThreshold   int64
@@ -228,6 +231,13 @@ type Env struct {
 	Limiter Limiter // nil = no limit
 	Filter  Filter  // nil = none; not asked by Flush
 	Logger  *slog.Logger
+}
+
+func (env *Env) targetFileBytes() int64 {
+	if env.TargetFileBytes > 0 {
+		return env.TargetFileBytes
+	}
+	return Options{}.withDefaults().TargetFileBytes
 }
 
 // Result is what Run or Flush did. In always equals Out + Dropped.Total(); both count point

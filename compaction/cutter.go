@@ -35,6 +35,18 @@ func newCutter(plan *Plan, targetBytes int64) *cutter {
 	return c
 }
 
+// within makes c the cutter of the outputs in keys.
+func (c *cutter) within(keys keyRange) *cutter {
+	var in []*manifest.Table
+	for _, g := range c.grandparents {
+		if rangeOf(g).overlaps(keys) {
+			in = append(in, g)
+		}
+	}
+	c.grandparents = in
+	return c
+}
+
 // next is asked with the next user key and the size of the output so far, 0 when it holds no
 // entry. It returns the next user key, at or before user, at which to cut, and is to be asked
 // again after a cut, with the size of the new output. At the end of the merge there is no next

@@ -2,6 +2,7 @@ package compaction
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/cambiumdb/cambium/internal/ikey"
 	"github.com/cambiumdb/cambium/internal/iterator"
@@ -10,61 +11,34 @@ import (
 	"github.com/cambiumdb/cambium/sstable"
 )
 
-// inputs reads the tables of a plan: those of L0 side by side, those of a deeper level one
-// after the other. It knows how many entries they claim to hold.
+// inputs is what a plan reads, and how many entries its tables claim to hold. Several readings
+// may share it.
 type inputs struct {
-	env  *Env
-	plan *Plan
+	env        *Env
+	plan       *Plan
+	tombstones rangedel.List // of all tables, each within the bounds of its table
+	unread     unread
 
-	merged   iterator.Iterator
-	releases []func() // readers that are open until close
-	claimed  uint64   // point entries, by the properties of the tables opened so far
-	unknown  bool     // some table does not say
-	unread   unread
+	mu      sync.Mutex        // guards the fields below
+	claimed map[uint64]uint64 // by table that was opened: point entries, by its properties
+	unknown bool              // some table does not say
 }
 
-// open returns the merge of all entries that are read and all range tombstones, each within the
-// bounds of its table. On an error close is still to be called.
-func (in *inputs) open(older *beneath) (iterator.Iterator, rangedel.List, error) {
-	var its []iterator.Iterator
+func newInputs(env *Env, plan *Plan, older *beneath) (*inputs, error) {
+	in := &inputs{env: env, plan: plan, claimed: make(map[uint64]uint64)}
 	var lists []rangedel.List
-	fail := func(err error) (iterator.Iterator, rangedel.List, error) {
-		for _, it := range its {
-			it.Close()
-		}
-		return nil, nil, err
-	}
-	for _, input := range in.plan.Inputs {
+	for _, input := range plan.Inputs {
 		for _, t := range input.Tables {
 			list, err := in.rangeDels(t)
 			if err != nil {
-				return fail(err)
+				return nil, err
 			}
 			lists = append(lists, list)
 		}
 	}
-	tombstones := rangedel.Merge(lists...)
-	in.unread = findUnread(in.env, in.plan, older, tombstones)
-	in.claimed = in.unread.dropped.Total()
-	for _, input := range in.plan.Inputs {
-		tables := in.unread.without(input.Tables)
-		if input.Level > 0 {
-			if len(tables) > 0 {
-				its = append(its, in.openLevel(tables))
-			}
-			continue
-		}
-		for _, t := range tables {
-			it, release, err := in.openTable(t)
-			if err != nil {
-				return fail(err)
-			}
-			in.releases = append(in.releases, release)
-			its = append(its, it)
-		}
-	}
-	in.merged = iterator.NewMerging(its...)
-	return in.merged, tombstones, nil
+	in.tombstones = rangedel.Merge(lists...)
+	in.unread = findUnread(env, plan, older, in.tombstones)
+	return in, nil
 }
 
 // rangeDels opens t only where it may have range tombstones.
@@ -80,58 +54,120 @@ func (in *inputs) rangeDels(t *manifest.Table) (rangedel.List, error) {
 	return r.RangeDels().TruncateToBounds(t.Smallest, t.Largest), nil
 }
 
+// claim notes what an open table says that it holds.
+func (in *inputs) claim(t *manifest.Table, r *sstable.Reader) error {
+	p := r.Properties()
+	if t.Stats.Known && t.Stats.RangeDeletes == 0 && len(r.RangeDels()) > 0 {
+		return fmt.Errorf("table %06d has range tombstones that its statistics do not count", t.Num)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if p.NumEntries == 0 || p.NumRangeDeletions > p.NumEntries {
+		in.unknown = true
+	} else {
+		in.claimed[t.Num] = p.NumEntries - p.NumRangeDeletions
+	}
+	return nil
+}
+
+// verify compares what was read with what the tables claim to hold.
+func (in *inputs) verify(read uint64) error {
+	var claimed uint64
+	for _, n := range in.claimed {
+		claimed += n
+	}
+	if !in.unknown && read != claimed {
+		return fmt.Errorf("%d entries read, but the input tables hold %d", read, claimed)
+	}
+	return nil
+}
+
+// reading reads the inputs' entries in a range of user keys: the tables of L0 side by side, those
+// of a deeper level one after the other.
+type reading struct {
+	in   *inputs
+	keys keyRange
+
+	merged   iterator.Iterator
+	releases []func() // readers that are open until close
+}
+
+// open returns the merge of all entries. It stands before the range and goes on behind it. On an
+// error close is still to be called.
+func (r *reading) open() (iterator.Iterator, error) {
+	var its []iterator.Iterator
+	for _, input := range r.in.plan.Inputs {
+		tables := r.tables(input)
+		if input.Level > 0 {
+			if len(tables) > 0 {
+				its = append(its, r.openLevel(tables))
+			}
+			continue
+		}
+		for _, t := range tables {
+			it, release, err := r.openTable(t)
+			if err != nil {
+				for _, it := range its {
+					it.Close()
+				}
+				return nil, err
+			}
+			r.releases = append(r.releases, release)
+			its = append(its, it)
+		}
+	}
+	r.merged = iterator.NewMerging(its...)
+	return r.merged, nil
+}
+
+// tables are those of an input that are read here.
+func (r *reading) tables(input Input) (out []*manifest.Table) {
+	for _, t := range input.Tables {
+		if !r.in.unread.tables[t.Num] && rangeOf(t).overlaps(r.keys) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
 // openLevel walks the tables of a sorted level with one of them open at a time.
-func (in *inputs) openLevel(tables []*manifest.Table) iterator.Iterator {
-	at := len(in.releases)
-	in.releases = append(in.releases, func() {})
+func (r *reading) openLevel(tables []*manifest.Table) iterator.Iterator {
+	at := len(r.releases)
+	r.releases = append(r.releases, func() {})
 	bounds := func(i int) (smallest, largest ikey.Key) { return tables[i].Smallest, tables[i].Largest }
 	return iterator.NewConcat(len(tables), bounds, func(i int) (iterator.Iterator, error) {
 		// The part before has been closed, so its reader can go.
-		in.releases[at]()
-		in.releases[at] = func() {}
-		it, release, err := in.openTable(tables[i])
+		r.releases[at]()
+		r.releases[at] = func() {}
+		it, release, err := r.openTable(tables[i])
 		if err == nil {
-			in.releases[at] = release
+			r.releases[at] = release
 		}
 		return it, err
 	})
 }
 
-func (in *inputs) openTable(t *manifest.Table) (iterator.Iterator, func(), error) {
-	r, release, err := in.env.OpenTable(t)
+func (r *reading) openTable(t *manifest.Table) (iterator.Iterator, func(), error) {
+	table, release, err := r.in.env.OpenTable(t)
 	if err != nil {
 		return nil, nil, err
 	}
-	p := r.Properties()
-	if t.Stats.Known && t.Stats.RangeDeletes == 0 && len(r.RangeDels()) > 0 {
+	if err := r.in.claim(t, table); err != nil {
 		release()
-		return nil, nil, fmt.Errorf("table %06d has range tombstones that its statistics do not count", t.Num)
+		return nil, nil, err
 	}
-	if p.NumEntries == 0 || p.NumRangeDeletions > p.NumEntries {
-		in.unknown = true
-	} else {
-		in.claimed += p.NumEntries - p.NumRangeDeletions
-	}
-	return r.NewIterator(sstable.IterOptions{Compaction: true}), release, nil
-}
-
-// verify compares what was read with what the tables claim to hold.
-func (in *inputs) verify(read uint64) error {
-	if !in.unknown && read != in.claimed {
-		return fmt.Errorf("%d entries read, but the input tables hold %d", read, in.claimed)
-	}
-	return nil
+	return table.NewIterator(sstable.IterOptions{Compaction: true, Upper: r.keys.hi}), release, nil
 }
 
 // close closes the iterators, then gives the readers back.
-func (in *inputs) close() error {
+func (r *reading) close() error {
 	var err error
-	if in.merged != nil {
-		err = in.merged.Close()
+	if r.merged != nil {
+		err = r.merged.Close()
 	}
-	for _, release := range in.releases {
+	for _, release := range r.releases {
 		release()
 	}
-	in.merged, in.releases = nil, nil
+	r.merged, r.releases = nil, nil
 	return err
 }

@@ -48,6 +48,12 @@ func TestErrorAtEveryCall(t *testing.T) {
 		"run": func(tr *tree) (*Result, error) {
 			return Run(context.Background(), tr.env(), tr.policy.Pick(tr.v, nil))
 		},
+		"parts": func(tr *tree) (*Result, error) {
+			tr.parts, tr.options.TargetFileBytes = 3, 2<<10
+			plan := tr.policy.Pick(tr.v, nil)
+			require.GreaterOrEqual(t, plan.MaxParts(2<<10), 3)
+			return Run(context.Background(), tr.env(), plan)
+		},
 		"flush": func(tr *tree) (*Result, error) {
 			tr.workload(rand.New(rand.NewSource(8)), 60, 100, 200)
 			return tr.flush()
@@ -113,8 +119,10 @@ func TestMissingEntriesAreFound(t *testing.T) {
 	_, err := tr.flush()
 	require.NoError(t, err)
 	plan := Manual(tr.v, nil, nil, 0)
-	in := inputs{env: tr.env(), plan: plan}
-	it, _, err := in.open(newBeneath(tr.v, plan))
+	in, err := newInputs(tr.env(), plan, newBeneath(tr.v, plan))
+	require.NoError(t, err)
+	all := &reading{in: in, keys: keyRange{hiOpen: true}}
+	it, err := all.open()
 	require.NoError(t, err)
 	n := uint64(0)
 	for ok := it.First(); ok; ok = it.Next() {
@@ -122,7 +130,7 @@ func TestMissingEntriesAreFound(t *testing.T) {
 	}
 	require.NoError(t, in.verify(n))
 	require.ErrorContains(t, in.verify(n-1), "the input tables hold")
-	require.NoError(t, in.close())
+	require.NoError(t, all.close())
 
 	// A table whose statistics hide its range tombstones would bring deleted keys back.
 	tr.deleteRange("a", "z")
@@ -146,7 +154,7 @@ func TestCancellation(t *testing.T) {
 	stop := errors.New("closing")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	env := tr.env()
-	env.NewFileNum = func() uint64 { cancel(stop); tr.nextNum++; return tr.nextNum }
+	env.NewFileNum = func() uint64 { cancel(stop); return 10 + tr.nextNum.Add(1) }
 	_, err = Run(ctx, env, Manual(tr.v, nil, nil, 0))
 	require.ErrorIs(t, err, stop)
 
@@ -198,7 +206,7 @@ func TestLedgerAndLimiter(t *testing.T) {
 	env.Limiter = limiterFunc(func(_ context.Context, n int) error { limited += int64(n); return nil })
 	r, err := Run(context.Background(), env, Manual(tr.v, nil, nil, 0))
 	require.NoError(t, err)
-	require.Equal(t, tr.rewritten, limited)
+	require.Equal(t, tr.rewritten.Load(), limited)
 	require.InDelta(t, r.BytesWritten, limited, float64(4096*len(r.Tables)))
 	require.Greater(t, len(r.Tables), 3)
 	require.Equal(t, tr.v.LevelBytes(0), r.BytesRead)

@@ -6,7 +6,6 @@ import (
 	"math/rand"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,6 +21,7 @@ func TestSimulation(t *testing.T) {
 			rng := rand.New(rand.NewSource(seed))
 			o := Options{BaseBytes: 2 << 10 << rng.Intn(4), TargetFileBytes: 1 << 10 << rng.Intn(3), Ratio: 3 + rng.Intn(8)}
 			tr := newTree(t, o)
+			tr.parts = 1 + rng.Intn(4)
 			for range 30 {
 				tr.workload(rng, 20+rng.Intn(120), 400, 150)
 				if rng.Intn(3) == 0 {
@@ -97,8 +97,6 @@ func testParallel(t *testing.T, maker func(Options) Policy) {
 	var mu sync.Mutex // guards tr, most and running
 	done := sync.NewCond(&mu)
 	var busy Reservations
-	var nums atomic.Uint64
-	nums.Store(tr.nextNum)
 	most, running := 0, 0
 	worker := func() error {
 		for {
@@ -117,8 +115,6 @@ func testParallel(t *testing.T, maker func(Options) Policy) {
 				return fmt.Errorf("picked a plan that conflicts: %s", plan)
 			}
 			env := tr.env()
-			env.NewFileNum = func() uint64 { return nums.Add(1) }
-			env.Wrote = nil
 			running++
 			most = max(most, running)
 			mu.Unlock()
@@ -168,7 +164,7 @@ func TestSettledTreeIsCheap(t *testing.T) {
 		tr.settle()
 	}
 	tr.check()
-	amp := float64(tr.flushed+tr.rewritten) / float64(tr.flushed)
+	amp := float64(tr.flushed.Load()+tr.rewritten.Load()) / float64(tr.flushed.Load())
 	live := int64(0)
 	for user, value := range tr.modelAt(ikey.MaxSeq) {
 		live += int64(len(user) + len(value))
@@ -191,7 +187,7 @@ func TestSequentialLoadMoves(t *testing.T) {
 		tr.settle()
 	}
 	tr.check()
-	require.Zero(t, tr.rewritten)
+	require.Zero(t, tr.rewritten.Load())
 	require.Less(t, len(tr.v.Levels[0]), 4)
 }
 

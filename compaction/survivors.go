@@ -25,6 +25,13 @@ func (d Dropped) Total() uint64 {
 	return d.Shadowed + d.Tombstone + d.RangeDeleted + d.Expired + d.Filtered
 }
 
+func (d Dropped) plus(o Dropped) Dropped {
+	return Dropped{
+		Shadowed: d.Shadowed + o.Shadowed, Tombstone: d.Tombstone + o.Tombstone, RangeDeleted: d.RangeDeleted + o.RangeDeleted,
+		Expired: d.Expired + o.Expired, Filtered: d.Filtered + o.Filtered,
+	}
+}
+
 // survivors decides which versions of a user key outlive a merge. It sees all versions in the
 // merge, newest first: startKey once for each user key in ascending order, then next for each
 // version. It does no I/O itself and copies no value.

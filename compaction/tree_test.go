@@ -7,6 +7,7 @@ import (
 	"math/rand"
 	"slices"
 	"sort"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,7 +34,8 @@ type tree struct {
 	v       *manifest.Version
 	policy  Policy
 	options Options
-	nextNum uint64
+	nextNum atomic.Uint64
+	parts   int // into which plans are divided
 	seq     uint64
 	now     uint64
 
@@ -42,7 +44,7 @@ type tree struct {
 	pendingRD []rangedel.Tombstone
 	model     []write
 
-	flushed, rewritten int64 // bytes
+	flushed, rewritten atomic.Int64 // bytes
 }
 
 // write is a line of the model's log.
@@ -56,26 +58,27 @@ func newTree(t testing.TB, o Options) *tree {
 	mem := vfs.NewMem()
 	require.NoError(t, mem.MkdirAll(treeDir))
 	return &tree{t: t, fs: mem, mem: mem, v: manifest.NewVersion([manifest.NumLevels][]*manifest.Table{}, nil),
-		policy: NewLeveled(o), options: o, nextNum: 10, now: 1000}
+		policy: NewLeveled(o), options: o, now: 1000}
 }
 
 func (tr *tree) env() *Env {
 	return &Env{
 		FS: tr.fs, Dir: treeDir,
-		NewFileNum: func() uint64 { tr.nextNum++; return tr.nextNum },
+		NewFileNum: func() uint64 { return 10 + tr.nextNum.Add(1) },
 		OpenTable:  tr.openTable,
 		WriterOptions: func(level int) sstable.WriterOptions {
 			return sstable.WriterOptions{BitsPerKey: 10, Compression: block.Snappy, BlockSize: 512}
 		},
 		TargetFileBytes: tr.options.withDefaults().TargetFileBytes,
+		Parts:           tr.parts,
 		Snapshots:       slices.Clone(tr.snapshots),
 		NowMillis:       tr.now,
 		Version:         tr.v,
 		Wrote: func(level int, reason string, bytes int64) {
 			if reason == ReasonFlush {
-				tr.flushed += bytes
+				tr.flushed.Add(bytes)
 			} else {
-				tr.rewritten += bytes
+				tr.rewritten.Add(bytes)
 			}
 		},
 	}

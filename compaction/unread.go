@@ -41,14 +41,6 @@ func findUnread(env *Env, plan *Plan, older *beneath, tombstones rangedel.List) 
 	return u
 }
 
-// without returns the tables that are read.
-func (u *unread) without(tables []*manifest.Table) []*manifest.Table {
-	if len(u.tables) == 0 {
-		return tables
-	}
-	return slices.DeleteFunc(slices.Clone(tables), func(t *manifest.Table) bool { return u.tables[t.Num] })
-}
-
 // buried reports whether every entry of t is deleted by range tombstones in the eyes of every
 // reader that sees the entry: over all of t's keys, without a gap, lies a tombstone that is newer
 // than t with no snapshot between it and t's oldest entry. A table with tombstones of its own,

@@ -29,6 +29,7 @@ func (db *DB) schedule() {
 		db.workers.Add(1)
 		go db.flushLoop()
 	}
+	var due []job
 	for bg.compacting < db.opts.CompactionThreads && bg.manualWaits == 0 && !time.Now().Before(bg.retryAt) {
 		version := db.set.Current()
 		plan := db.pick(version, db.reservations)
@@ -40,22 +41,46 @@ func (db *DB) schedule() {
 			break
 		}
 		bg.compacting++
+		due = append(due, job{version: version, plan: plan, workers: 1})
+	}
+	for _, j := range due {
+		j.workers += db.claimWorkers(j.plan)
 		db.workers.Add(1)
-		go func() {
-			defer db.workers.Done()
-			err := db.runPlan(version, plan)
-			db.compactionDone(plan, err)
-			db.mu.Lock()
-			bg.compacting--
-			db.changed.Broadcast()
-			db.mu.Unlock()
-			if err != nil {
-				db.sleep(backgroundRetry)
-			}
-			db.schedule()
-		}()
+		go db.work(j)
 	}
 	db.changed.Broadcast()
+}
+
+// job is a reserved plan with the version that it was picked from and the number of workers that
+// it has.
+type job struct {
+	version *manifest.Version
+	plan    *compaction.Plan
+	workers int
+}
+
+// claimWorkers takes, of the workers for whom there is no other plan, those by whom a large one is
+// done sooner. db.mu is held.
+func (db *DB) claimWorkers(plan *compaction.Plan) int {
+	bg := &db.background
+	n := min(db.opts.CompactionThreads-bg.compacting, plan.MaxParts(targetFileBytes(db.budget.memtable))-1)
+	bg.compacting += max(0, n)
+	return max(0, n)
+}
+
+// work carries a job out and looks for the next.
+func (db *DB) work(j job) {
+	defer db.workers.Done()
+	err := db.runPlan(j)
+	db.compactionDone(j.plan, err)
+	db.mu.Lock()
+	db.background.compacting -= j.workers
+	db.changed.Broadcast()
+	db.mu.Unlock()
+	if err != nil {
+		db.sleep(backgroundRetry)
+	}
+	db.schedule()
 }
 
 // compactionDone records how a compaction went. One that Close has stopped went neither way.
@@ -92,15 +117,18 @@ func (db *DB) backgroundDone(last *error, err error) {
 	}
 }
 
-// runPlan carries out a reserved plan that was picked from version, and gives both back.
-func (db *DB) runPlan(version *manifest.Version, plan *compaction.Plan) error {
-	defer version.Unref()
+// runPlan carries out a job and gives its plan and its version back.
+func (db *DB) runPlan(j job) error {
+	plan := j.plan
+	defer j.version.Unref()
 	defer db.reservations.Release(plan)
 	if err := db.settleManifest(); err != nil {
 		return err
 	}
 	start := time.Now()
-	res, err := compaction.Run(db.ctx, db.env(version), plan)
+	env := db.env(j.version)
+	env.Parts = j.workers
+	res, err := compaction.Run(db.ctx, env, plan)
 	if err != nil {
 		return classify(err)
 	}
@@ -275,14 +303,16 @@ func (db *DB) compactLevel(lo, hi []byte, level int) (final bool, err error) {
 			db.mu.Unlock()
 			continue
 		}
+		extra := db.claimWorkers(plan)
 		db.workers.Add(1)
 		db.mu.Unlock()
-		err := db.runPlan(version, plan)
+		err := db.runPlan(job{version, plan, 1 + extra})
 		if err == nil { // an error goes to the caller
 			db.compactionDone(plan, nil)
 		}
 		db.workers.Done()
 		db.mu.Lock()
+		db.background.compacting -= extra
 		db.changed.Broadcast()
 		db.mu.Unlock()
 		return plan.Final, err

@@ -70,7 +70,7 @@ type readCounters struct {
 type background struct {
 	flushing    bool
 	flushWaits  int // those who wait for every sealed memtable to be flushed
-	compacting  int
+	compacting  int // workers at compactions
 	manual      int // manual compactions under way
 	manualWaits int // of these, those that wait for a compaction in their way: nothing new starts
 	flushes     int64

@@ -151,7 +151,8 @@ type Options struct {
 	// read for it in gets and scans, and up to 1.5x its space while overwritten values wait for
 	// the blob files to be emptied. It holds for what is written from now on.
 	ValueThreshold int64
-	// CompactionThreads is how many compactions may run at once. Default half the CPUs, at
+	// CompactionThreads is how many workers may compact at once, at plans of their own or at parts of
+	// a large one. Default half the CPUs, at
 	// least 1 and at most 4. More take CPU and device time from the foreground.
 	CompactionThreads int
 

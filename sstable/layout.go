@@ -92,6 +92,30 @@ func (r *Reader) Layout(limit int) (Layout, error) {
 	return l, c.err()
 }
 
+// Divide calls fn, in order, for stretches of the table of about every bytes: with a user key that
+// is not below the stretch's entries and below those after it, or the key that both share, and with
+// the bytes on disk. It reads the index only. fn must not keep user.
+func (r *Reader) Divide(every int64, fn func(user []byte, bytes int64)) error {
+	var c indexCursor
+	defer c.reset()
+	if err := c.init(r); err != nil {
+		return err
+	}
+	var n int64
+	var user []byte
+	for ok := c.first(); ok; ok = c.next() {
+		n += int64(c.handle().Size) + block.TrailerLen
+		if user = append(user[:0], c.user()...); n >= every {
+			fn(user, n)
+			n = 0
+		}
+	}
+	if n > 0 {
+		fn(user, n)
+	}
+	return c.err()
+}
+
 func (r *Reader) filterInfo() FilterInfo {
 	if r.filterBlock == nil {
 		return FilterInfo{Description: "none"}
