@@ -77,6 +77,7 @@ func (f *bytesFile) Name() string                       { return f.name }
 func (f *bytesFile) Size() (int64, error)               { return f.Reader.Size(), nil }
 func (f *bytesFile) Truncate(int64) error               { return errReadOnly }
 func (f *bytesFile) Preallocate(int64) error            { return errReadOnly }
+func (f *bytesFile) PunchHole(int64, int64) error       { return errReadOnly }
 func (f *bytesFile) Sync() error                        { return nil }
 func (f *bytesFile) Direct() bool                       { return false }
 func (f *bytesFile) Alignment() int                     { return 4096 }

@@ -74,6 +74,7 @@ func RunConformance(t *testing.T, open func(t *testing.T) (f vfs.FS, dir string)
 	run("direct", conformDirect)
 	run("sizes", conformSizes)
 	run("preallocate", conformPreallocate)
+	run("holes", conformHoles)
 	run("modes of opening", conformOpening)
 	run("names", conformNames)
 	run("directories", conformDirectories)
@@ -174,6 +175,51 @@ func conformPreallocate(t *testing.T, p place) {
 		require.EqualValues(t, 100000, size)
 		require.NoError(t, f.Close())
 		require.Equal(t, append(pattern(5000), make([]byte, 95000)...), p.read(t, "f", mode))
+	})
+}
+
+func conformHoles(t *testing.T, p place) {
+	modes(t, func(t *testing.T, mode vfs.Mode) {
+		const size = 20*vfs.HoleUnit + 100
+		p.write(t, "f", mode, pattern(size))
+		usage := func() (allocated int64, links int) {
+			info, err := p.Stat(p.at("f"))
+			require.NoError(t, err)
+			require.EqualValues(t, size, info.Size(), "the length stays")
+			return vfs.Allocated(info), vfs.Links(info)
+		}
+		full, links := usage()
+		require.Equal(t, 1, links)
+		require.GreaterOrEqual(t, full, int64(size))
+
+		f, err := p.OpenReadWrite(p.at("f"), mode)
+		require.NoError(t, err)
+		require.NoError(t, f.PunchHole(2*vfs.HoleUnit, 10*vfs.HoleUnit))
+		require.NoError(t, f.PunchHole(4*vfs.HoleUnit, vfs.HoleUnit), "where there is a hole")
+		require.NoError(t, f.PunchHole(20*vfs.HoleUnit, vfs.HoleUnit), "the last unit, which is not whole")
+		for _, bad := range [][2]int64{{1, vfs.HoleUnit}, {0, 100}, {0, 0}, {-vfs.HoleUnit, vfs.HoleUnit}} {
+			require.Error(t, f.PunchHole(bad[0], bad[1]))
+		}
+		require.NoError(t, f.Sync())
+		want := pattern(size)
+		clear(want[2*vfs.HoleUnit : 12*vfs.HoleUnit])
+		clear(want[20*vfs.HoleUnit:])
+		require.Equal(t, want, p.read(t, "f", mode))
+		now, _ := usage()
+		require.LessOrEqual(t, now, full-10*vfs.HoleUnit, "the space is given back")
+
+		_, err = f.WriteAt(vfs.AlignedBuffer(vfs.HoleUnit), 3*vfs.HoleUnit)
+		require.NoError(t, err, "a hole may be written again")
+		require.NoError(t, f.Close())
+		require.NoError(t, p.Link(p.at("f"), p.at("g")))
+		_, links = usage()
+		require.Equal(t, 2, links)
+		require.NoError(t, p.Remove(p.at("g")))
+
+		f, err = p.Open(p.at("f"), mode)
+		require.NoError(t, err)
+		require.Error(t, f.PunchHole(0, vfs.HoleUnit), "opened for reading")
+		require.NoError(t, f.Close())
 	})
 }
 
@@ -319,7 +365,7 @@ func conformClosed(t *testing.T, p place) {
 		_, writeErr := f.WriteAt(buf, 0)
 		_, sizeErr := f.Size()
 		for _, err := range []error{
-			readErr, writeErr, sizeErr, f.Truncate(0), f.Preallocate(1), f.Sync(), f.Close(),
+			readErr, writeErr, sizeErr, f.Truncate(0), f.Preallocate(1), f.PunchHole(0, vfs.HoleUnit), f.Sync(), f.Close(),
 		} {
 			require.ErrorIs(t, err, fs.ErrClosed)
 			require.ErrorContains(t, err, p.at("f"))

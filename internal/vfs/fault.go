@@ -28,6 +28,7 @@ const (
 	OpLink
 	OpTruncate
 	OpPreallocate
+	OpPunchHole
 	OpLock
 	OpList
 	OpStat
@@ -37,7 +38,7 @@ const (
 	OpAny Op = 1<<iota - 1
 	// OpChange is every kind that changes what is on the device.
 	OpChange = OpCreate | OpWrite | OpSync | OpSyncDir | OpRename | OpRemove | OpLink |
-		OpTruncate | OpPreallocate | OpMkdir
+		OpTruncate | OpPreallocate | OpPunchHole | OpMkdir
 )
 
 // Rule says which calls go wrong, and how. A rule that neither fails nor delays only counts.

@@ -24,6 +24,7 @@ func everyOperation(f vfs.FS) map[vfs.Op]error {
 		_, errs[vfs.OpRead] = file.ReadAt(buf, 0)
 		errs[vfs.OpTruncate] = file.Truncate(10)
 		errs[vfs.OpPreallocate] = file.Preallocate(10)
+		errs[vfs.OpPunchHole] = file.PunchHole(0, vfs.HoleUnit)
 		errs[vfs.OpSync] = file.Sync()
 		_, sizeErr := file.Size()
 		errs[vfs.OpClose] = file.Close()

@@ -169,6 +169,13 @@ func (f *faultFile) Preallocate(size int64) error {
 	return f.File.Preallocate(size)
 }
 
+func (f *faultFile) PunchHole(off, n int64) error {
+	if err := f.fault.check(OpPunchHole, "punch hole", f.Name()); err != nil {
+		return err
+	}
+	return f.File.PunchHole(off, n)
+}
+
 func (f *faultFile) Sync() error {
 	f.fault.mu.Lock()
 	if f.syncFailed {

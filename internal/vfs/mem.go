@@ -38,6 +38,7 @@ type Mem struct {
 	alignment int
 	direct    bool
 	strict    bool
+	holes     bool
 }
 
 // NewMem returns an empty file system with no bound, whose direct files are strict and aligned
@@ -45,7 +46,7 @@ type Mem struct {
 func NewMem() *Mem {
 	return &Mem{
 		root: newDir(), locked: map[*memNode]bool{},
-		capacity: -1, alignment: pageSize, direct: true, strict: true,
+		capacity: -1, alignment: pageSize, direct: true, strict: true, holes: true,
 	}
 }
 
@@ -82,6 +83,13 @@ func (m *Mem) SetSyncHook(fn func(op, name string)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.hook = fn
+}
+
+// SetHoles chooses whether PunchHole works. It does, at first.
+func (m *Mem) SetHoles(punches bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.holes = punches
 }
 
 func (m *Mem) callHook(op, name string) {
@@ -317,7 +325,7 @@ func (m *Mem) Stat(name string) (fs.FileInfo, error) {
 	if node == nil {
 		return nil, pathError("stat", name, fs.ErrNotExist)
 	}
-	info := memInfo{name: path.Base(name), size: node.data.size, mode: 0o644}
+	info := memInfo{name: path.Base(name), size: node.data.size, mode: 0o644, allocated: node.data.allocated(), links: node.links}
 	if node.entries != nil {
 		info.mode = fs.ModeDir | 0o755
 	}
@@ -394,9 +402,10 @@ func (m *Mem) room() int64 {
 
 // memInfo is the fs.FileInfo of a Mem.
 type memInfo struct {
-	name string
-	size int64
-	mode fs.FileMode
+	name            string
+	size, allocated int64
+	links           int
+	mode            fs.FileMode
 }
 
 func (i memInfo) Name() string       { return i.name }

@@ -1,6 +1,7 @@
 package vfs_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -421,4 +422,32 @@ func TestMemConcurrentCrash(t *testing.T) {
 	for range 4 {
 		require.NoError(t, <-done)
 	}
+}
+
+// TestMemHoles: a hole gives room back at once, a crash may bring the bytes back until it is
+// synced, and where the file system has no holes the error says so and nothing has changed.
+func TestMemHoles(t *testing.T) {
+	m := vfs.NewMem()
+	m.SetCapacity(8 * vfs.HoleUnit)
+	p := place{m, "/"}
+	p.write(t, "f", vfs.Direct, pattern(8*vfs.HoleUnit))
+	f, err := m.OpenReadWrite("f", vfs.Direct)
+	require.NoError(t, err)
+
+	m.SetHoles(false)
+	require.ErrorIs(t, f.PunchHole(0, vfs.HoleUnit), errors.ErrUnsupported)
+	require.Equal(t, pattern(8*vfs.HoleUnit), p.read(t, "f", vfs.Direct))
+	m.SetHoles(true)
+
+	require.NoError(t, f.PunchHole(0, 4*vfs.HoleUnit))
+	free, err := m.Free("/")
+	require.NoError(t, err)
+	require.EqualValues(t, 4*vfs.HoleUnit, free)
+	require.NoError(t, m.SyncDir("/"))
+	require.Equal(t, pattern(8*vfs.HoleUnit), place{m.CrashLoseUnsynced(), "/"}.read(t, "f", vfs.Direct))
+	require.NoError(t, f.Sync())
+	want := pattern(8 * vfs.HoleUnit)
+	clear(want[:4*vfs.HoleUnit])
+	require.Equal(t, want, place{m.CrashLoseUnsynced(), "/"}.read(t, "f", vfs.Direct))
+	require.NoError(t, f.Close())
 }

@@ -28,7 +28,7 @@ func (m *Mem) crash(survive func() bool, rng *rand.Rand) *Mem {
 	defer m.mu.RUnlock()
 	after := NewMem()
 	after.capacity, after.alignment = m.capacity, m.alignment
-	after.direct, after.strict = m.direct, m.strict
+	after.direct, after.strict, after.holes = m.direct, m.strict, m.holes
 	c := crasher{survive: survive, rng: rng,
 		copies: map[*memNode]*memNode{}, names: map[*memNode]map[string]*memNode{}, lost: map[nameKey]bool{}}
 	for _, change := range m.changes {

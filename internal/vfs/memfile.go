@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -171,6 +172,16 @@ func (d *memData) preallocate(size, room int64) (took int64, ok bool) {
 	return took, true
 }
 
+// punch makes pages [first, end) holes and returns the change of the bytes allocated.
+func (d *memData) punch(first, end int) (took int64) {
+	for i := first; i < min(end, len(d.pages)); i++ {
+		if d.pages[i] != nil {
+			took += d.set(i, nil)
+		}
+	}
+	return took
+}
+
 // sync makes the content durable.
 func (d *memData) sync() { d.before, d.sizes = nil, nil }
 
@@ -309,6 +320,22 @@ func (f *memFile) Preallocate(size int64) error {
 	if !ok {
 		return pathError("preallocate", f.name, fmt.Errorf("%d bytes: %w", size, ErrNoSpace))
 	}
+	return nil
+}
+
+func (f *memFile) PunchHole(off, n int64) error {
+	f.mem.mu.Lock()
+	defer f.mem.mu.Unlock()
+	if err := f.check("punch hole", true); err != nil {
+		return err
+	}
+	switch {
+	case !validHole(off, n):
+		return pathError("punch hole", f.name, errBadHole)
+	case !f.mem.holes:
+		return pathError("punch hole", f.name, errors.ErrUnsupported)
+	}
+	f.mem.used += f.node.data.punch(int(off/pageSize), int((off+n)/pageSize))
 	return nil
 }
 

@@ -192,6 +192,16 @@ func TestMemCrashModel(t *testing.T) {
 				model.resize(max(size, len(model.now)))
 				require.NoError(t, f.Close())
 			},
+			"punch": func(t *rapid.T) {
+				f, model := existing(t)
+				at := rapid.IntRange(0, 5).Draw(t, "page")
+				n := rapid.IntRange(1, 3).Draw(t, "pages")
+				require.NoError(t, f.PunchHole(int64(at)*4096, int64(n)*4096))
+				for i := at; i < min(at+n, len(model.now)); i++ {
+					model.write(i, 0)
+				}
+				require.NoError(t, f.Close())
+			},
 			"sync": func(t *rapid.T) {
 				f, model := existing(t)
 				require.NoError(t, f.Sync())

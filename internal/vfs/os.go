@@ -223,6 +223,19 @@ func (f *osFile) extend(size int64) error {
 	return f.Truncate(size)
 }
 
+func (f *osFile) PunchHole(off, n int64) error {
+	if !validHole(off, n) {
+		return f.named("punch hole", errBadHole)
+	}
+	return f.named("punch hole", f.control(func(fd int) error { return punchHole(fd, off, n) }))
+}
+
+var errBadHole = fmt.Errorf("ends are not multiples of %d: %w", HoleUnit, fs.ErrInvalid)
+
+func validHole(off, n int64) bool {
+	return off >= 0 && n > 0 && off%HoleUnit == 0 && n%HoleUnit == 0
+}
+
 func (f *osFile) Sync() error { return dataSync(f) }
 
 // control runs fn on the descriptor, again while a signal interrupts it.

@@ -69,6 +69,15 @@ func allocate(fd int, size int64) error {
 	return unix.Fallocate(fd, 0, 0, size)
 }
 
+// punchHole keeps the length. The kernel's EOPNOTSUPP is an errors.ErrUnsupported.
+func punchHole(fd int, off, n int64) error {
+	err := unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+	if err == unix.ENODEV { // a device or a pipe
+		return errors.ErrUnsupported
+	}
+	return err
+}
+
 func dataSync(f *osFile) error { return f.named("fdatasync", f.control(unix.Fdatasync)) }
 
 // lockFile takes a lock that belongs to this open file, so a second one in this process is

@@ -15,6 +15,9 @@ func directAlignment(*os.File) (int, error) { return defaultAlignment, nil }
 // allocate is left to a plain extension of the file.
 func allocate(int, int64) error { return errors.ErrUnsupported }
 
+// punchHole is left undone.
+func punchHole(int, int64, int64) error { return errors.ErrUnsupported }
+
 // dataSync is os.File's, which on Darwin asks the device too.
 func dataSync(f *osFile) error { return osError(f.file.Sync()) }
 

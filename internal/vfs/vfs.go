@@ -17,6 +17,9 @@
 // failed once the state of every page written since the last good Sync is unknown, and Sync
 // must not be called on that file again.
 //
+// A hole is like bytes written: until Sync a crash may keep or lose each of its pages, which
+// then read as zero or as before. Bytes outside the hole are never touched.
+//
 // An FS may be used by several goroutines. A File allows concurrent ReadAt beside one writer.
 package vfs
 
@@ -38,6 +41,10 @@ const (
 	// is opened Buffered instead, and this is said once in the log.
 	Direct
 )
+
+// HoleUnit is what the ends of a hole are aligned to: the block of most file systems. One with
+// larger blocks gives back the whole ones inside the hole.
+const HoleUnit = 4096
 
 // ErrNoSpace is in the chain of every error that a full device or quota caused.
 var ErrNoSpace = errors.New("no space left on device")
@@ -61,6 +68,11 @@ type File interface {
 	// Preallocate reserves space for [0, size) and extends the length to size where it is
 	// shorter; the new bytes read as zero. File systems that cannot reserve only extend.
 	Preallocate(size int64) error
+	// PunchHole gives the space of [off, off+n) back: the bytes read as zero, and the length
+	// stays. Both are multiples of HoleUnit and lie within the file, rounded up to HoleUnit.
+	// Where the file system cannot do it, errors.ErrUnsupported is in the chain and nothing has
+	// changed. Every name of the file sees the hole: see Links.
+	PunchHole(off, n int64) error
 	// Sync makes the bytes and the length durable (fdatasync).
 	Sync() error
 	// Direct reports whether reads and writes must be aligned.
@@ -74,6 +86,28 @@ type File interface {
 
 // Lock is held until Close.
 type Lock interface{ io.Closer }
+
+// Allocated returns the bytes that a file takes on the device, which holes make less than its
+// size. info comes from an FS; where the system does not tell it is the size.
+func Allocated(info fs.FileInfo) int64 {
+	if n, _, ok := usage(info); ok {
+		return n
+	}
+	return info.Size()
+}
+
+// Links returns how many names a file has, 0 where the system does not tell.
+func Links(info fs.FileInfo) int {
+	_, n, _ := usage(info)
+	return n
+}
+
+func usage(info fs.FileInfo) (allocated int64, links int, ok bool) {
+	if m, is := info.(memInfo); is {
+		return m.allocated, m.links, true
+	}
+	return osUsage(info)
+}
 
 // FS makes and finds files. Paths are slash-separated and not cleaned. Errors satisfy
 // errors.Is with fs.ErrNotExist, fs.ErrExist, fs.ErrPermission and ErrNoSpace where these
@@ -94,6 +128,7 @@ type FS interface {
 	MkdirAll(dir string) error
 	// List returns the names (not paths) in dir, sorted.
 	List(dir string) ([]string, error)
+	// Stat describes a file or directory; Allocated and Links tell more of it.
 	Stat(name string) (fs.FileInfo, error)
 	// SyncDir makes the names in dir durable.
 	SyncDir(dir string) error
