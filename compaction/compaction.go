@@ -66,11 +66,11 @@ type Options struct {
 	// L0Trigger is the number of tables in L0 from which they are merged into the next level.
 	// Raising it saves writes and costs every read of a key one more table. Default 4.
 	L0Trigger int
-	// BaseBytes is the size up to which the first level below L0 may grow; about what L0 holds
-	// when it triggers is best. Default 64 MiB.
+	// BaseBytes is the size up to which the first level below L0 may grow; what a table of L0
+	// holds, or a little more, is best. Default 64 MiB.
 	BaseBytes int64
 	// Ratio is the largest factor between the sizes of two adjacent levels. Raising it saves
-	// levels and space, and costs rewrites. Default 10.
+	// levels and space, and costs rewrites where a level is that much larger. Default 16.
 	Ratio int
 	// TargetFileBytes is the size of an output table. Smaller ones make finer plans and more
 	// files. Default 32 MiB.
@@ -92,7 +92,7 @@ func (o Options) withDefaults() Options {
 		o.BaseBytes = 64 << 20
 	}
 	if o.Ratio < 2 {
-		o.Ratio = 10
+		o.Ratio = 16
 	}
 	if o.TargetFileBytes <= 0 {
 		o.TargetFileBytes = 32 << 20

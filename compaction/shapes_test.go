@@ -9,9 +9,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// deepOptions are those of an engine with memtables of 4 MiB, divided by scale.
-func deepOptions(scale int64) Options {
-	return Options{BaseBytes: 16 << 20 / scale, TargetFileBytes: 2 << 20 / scale}
+// deepOptions are those of an engine with memtables of 4 MiB, of which it flushes so many
+// together, divided by scale.
+func deepOptions(scale, merged int64) Options {
+	return Options{BaseBytes: 5 << 20 * merged / scale, TargetFileBytes: 2 << 20 / scale}
 }
 
 // deepShape is kvbench writeamp --keys 2000000 --value-size 500 --memtable 4MiB --compression
@@ -71,10 +72,13 @@ func TestShapes(t *testing.T) {
 		runsPeak                int
 	}{
 		{"leveled", 4, 7.5, 7.6, 1.9, 1.25, 11, 20},
-		{"tiered", 1, 5.4, 6.6, 2.0, 1.9, 12.5, 16},
-		{"tiered", 4, 3.8, 4.9, 2.0, 1.9, 12.5, 16},
+		{"leveled", 16, 5.5, 6.2, 1.8, 1.25, 6, 8},
+		{"tiered", 1, 5.4, 6.6, 1.85, 1.65, 12.5, 16},
+		{"tiered", 4, 4.1, 4.9, 1.85, 1.65, 12.5, 16},
+		{"tiered", 16, 3.1, 3.8, 1.85, 1.65, 8.5, 16},
 		{"lazy", 1, 7.0, 7.7, 2.0, 1.23, 11.5, 16},
 		{"lazy", 4, 6.2, 6.8, 1.6, 1.23, 9.5, 12},
+		{"lazy", 16, 4.6, 6.7, 1.8, 1.23, 6, 10},
 	} {
 		t.Run(fmt.Sprintf("%s/%d", c.name, c.merged), func(t *testing.T) {
 			const scale = 10
@@ -82,7 +86,7 @@ func TestShapes(t *testing.T) {
 			if c.name == "leveled" {
 				s.stopRuns = 36
 			}
-			w := newWorld(makers[c.name](deepOptions(scale)), s)
+			w := newWorld(makers[c.name](deepOptions(scale, int64(c.merged))), s)
 			load, overwrite := w.loadAndOverwrite(rand.New(rand.NewSource(1)))
 			t.Logf("predicted %.2f\n%s\n%s", predicted(w.policy, s), load, overwrite)
 			require.Less(t, load.amp, c.load)
@@ -99,14 +103,14 @@ func TestShapes(t *testing.T) {
 // BenchmarkShapes is the full deep shape: go test -run - -bench Shapes -benchtime 1x -v.
 func BenchmarkShapes(b *testing.B) {
 	for _, name := range []string{"leveled", "tiered", "lazy"} {
-		for _, merged := range []int{1, 4} {
+		for _, merged := range []int{1, 4, 16} {
 			b.Run(fmt.Sprintf("%s/%d", name, merged), func(b *testing.B) {
 				for range b.N {
 					s := deepShape(1, merged)
 					if name == "leveled" {
 						s.stopRuns = 36
 					}
-					w := newWorld(makers[name](deepOptions(1)), s)
+					w := newWorld(makers[name](deepOptions(1, int64(merged))), s)
 					load, overwrite := w.loadAndOverwrite(rand.New(rand.NewSource(1)))
 					b.Logf("%s\n%s", load, overwrite)
 					b.ReportMetric(load.amp, "load-amp")

@@ -33,7 +33,7 @@ func NewTiered(o Options) Policy {
 		o.MaxRuns = 14
 	}
 	if o.MaxSpace <= 1 {
-		o.MaxSpace = 1.9
+		o.MaxSpace = 1.6
 	}
 	return &stack{o.withDefaults()}
 }
@@ -100,6 +100,10 @@ func fallOf(v *manifest.Version, level int, keys keyRange) int {
 	return level
 }
 
+// maxL0Space is how large L0 may become beside the last level, once it holds as many tables as
+// the trigger says: a merge of L0 needs that much again for a moment.
+const maxL0Space = 0.25
+
 // limitL0 is the number of tables of L0 from which they are merged: the fewer levels are
 // filled, the longer that can wait.
 func (s *stack) limitL0(v *manifest.Version) int {
@@ -113,6 +117,9 @@ func (s *stack) limitL0(v *manifest.Version) int {
 		}
 	}
 	if upper == 0 && levels > 0 && s.tooMuchSpace(v) {
+		return s.o.L0Trigger
+	}
+	if last := totalBytes(v.Levels[bottom]); last > 0 && float64(totalBytes(v.Levels[0])) > maxL0Space*float64(last) {
 		return s.o.L0Trigger
 	}
 	return max(s.o.L0Trigger, s.o.MaxRuns-levels)

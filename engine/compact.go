@@ -387,10 +387,12 @@ func (db *DB) pick(version *manifest.Version, busy *compaction.Reservations) *co
 	return compaction.PickIdle(version, busy, now, db.compactionOptions())
 }
 
-// compactionOptions shapes the tree to the memtable: a flushed memtable is the natural unit.
+// compactionOptions shapes the tree to what a flush takes from memory. The first level below L0
+// holds a little more: it is rewritten with each merge of L0, so a larger one costs as much there
+// as it saves below.
 func (db *DB) compactionOptions() compaction.Options {
 	return compaction.Options{
-		BaseBytes:       min(256<<20, max(4<<20, 4*db.budget.memtable)),
+		BaseBytes:       max(4<<20, db.budget.flushBytes()*5/4),
 		TargetFileBytes: targetFileBytes(db.budget.memtable),
 	}
 }

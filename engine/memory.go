@@ -80,16 +80,27 @@ type budget struct {
 	cache         int64 // block cache, with the tables' indexes and filters
 }
 
-// maxReplay bounds, in bytes, the sealed memtables that wait for others.
-const maxReplay = 64 << 20
+// How many memtables there may be.
+const (
+	// maxReplay bounds, in bytes, the sealed memtables that wait for others.
+	maxReplay = 128 << 20
+	// maxTogether bounds them in number: a read looks into each.
+	maxTogether = 16
+	// fewSealed may take half of the budget, more of them only a quarter.
+	fewSealed = 8
+)
 
-// divide gives half of the budget to memtables, an eighth to the buffers of background work
-// and of the log, and the rest to the cache.
+// divide gives half of the budget to memtables, or a quarter where they are many and small; an
+// eighth to the buffers of background work and of the log; and the rest to the cache.
 func divide(o Options) budget {
 	b := budget{memtable: o.MemtableSize}
-	b.maxSealed = int(min(8, max(1, o.MemoryBudget/2/o.MemtableSize-1)))
-	b.flushTogether = int(max(1, min(4, int64(b.maxSealed)/2, maxReplay/o.MemtableSize)))
+	half, quarter := o.MemoryBudget/2/o.MemtableSize-1, o.MemoryBudget/4/o.MemtableSize-1
+	b.maxSealed = int(max(1, min(fewSealed, half), min(2*maxTogether, quarter)))
+	b.flushTogether = int(max(1, min(maxTogether, int64(b.maxSealed)/2, maxReplay/o.MemtableSize)))
 	memtables := o.MemtableSize * int64(1+b.maxSealed)
 	b.cache = max(1<<20, o.MemoryBudget-memtables-o.MemoryBudget/8)
 	return b
 }
+
+// flushBytes is what a flush takes from memory: the unit in which the tree grows.
+func (b budget) flushBytes() int64 { return b.memtable * int64(b.flushTogether) }

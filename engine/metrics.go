@@ -38,6 +38,7 @@ type MemtableMetrics struct {
 	Sealed      int
 	SealedBytes int64
 	Limit       int64 // bytes of the active one at which it is sealed
+	FlushBytes  int64 // sealed bytes from which they are flushed, as one table
 }
 
 // CacheMetrics describes the block cache.

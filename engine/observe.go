@@ -18,7 +18,8 @@ func (db *DB) Metrics() Metrics {
 	defer v.unref()
 	m.VisibleSeq = db.visible.Load()
 	m.Levels = db.levelMetrics(v.version)
-	m.Memtables = MemtableMetrics{ActiveBytes: v.mem.Bytes(), Sealed: len(v.sealed), Limit: db.budget.memtable}
+	m.Memtables = MemtableMetrics{ActiveBytes: v.mem.Bytes(), Sealed: len(v.sealed), Limit: db.budget.memtable,
+		FlushBytes: db.budget.flushBytes()}
 	for _, s := range v.sealed {
 		m.Memtables.SealedBytes += s.Bytes()
 	}

@@ -60,10 +60,10 @@ func (s Sync) policy() wal.Policy {
 type Compaction uint8
 
 const (
-	// Leveled keeps one sorted run a level, each about ten times the one above: the fewest runs
+	// Leveled keeps one sorted run a level, each up to 16 times the one above: the fewest runs
 	// a read must look at and little space, for more bytes rewritten.
 	Leveled Compaction = iota
-	// Tiered lets up to about 14 sorted runs pile up, and up to 0.9 times the last level above
+	// Tiered lets up to about 14 sorted runs pile up, and up to 0.6 times the last level above
 	// it: the fewest bytes rewritten, for more runs to read and up to twice the space.
 	Tiered
 	// LazyLeveled is tiered above a last level that holds nearly everything: the space of
@@ -135,9 +135,10 @@ type Options struct {
 	// filters, iterators and compaction buffers live under. Default: a quarter of what the
 	// cgroup or the machine allows, at most 1 GiB. At least 8 MiB. Raising it costs that memory.
 	MemoryBudget int64
-	// MemtableSize, in bytes, is when a memtable is sealed and written as a table. Default
-	// 64 MiB, at most a quarter of MemoryBudget. Larger means fewer bytes rewritten and a
-	// longer replay after a crash.
+	// MemtableSize, in bytes, is when a memtable is sealed. Default 64 MiB, at most a quarter of
+	// MemoryBudget. Up to 16 sealed ones, while they hold at most 128 MiB and the budget has
+	// room, are written as one table. Larger means fewer bytes rewritten and a longer replay
+	// after a crash.
 	MemtableSize int64
 	// MaxKeyBytes bounds the keys that may be written. Default 1 KiB, at most 64 KiB. Long keys
 	// make indexes and filters large.

@@ -122,7 +122,7 @@ func (r *replay) record(num uint64, rec []byte) error {
 	if _, ours := r.lastOf[num]; ours {
 		r.lastOf[num] = r.lastSeq
 	}
-	if r.mem.Bytes() >= r.db.budget.memtable {
+	if r.mem.Bytes() >= r.db.budget.flushBytes() {
 		if r.mem, err = r.full(r.mem); err != nil {
 			return err
 		}

@@ -34,14 +34,14 @@ func (l runLimits) count(v *manifest.Version) int64 {
 }
 
 // Writes are slowed in proportion to how far background work is behind, long before they
-// would have to stop: from runLimits.slow runs and from debtFactor memtables of compaction debt
+// would have to stop: from runLimits.slow runs and from debtFactor flushes of compaction debt
 // on, the rate falls smoothly to slowestRate. A tiered policy always owes much, so there only the
 // runs count.
 const (
 	slowestRate          = 4 << 20   // bytes a second
 	fastestDelayed       = 256 << 20 // bytes a second, where slowing begins
 	maxDelay             = 20 * time.Millisecond
-	debtFactor, debtStop = 24, 96 // in memtables
+	debtFactor, debtStop = 24, 96 // in flushes
 )
 
 // Causes of stalls, as Metrics and Events name them.
@@ -154,7 +154,7 @@ func (db *DB) pressure(n int64) (cause string, delay time.Duration) {
 	debt := 0.0
 	if l0 == 0 && db.opts.Compaction == Leveled {
 		// The debt is computed only where L0 alone does not answer.
-		debt = fraction(v.debt(), debtFactor*db.budget.memtable, debtStop*db.budget.memtable)
+		debt = fraction(v.debt(), debtFactor*db.budget.flushBytes(), debtStop*db.budget.flushBytes())
 	}
 	p := max(l0, debt)
 	if p == 0 {

@@ -159,7 +159,7 @@ func (c *cambium) Close() error { return c.db.Close() }
 func (c *cambium) Stats() Stats {
 	m := c.db.Metrics()
 	s := Stats{
-		Debt: m.Compaction.Debt,
+		Debt: m.Compaction.Debt, FlushBytes: m.Memtables.FlushBytes,
 		Stalls: StallStats{
 			Count: m.Stalls.Count, Total: m.Stalls.Total, Longest: m.Stalls.Longest, ByCause: m.Stalls.ByCause,
 		},

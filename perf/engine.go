@@ -96,6 +96,8 @@ type Stats struct {
 	Stalls StallStats
 	Reads  ReadStats
 	Debt   int64 // bytes that background work still has to rewrite
+	// FlushBytes is the memory that a flush takes together while writes keep coming.
+	FlushBytes int64
 }
 
 // WriteRow counts the bytes written for one cause.
@@ -144,8 +146,8 @@ func (s Stats) Runs() int {
 	return n
 }
 
-// Since returns what the counters gained since earlier; Levels, Debt and the longest stall are
-// those of s.
+// Since returns what the counters gained since earlier; Levels, Debt, FlushBytes and the
+// longest stall are those of s.
 func (s Stats) Since(earlier Stats) Stats {
 	d := s
 	d.Writes = subtractRows(s.Writes, earlier.Writes)

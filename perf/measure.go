@@ -55,7 +55,7 @@ func (m *measurement) finish(ctx context.Context, settle bool) (p Phase, err err
 	p.Series, p.Space, p.Runs = m.sampler.finish()
 	p.Space.Live = m.s.live
 	gained := now.Since(m.stats)
-	p.Stalls, p.Reads, p.Levels = gained.Stalls, gained.Reads, gained.Levels
+	p.Stalls, p.Reads, p.Levels, p.FlushBytes = gained.Stalls, gained.Reads, gained.Levels, now.FlushBytes
 	for _, l := range p.Levels {
 		p.Space.Tables += l.Bytes
 	}

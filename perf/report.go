@@ -93,6 +93,8 @@ type Phase struct {
 	AtEnd   *Amplification `json:"at_end,omitempty"`  // after the last operation
 	Settled *Amplification `json:"settled,omitempty"` // after settling; both count from the phase's start
 
+	FlushBytes int64 `json:"flush_bytes,omitempty"` // memory that a flush takes together, where the engine says so
+
 	Predicted *Prediction `json:"predicted,omitempty"` // of writeamp: what the policy's formula says about Settled
 
 	Stalls  StallStats   `json:"stalls"`

@@ -8,7 +8,7 @@ import (
 // Prediction is what the arithmetic of a policy says about one step of writeamp, for keys drawn
 // independently and uniformly, and compaction that keeps up with writes.
 type Prediction struct {
-	Factor     float64 `json:"factor"` // log, flush and compaction
+	Factor     float64 `json:"factor"` // log, blob files, flush and compaction
 	Flush      float64 `json:"flush"`
 	Compaction float64 `json:"compaction"`
 	Space      float64 `json:"space"` // of the tables when settled, for each live byte
@@ -27,16 +27,27 @@ type treeModel struct {
 	flushed float64
 	merged  float64
 
-	memtable float64
-	base     float64 // the first full level
-	settle   func(t *treeModel)
+	unit   float64 // what a flush writes
+	base   float64 // the first full level
+	ratio  float64 // the largest factor between two levels
+	settle func(t *treeModel)
 }
 
-// The options that engine gives its policies, and the constants of package compaction.
+// Measured is what the formula takes from the load instead of deriving it.
+type Measured struct {
+	Tables float64 // bytes of tables for each live byte: compression and overhead
+	Log    float64 // bytes of the log for each byte put
+	Blob   float64 // bytes of blob files for each byte put
+	// Flush is the memory, in bytes, that the engine says a flush takes together. 0: it takes a
+	// memtable, and levels are sized as RocksDB sizes them by default.
+	Flush int64
+}
+
+// The constants of package compaction.
 const (
 	modelTrigger = 4
-	modelRatio   = 10
 	modelMinStep = 3
+	modelL0Space = 0.25
 	modelLevels  = 6 // below L0
 	modelColumns = 64
 )
@@ -50,25 +61,24 @@ const densest = 2
 
 // policyLimits are MaxRuns and MaxSpace of the policies that stack runs.
 var policyLimits = map[string]struct{ runs, space float64 }{
-	"tiered": {14, 1.9},
+	"tiered": {14, 1.6},
 	"lazy":   {8, 1.15},
 }
 
-// Predict returns what policy should write for load and overwrite under c, where a live byte
-// takes perByte bytes in tables (compression and overhead, as measured). ok is false for a
+// Predict returns what policy should write for load and overwrite under c. ok is false for a
 // policy without a formula.
-func Predict(policy string, c Config, perByte float64) (load, overwrite Prediction, ok bool) {
+func Predict(policy string, c Config, m Measured) (load, overwrite Prediction, ok bool) {
 	entry := float64(c.KeySize) + float64(c.ValueSize)
-	memtable := float64(c.Memtable)
-	if memtable == 0 {
-		memtable = 64 << 20
-	}
-	if c.Memory > 0 {
-		memtable = min(memtable, float64(EngineBudget(c.Memory)/4))
+	unit, base, ratio := float64(m.Flush), float64(m.Flush)*5/4, 16.0 // as engine sizes its tree
+	if m.Flush == 0 {
+		if unit = float64(c.Memtable); unit == 0 {
+			unit = 64 << 20
+		}
+		base, ratio = min(256<<20, 4*unit), 10
 	}
 	t := &treeModel{
-		keys: float64(c.Keys), memtable: max(1, memtable/entry),
-		base: min(256<<20, max(4<<20, 4*memtable)) / (entry * perByte),
+		keys: float64(c.Keys), unit: max(1, unit/entry),
+		base: max(4<<20, base) / (entry * m.Tables), ratio: ratio,
 	}
 	if limits, stacked := policyLimits[policy]; stacked {
 		t.settle = func(t *treeModel) { t.stack(limits.runs, limits.space) }
@@ -79,13 +89,13 @@ func Predict(policy string, c Config, perByte float64) (load, overwrite Predicti
 	}
 	step := func(fresh bool) Prediction {
 		t.fresh, t.flushed, t.merged = fresh, 0, 0
-		for left := t.keys; left > 0; left -= t.memtable {
-			t.flush(min(left, t.memtable))
+		for left := t.keys; left > 0; left -= t.unit {
+			t.flush(min(left, t.unit))
 		}
-		p := Prediction{Flush: t.flushed * perByte / t.keys, Compaction: t.merged * perByte / t.keys}
-		p.Factor = 1 + p.Flush + p.Compaction
+		p := Prediction{Flush: t.flushed * m.Tables / t.keys, Compaction: t.merged * m.Tables / t.keys}
+		p.Factor = m.Log + m.Blob + p.Flush + p.Compaction
 		total, _ := t.stacked()
-		p.Space = (total + sum(t.levels)) * perByte / t.keys
+		p.Space = (total + sum(t.levels)) * m.Tables / t.keys
 		return p
 	}
 	return step(true), step(false), true
@@ -135,7 +145,7 @@ func (t *treeModel) leveled() {
 	bottom := len(t.levels) - 1
 	growth := slices.Max(t.levels) / t.base
 	steps := 0
-	for steps < modelLevels-1 && growth > math.Pow(modelRatio, float64(steps)) {
+	for steps < modelLevels-1 && growth > math.Pow(t.ratio, float64(steps)) {
 		steps++
 	}
 	if steps > 0 && math.Pow(growth, 1/float64(steps)) < modelMinStep {
@@ -183,7 +193,7 @@ func (t *treeModel) stack(maxRuns, maxSpace float64) {
 		total, last := t.stacked()
 		tooMuch := last > 0 && total > maxSpace*last
 		limit := max(modelTrigger, maxRuns-float64(depth))
-		if depth == 1 && tooMuch {
+		if depth == 1 && tooMuch || last > 0 && sum(t.l0) > modelL0Space*last {
 			limit = modelTrigger
 		}
 		switch highest := t.highest(); {
@@ -277,10 +287,15 @@ func (r *Run) predict() {
 		return
 	}
 	load, over := &r.Phases[0], &r.Phases[2]
-	if load.Space.Live == 0 || load.Space.Tables == 0 {
+	if load.Space.Live == 0 || load.Space.Tables == 0 || load.Settled == nil {
 		return
 	}
-	a, b, ok := Predict(r.Config.Compaction, r.Config, float64(load.Space.Tables)/float64(load.Space.Live))
+	a, b, ok := Predict(r.Config.Compaction, r.Config, Measured{
+		Tables: float64(load.Space.Tables) / float64(load.Space.Live),
+		Log:    load.Settled.Of(load.Settled.Cause("wal")),
+		Blob:   load.Settled.Of(load.Settled.Cause("blob")),
+		Flush:  load.FlushBytes,
+	})
 	if ok {
 		load.Predicted, over.Predicted = &a, &b
 	}
