@@ -8,3 +8,5 @@ func (db *DB) CurrentVersion(fn func(*manifest.Version)) {
 	defer v.Unref()
 	fn(v)
 }
+
+func init() { maxTogether = 4 }

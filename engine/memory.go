@@ -84,11 +84,13 @@ type budget struct {
 const (
 	// maxReplay bounds, in bytes, the sealed memtables that wait for others.
 	maxReplay = 128 << 20
-	// maxTogether bounds them in number: a read looks into each.
-	maxTogether = 16
 	// fewSealed may take half of the budget, more of them only a quarter.
 	fewSealed = 8
 )
+
+// maxTogether bounds, in number, the sealed memtables that wait for others: a read looks into each.
+// Tests lower it, so that their small databases are flushed often.
+var maxTogether int64 = 16
 
 // divide gives half of the budget to memtables, or a quarter where they are many and small; an
 // eighth to the buffers of background work and of the log; and the rest to the cache.
