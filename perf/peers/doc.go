@@ -11,7 +11,7 @@
 //
 // # What is made equal
 //
-// Every engine gets the same memory budget, memtable size, size of the first level, class of
+// Every engine gets the same memory budget, memtable size, class of
 // compression, bits a key in its filters, and the sync policy that gives the same guarantee.
 // What cannot be made equal is in Fairness, a table that reports print. Everything else is the
 // peer's own default.

@@ -25,9 +25,10 @@ type share struct {
 	compactions int   // at once, beside the flush
 }
 
-// shareOf divides as cambium does: at most half of the budget is for memtables, an eighth for the
-// buffers of background work, the rest for the cache. A memtable is at most a quarter of the
-// budget, and the first full level is four of them.
+// shareOf gives at most half of the budget to memtables, an eighth to the buffers of background
+// work, the rest to the cache. A memtable is at most a quarter of the budget, and the first full
+// level is four of them. Cambium divides by itself: it keeps more memtables where they are small,
+// and merges them when it flushes.
 func shareOf(cfg perf.Config) share {
 	s := share{budget: perf.EngineBudget(cfg.Memory), memtable: int64(cfg.Memtable)}
 	if s.budget == 0 {
