@@ -17,22 +17,25 @@ import (
 //
 // A torn tail of the last log with records is what a crash leaves, and ends the replay. Damage
 // before that, or a log that does not go on where the one before it ended, is corruption: the
-// log is written so that a crash cannot leave it.
+// log is written so that a crash cannot leave it. Sequence numbers are compared among logs only:
+// those of the manifest may be far ahead of what a log that is still needed begins with.
 type replay struct {
 	db      *DB
 	full    func(*memory) (*memory, error) // takes a full memtable, returns an empty one
 	mem     *memory
-	lastSeq uint64
+	lastSeq uint64 // newest sequence number of the manifest and the logs so far
 
 	first   uint64            // no log with a lower number is needed
 	torn    error             // how a log before the present one ended, nil if well
-	lastOf  map[uint64]uint64 // log number -> last sequence number, for logs of ours
+	logSeq  uint64            // last sequence number that the logs so far account for
+	lastOf  map[uint64]uint64 // log number -> logSeq at its end, for logs of ours
 	records int
 }
 
 func (r *replay) run(names []string) error {
 	r.mem = r.db.newMemory(0)
 	r.lastSeq = r.db.set.LastSeq()
+	r.logSeq = r.lastSeq
 	r.lastOf = map[uint64]uint64{}
 	r.first = max(1, r.db.set.LogNum(), r.db.set.MinLogToKeep()) // 0 in a header: none came before
 	var logs []uint64
@@ -101,11 +104,12 @@ func (r *replay) record(num uint64, rec []byte) error {
 			return errorf(ErrCorruption, "corruption: log %d ends at sequence number %d, the next one says %d", h.PrevLog, last, h.PrevLastSeq)
 		}
 		r.torn = nil // the log before may end torn only behind its last record
-		r.lastOf[num] = max(r.lastSeq, h.PrevLastSeq)
+		r.logSeq = seq - 1
+		r.lastOf[num] = r.logSeq
 		return nil
 	}
 	if count > 0 && r.torn != nil {
-		if seq != r.lastSeq+1 {
+		if seq != r.logSeq+1 {
 			return errorf(ErrCorruption, "corruption: writes are missing before sequence number %d: %v", seq, r.torn)
 		}
 		r.torn = nil
@@ -116,11 +120,12 @@ func (r *replay) record(num uint64, rec []byte) error {
 	}
 	r.records++
 	if n > 0 {
-		r.lastSeq = max(r.lastSeq, seq+n-1)
+		r.logSeq = seq + n - 1
+		r.lastSeq = max(r.lastSeq, r.logSeq)
 	}
 	r.mem.lastSeq = r.lastSeq
 	if _, ours := r.lastOf[num]; ours {
-		r.lastOf[num] = r.lastSeq
+		r.lastOf[num] = r.logSeq
 	}
 	if r.mem.Bytes() >= r.db.budget.flushBytes() {
 		if r.mem, err = r.full(r.mem); err != nil {
