@@ -250,4 +250,7 @@ type Result struct {
 	ValuesMoved             int64 // bytes of values that went from one blob file to another
 	ValuesWritten           int64 // bytes of records in new blob files
 	Tables                  []*manifest.Table
+	// Dead are the records that lost their last reference, by blob file: of each file that is
+	// WorthHoles, all that Edit counts as new garbage. They are dead once Edit is in effect.
+	Dead map[uint64]*blob.Dead
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/internal/vfs"
 )
 
 // When blob files are emptied, in parts of what all of them hold.
@@ -28,6 +29,10 @@ const (
 	// maxMoveBytes bounds the values that one plan moves, unless a single table refers to more.
 	maxMoveBytes = 1 << 30
 )
+
+// WorthHoles reports whether dead values of a blob file leave whole pages to give back one by one:
+// a record of two pages holds one or two, wherever it begins. Smaller ones do so by luck.
+func WorthHoles(b *manifest.Blob) bool { return b != nil && b.Bytes >= 2*vfs.HoleUnit*b.Count }
 
 // valueUse is what the tables of a version say about its blob files.
 type valueUse struct {

@@ -29,7 +29,13 @@ type merge struct {
 	started bool   // last is set
 	unpaced int    // bytes and entries since the last pace
 	moved   int64  // bytes of values that went from one blob file to another
-	garbage map[uint64]*manifest.BlobGarbage
+	lost    map[uint64]*lost
+}
+
+// lost is what a blob file has lost in a merge.
+type lost struct {
+	manifest.BlobGarbage
+	dead *blob.Dead // nil: the file is not worth holes
 }
 
 // paceBytes is how much a run reads between two looks at its context and its limiter; an entry
@@ -153,17 +159,30 @@ func (m *merge) countGarbage(key ikey.Key, value []byte) error {
 	if err != nil {
 		return fmt.Errorf("key %q at sequence %d: %w", key.User, key.Seq(), err)
 	}
-	if m.garbage == nil {
-		m.garbage = make(map[uint64]*manifest.BlobGarbage)
-	}
-	g := m.garbage[idx.File]
+	g := m.lost[idx.File]
 	if g == nil {
-		g = &manifest.BlobGarbage{Num: idx.File}
-		m.garbage[idx.File] = g
+		if g = (&lost{BlobGarbage: manifest.BlobGarbage{Num: idx.File}}); WorthHoles(m.env.blobFile(idx.File)) {
+			g.dead = &blob.Dead{}
+		}
+		if m.lost == nil {
+			m.lost = make(map[uint64]*lost)
+		}
+		m.lost[idx.File] = g
 	}
 	g.Count++
 	g.Bytes += recordBytes(key, idx)
+	if g.dead != nil {
+		g.dead.Add(len(key.User), idx)
+	}
 	return nil
+}
+
+// blobFile is what is known of a blob file, nil where the plan's version has none of that number.
+func (env *Env) blobFile(num uint64) *manifest.Blob {
+	if env.Version == nil {
+		return nil
+	}
+	return env.Version.Blobs[num]
 }
 
 // loadBlob reads a separated value for the filter.

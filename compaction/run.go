@@ -12,6 +12,7 @@ import (
 	"github.com/cambiumdb/cambium/internal/iterator"
 	"github.com/cambiumdb/cambium/internal/manifest"
 	"github.com/cambiumdb/cambium/internal/rangedel"
+	"github.com/cambiumdb/cambium/sstable/blob"
 )
 
 // Run carries out plan and returns the edit that puts its outputs in the place of its inputs.
@@ -110,7 +111,7 @@ func (m *merge) read(ctx context.Context, in *inputs, keys keyRange) error {
 // read, before the outputs count as good.
 func conclude(env *Env, merges []*merge, unread Dropped, verify func(read uint64) error) (*Result, error) {
 	r := &Result{Edit: &manifest.Edit{}, In: unread.Total(), Dropped: unread}
-	garbage := make(map[uint64]manifest.BlobGarbage)
+	all := make(map[uint64]*lost)
 	for _, m := range merges {
 		r.In += m.entries
 		r.Out += m.outputs.entries
@@ -118,9 +119,17 @@ func conclude(env *Env, merges []*merge, unread Dropped, verify func(read uint64
 		r.Tables = append(r.Tables, m.outputs.tables...)
 		r.ValuesMoved += m.moved
 		r.Edit.BlobsAdded = append(r.Edit.BlobsAdded, m.values.files...)
-		for num, g := range m.garbage {
-			was := garbage[num]
-			garbage[num] = manifest.BlobGarbage{Num: num, Count: was.Count + g.Count, Bytes: was.Bytes + g.Bytes}
+		for num, g := range m.lost {
+			was := all[num]
+			if was == nil {
+				all[num] = g
+				continue
+			}
+			was.Count += g.Count
+			was.Bytes += g.Bytes
+			if was.dead != nil {
+				was.dead.Union(g.dead)
+			}
 		}
 	}
 	if err := verify(r.In - unread.Total()); err != nil {
@@ -144,9 +153,16 @@ func conclude(env *Env, merges []*merge, unread Dropped, verify func(read uint64
 			r.BytesWritten += int64(t.Size)
 		}
 	}
-	for _, num := range slices.Sorted(maps.Keys(garbage)) {
-		if env.Version != nil && env.Version.Blobs[num] != nil {
-			r.Edit.BlobGarbage = append(r.Edit.BlobGarbage, garbage[num])
+	for _, num := range slices.Sorted(maps.Keys(all)) {
+		if env.blobFile(num) == nil {
+			continue
+		}
+		r.Edit.BlobGarbage = append(r.Edit.BlobGarbage, all[num].BlobGarbage)
+		if dead := all[num].dead; dead != nil {
+			if r.Dead == nil {
+				r.Dead = make(map[uint64]*blob.Dead)
+			}
+			r.Dead[num] = dead
 		}
 	}
 	return r, nil

@@ -230,3 +230,89 @@ func TestErrorAtEveryCallOfValues(t *testing.T) {
 		})
 	}
 }
+
+// restOf returns what is dead in a blob file by the references that the tables hold.
+func restOf(t *testing.T, tr *tree, env *Env, num uint64) *blob.Dead {
+	var live blob.Live
+	for _, tables := range tr.v.Levels {
+		for _, table := range tables {
+			r, release, err := env.OpenTable(table)
+			require.NoError(t, err)
+			it := r.NewIterator(sstable.IterOptions{})
+			for ok := it.First(); ok; ok = it.Next() {
+				if it.Key().Kind() != ikey.KindBlobIndex {
+					continue
+				}
+				idx, err := blob.DecodeIndex(it.Value())
+				require.NoError(t, err)
+				if idx.File == num {
+					live.Add(len(it.Key().User), idx)
+				}
+			}
+			require.NoError(t, it.Close())
+			release()
+		}
+	}
+	r, release, err := env.OpenBlob(num)
+	require.NoError(t, err)
+	defer release()
+	return live.Rest(r.End())
+}
+
+// TestDeadValues: what runs hand out as dead is what the tables that are left do not refer to, of
+// every blob file of large values and of no other.
+func TestDeadValues(t *testing.T) {
+	tr := newTree(t, small)
+	dead := map[uint64]*blob.Dead{}
+	step := func(r *Result, err error) {
+		t.Helper()
+		require.NoError(t, err)
+		for num, d := range r.Dead {
+			if dead[num] == nil {
+				dead[num] = &blob.Dead{}
+			}
+			dead[num].Union(d)
+		}
+		installValues(tr, r)
+	}
+	env := func() *Env {
+		e := valueEnv(tr)
+		e.ValueFileBytes, e.ValueCompression, e.Parts, e.TargetFileBytes = 200<<10, block.None, 3, 1<<10
+		return e
+	}
+	for round := range 4 {
+		for i := 0; i < 90; i += round + 1 {
+			n := 9000 + i*37
+			if round == 3 {
+				n = 60 // a file of small values
+			}
+			tr.put(fmt.Sprintf("k%02d", i), noise(i, round, n))
+		}
+		tr.delete(fmt.Sprintf("k%02d", 10*round+5))
+		slices.SortFunc(tr.pending, func(a, b iterator.Entry) int { return ikey.Compare(a.Key, b.Key) })
+		r, err := Flush(context.Background(), env(), iterator.NewSlice(tr.pending), nil)
+		tr.pending = nil
+		step(r, err)
+		plan := Manual(tr.v, nil, nil, 0)
+		e := env()
+		if round == 1 {
+			e.Snapshots = []uint64{tr.seq / 2, tr.seq}
+		}
+		r, err = Run(context.Background(), e, plan)
+		step(r, err)
+	}
+	require.NotEmpty(t, dead)
+	holes := int64(0)
+	for num, b := range tr.v.Blobs {
+		if !WorthHoles(b) {
+			require.NotContains(t, dead, num)
+			continue
+		}
+		if dead[num] == nil {
+			dead[num] = &blob.Dead{}
+		}
+		require.Equal(t, restOf(t, tr, env(), num).Encode(nil), dead[num].Encode(nil), "%s", b)
+		holes += dead[num].HoleBytes(vfs.HoleUnit)
+	}
+	require.Greater(t, holes, int64(300<<10))
+}

@@ -94,7 +94,7 @@ func CheckWith(ctx context.Context, dir string, opts *Options, progress func(fil
 		name := filename.Base(filename.Blob, num)
 		br, err := db.tables.blob(num)
 		if err == nil {
-			_, err = br.Verify(ctx)
+			_, err = br.Verify(ctx, nil)
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

@@ -100,7 +100,7 @@ func useBlob(t *testing.T, b []byte) {
 	if end > int64(len(b)) {
 		t.Fatalf("records end at %d of %d", end, len(b))
 	}
-	if _, err := r.Verify(context.Background()); err != nil {
+	if _, err := r.Verify(context.Background(), nil); err != nil {
 		typed(t, err, blobName, unsupported)
 	}
 	perValue := min(block.MaxSize, uint64(len(b)+64)*(1<<16))
@@ -122,7 +122,7 @@ func blobRoundTrip(t *testing.T, b []byte) {
 		must(t, err)
 		equal(t, values[i], v, "value")
 	}
-	_, err = r.Verify(context.Background())
+	_, err = r.Verify(context.Background(), nil)
 	must(t, err)
 	must(t, r.Close())
 }
@@ -151,5 +151,37 @@ func FuzzBlobIndex(f *testing.F) {
 			}
 			must(t, r.Close())
 		})
+	})
+}
+
+func FuzzDead(f *testing.F) {
+	_, xs := newBlob(f, [][]byte{make([]byte, 100), make([]byte, 9000), make([]byte, 50), make([]byte, 5000)}, block.None)
+	var d blob.Dead
+	f.Add(d.Encode(nil))
+	d.Add(2, xs[1])
+	d.Add(2, xs[3])
+	f.Add(d.Encode(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		before := allocated()
+		d, rest, err := blob.DecodeDead(b)
+		// A stretch may cover every group of units, which is two bytes and a few pointers each.
+		if n := allocated() - before; n > 64<<20 {
+			t.Fatalf("%d bytes made %d", len(b), n)
+		}
+		if err != nil {
+			return
+		}
+		again, none, err := blob.DecodeDead(d.Encode(nil))
+		must(t, err)
+		if len(none) > 0 || len(rest) > len(b) || !bytes.Equal(again.Encode(nil), d.Encode(nil)) {
+			t.Fatalf("%x is read as %x", d.Encode(nil), again.Encode(nil))
+		}
+		end := int64(0)
+		for off, n := range d.Holes(vfs.HoleUnit, nil) {
+			if off < end || n <= 0 || off%vfs.HoleUnit != 0 || n%vfs.HoleUnit != 0 {
+				t.Fatalf("a hole of %d bytes at %d behind %d", n, off, end)
+			}
+			end = off + n
+		}
 	})
 }

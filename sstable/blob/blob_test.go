@@ -107,7 +107,7 @@ func TestReadsRocksDB(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, len(data)-FooterLen, end)
 		require.EqualValues(t, r.Count(), len(got))
-		st, err := r.Verify(context.Background())
+		st, err := r.Verify(context.Background(), nil)
 		require.NoError(t, err)
 		require.EqualValues(t, len(data)-HeaderLen-FooterLen, st.Bytes)
 		records += len(got)
@@ -187,7 +187,7 @@ func TestLargeValue(t *testing.T) {
 	v, err := r.Get(ps[0].key, xs[0])
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(value, v))
-	st, err := r.Verify(context.Background())
+	st, err := r.Verify(context.Background(), nil)
 	require.NoError(t, err)
 	require.EqualValues(t, 2, st.Records)
 	require.EqualValues(t, len(value)+5, st.ValueBytes)
@@ -262,7 +262,7 @@ func TestEveryFlippedByteIsSeen(t *testing.T) {
 			requireBadBytes(t, err, "bad.blob")
 			continue
 		}
-		_, err = r.Verify(context.Background())
+		_, err = r.Verify(context.Background(), nil)
 		requireBadBytes(t, err, "bad.blob")
 		for i, p := range ps {
 			if v, err := r.Get(p.key, xs[i]); err == nil {
@@ -276,7 +276,7 @@ func TestEveryFlippedByteIsSeen(t *testing.T) {
 }
 
 // requireBadBytes wants an error that names the file.
-func requireBadBytes(t *testing.T, err error, file string) {
+func requireBadBytes(t require.TestingT, err error, file string) {
 	var u *UnsupportedError
 	if errors.As(err, &u) {
 		require.Equal(t, file, u.File)
@@ -315,7 +315,7 @@ func TestKilledWriter(t *testing.T) {
 				require.Equal(t, whole, seen, "cut at %d", n)
 			}
 			require.LessOrEqual(t, end, int64(n+zeros))
-			_, err = r.Verify(context.Background())
+			_, err = r.Verify(context.Background(), nil)
 			require.ErrorContains(t, err, "no footer")
 			require.NoError(t, r.Close())
 		}

@@ -94,8 +94,8 @@ func (r *Reader) Size() int64 { return r.size }
 // Compression is how all values of the file are stored.
 func (r *Reader) Compression() block.Compression { return r.compression }
 
-// end is where the records end at the latest.
-func (r *Reader) end() int64 {
+// End is where the records end at the latest.
+func (r *Reader) End() int64 {
 	if r.closed {
 		return r.size - FooterLen
 	}
@@ -148,7 +148,7 @@ func (r *Reader) Read(key []byte, x Index, o block.ReadOptions) (*cache.Handle, 
 // check refuses an index that cannot be one of this file, before anything is read or
 // allocated for it.
 func (r *Reader) check(key []byte, x Index) error {
-	end := uint64(r.end())
+	end := uint64(r.End())
 	start := uint64(HeaderLen + RecordHeaderLen + len(key))
 	switch {
 	case x.File != r.opts.FileNum:

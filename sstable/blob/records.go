@@ -28,10 +28,21 @@ type Record struct {
 // footer the first record that is incomplete or damaged is where the writer was killed: the
 // walk ends there without an error and the offset says where.
 func (r *Reader) Iterate(fn func(rec Record) error) (end int64, err error) {
+	return r.iterate(&Dead{}, fn)
+}
+
+// iterate is Iterate over the records that are not dead.
+func (r *Reader) iterate(dead *Dead, fn func(rec Record) error) (end int64, err error) {
 	w := window{r: r}
 	defer w.release()
 	at, count := int64(HeaderLen), uint64(0)
-	for at < r.end() {
+	for at < r.End() {
+		if near, ok := dead.skip(at); ok {
+			if at, err = r.firstFrom(&w, near); err != nil {
+				return near, err
+			}
+			continue
+		}
 		rec, err := r.record(&w, at)
 		if err != nil {
 			if _, damaged := corrupt.As(err); damaged && !r.closed {
@@ -45,15 +56,34 @@ func (r *Reader) Iterate(fn func(rec Record) error) (end int64, err error) {
 		at = int64(rec.Index.Offset + rec.Index.Size)
 		count++
 	}
-	if r.closed && count != r.count {
-		return at, corrupt.Errorf(r.name, r.end(), "blob footer counts %d records, the file has %d", r.count, count)
+	if r.closed && count != r.count && dead.Empty() {
+		return at, corrupt.Errorf(r.name, r.End(), "blob footer counts %d records, the file has %d", r.count, count)
 	}
 	return at, nil
 }
 
+// firstFrom returns the offset of the first record that begins in the unit at near, behind dead
+// ones: the header's checksum tells where. Where the rest is too short for a record it is the end.
+func (r *Reader) firstFrom(w *window, near int64) (at int64, err error) {
+	if r.End()-near < unitBytes {
+		return r.End(), nil
+	}
+	n := int(min(unitBytes-1+RecordHeaderLen, r.End()-near))
+	b, err := w.get(near, n)
+	if err != nil {
+		return 0, err
+	}
+	for i := 0; i+RecordHeaderLen <= n; i++ {
+		if _, err := decodeRecordHeader(b[i:]); err == nil {
+			return near + int64(i), nil
+		}
+	}
+	return 0, corrupt.Errorf(r.name, near, "no blob record begins here, where a live one should")
+}
+
 // record reads and checks the record at offset at.
 func (r *Reader) record(w *window, at int64) (rec Record, err error) {
-	room := uint64(r.end() - at)
+	room := uint64(r.End() - at)
 	if room < RecordHeaderLen {
 		return rec, corrupt.Errorf(r.name, at, "blob record header: %d bytes left of %d", room, RecordHeaderLen)
 	}
@@ -113,10 +143,14 @@ type VerifyStats struct {
 }
 
 // Verify reads the whole file: header, every record with its CRCs and its compression, and the
-// footer, whose absence is an error here.
-func (r *Reader) Verify(ctx context.Context) (st VerifyStats, err error) {
+// footer, whose absence is an error here. It passes over what is dead, which may have been given
+// back: dead is then all that is dead, or nil.
+func (r *Reader) Verify(ctx context.Context, dead *Dead) (st VerifyStats, err error) {
 	var buf []byte
-	end, err := r.Iterate(func(rec Record) error {
+	if dead == nil {
+		dead = &Dead{}
+	}
+	end, err := r.iterate(dead, func(rec Record) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -147,7 +181,7 @@ type window struct {
 func (w *window) get(off int64, n int) ([]byte, error) {
 	if off < w.off || off+int64(n) > w.off+int64(len(w.s.bytes)) {
 		w.release()
-		s, err := w.r.span(off, int(min(int64(max(n, scanBytes)), w.r.end()-off)))
+		s, err := w.r.span(off, int(min(int64(max(n, scanBytes)), w.r.End()-off)))
 		if err != nil {
 			return nil, err
 		}
