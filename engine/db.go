@@ -28,6 +28,7 @@ type DB struct {
 	cache        *cache.Cache
 	tables       *tables
 	ledger       *ledger
+	lifetime     lifetime
 	policy       compaction.Policy
 	reservations *compaction.Reservations
 
@@ -119,6 +120,7 @@ func (db *DB) Close() error {
 			}
 			db.queue.stage.Unlock()
 		}
+		db.saveLifetime(true)
 	}
 	if v := db.view.Swap(nil); v != nil {
 		v.unref()

@@ -20,7 +20,8 @@
 //
 // # Files
 //
-// The directory holds CURRENT, MANIFEST-*, *.log, *.sst and *.blob as RocksDB 7.8 writes them.
+// The directory holds CURRENT, MANIFEST-*, *.log, *.sst and *.blob as RocksDB 7.8 writes them, and
+// CAMBIUM-LEDGER, which RocksDB leaves alone: see Lifetime.
 // One process has it open for writing; any number may read it with OpenReadOnly while no
 // writer has it.
 package engine

@@ -9,4 +9,7 @@ func (db *DB) CurrentVersion(fn func(*manifest.Version)) {
 	fn(v)
 }
 
+// SaveLedger saves what the sweep saves now and then.
+func (db *DB) SaveLedger() { db.saveLifetime(false) }
+
 func init() { maxTogether = 4 }

@@ -1,12 +1,8 @@
 package engine
 
-import (
-	"sort"
-	"sync"
-	"time"
-)
+import "time"
 
-// Metrics is a picture of the database at one moment; counters run since Open. Bytes are bytes
+// Metrics is a picture of the database at one moment; counters run since Open, but for Lifetime. Bytes are bytes
 // on the device unless said otherwise.
 type Metrics struct {
 	Levels     []LevelMetrics `json:"levels"`
@@ -14,6 +10,7 @@ type Metrics struct {
 	Cache      CacheMetrics
 	Log        LogMetrics
 	Ledger     Ledger
+	Lifetime   Lifetime // the ledger over all opens of the directory
 	Stalls     StallMetrics
 	Reads      ReadMetrics
 	Space      SpaceMetrics
@@ -91,116 +88,4 @@ type CompactionMetrics struct {
 	Running                     int
 	Debt                        int64 // bytes still to be rewritten until settled
 	Duration                    time.Duration
-}
-
-// Ledger counts every byte that the database handed to the device, by cause.
-type Ledger struct {
-	UserBytes int64       // accepted key + value bytes
-	Rows      []LedgerRow // by cause, level and reason
-}
-
-// LedgerRow is one cause of writing.
-type LedgerRow struct {
-	Cause  string // "wal", "flush", "compaction", "blob", "manifest"
-	Level  int    // the level written to; -1 where there is none
-	Reason string // for compactions: "l0files", "size", "manual", ...
-	Bytes  int64
-}
-
-// Total is the sum over all rows.
-func (l Ledger) Total() int64 {
-	var n int64
-	for _, r := range l.Rows {
-		n += r.Bytes
-	}
-	return n
-}
-
-// Cause is the sum over the rows of one cause.
-func (l Ledger) Cause(cause string) int64 {
-	var n int64
-	for _, r := range l.Rows {
-		if r.Cause == cause {
-			n += r.Bytes
-		}
-	}
-	return n
-}
-
-// WriteAmplification is Total / UserBytes; 0 before the first write.
-func (l Ledger) WriteAmplification() float64 {
-	if l.UserBytes == 0 {
-		return 0
-	}
-	return float64(l.Total()) / float64(l.UserBytes)
-}
-
-// Sub returns what was added since earlier, a former value of the same ledger.
-func (l Ledger) Sub(earlier Ledger) Ledger {
-	type key struct {
-		cause, reason string
-		level         int
-	}
-	was := map[key]int64{}
-	for _, r := range earlier.Rows {
-		was[key{r.Cause, r.Reason, r.Level}] += r.Bytes
-	}
-	d := Ledger{UserBytes: l.UserBytes - earlier.UserBytes}
-	for _, r := range l.Rows {
-		if r.Bytes -= was[key{r.Cause, r.Reason, r.Level}]; r.Bytes != 0 {
-			d.Rows = append(d.Rows, r)
-		}
-	}
-	return d
-}
-
-// ledger collects the counts. Every file writer of the database reports to it.
-type ledger struct {
-	mu   sync.Mutex // guards the fields below
-	user int64
-	rows map[LedgerRow]int64 // keyed with Bytes = 0
-}
-
-func newLedger() *ledger { return &ledger{rows: map[LedgerRow]int64{}} }
-
-func (l *ledger) add(cause string, level int, reason string, n int64) {
-	l.mu.Lock()
-	l.rows[LedgerRow{Cause: cause, Level: level, Reason: reason}] += n
-	l.mu.Unlock()
-}
-
-func (l *ledger) addUser(n int64) {
-	l.mu.Lock()
-	l.user += n
-	l.mu.Unlock()
-}
-
-func (l *ledger) snapshot() Ledger {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := Ledger{UserBytes: l.user}
-	for r, n := range l.rows {
-		r.Bytes = n
-		out.Rows = append(out.Rows, r)
-	}
-	sort.Slice(out.Rows, func(i, j int) bool {
-		a, b := out.Rows[i], out.Rows[j]
-		if a.Cause != b.Cause {
-			return causeOrder(a.Cause) < causeOrder(b.Cause)
-		}
-		if a.Level != b.Level {
-			return a.Level < b.Level
-		}
-		return a.Reason < b.Reason
-	})
-	return out
-}
-
-func causeOrder(cause string) int {
-	for i, c := range []string{"wal", "flush", "compaction", "blob", "manifest"} {
-		if c == cause {
-			return i
-		}
-	}
-	return 99
 }

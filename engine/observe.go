@@ -27,6 +27,7 @@ func (db *DB) Metrics() Metrics {
 	m.Cache = CacheMetrics{Capacity: c.Capacity, Bytes: c.Bytes, PinnedBytes: c.PinnedBytes,
 		Entries: int64(c.Entries), Hits: int64(c.Hits), Misses: int64(c.Misses), Evictions: int64(c.Evictions)}
 	m.Ledger = db.ledger.snapshot()
+	m.Lifetime = db.lifetime.now(m.Ledger)
 	m.Reads = db.readMetrics()
 	m.Space = db.space(v.version)
 	log := db.logState()

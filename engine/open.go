@@ -91,6 +91,9 @@ func (db *DB) abandon() {
 	if db.wal != nil {
 		db.wal.Close()
 	}
+	if db.set != nil && !db.readOnly {
+		db.saveLifetime(true)
+	}
 	if v := db.view.Swap(nil); v != nil {
 		v.unref()
 	}
@@ -128,6 +131,7 @@ func (db *DB) open() error {
 		if err != nil {
 			return explainPermission(err, db.dir)
 		}
+		db.openLifetime(false)
 		return db.start(nil, names)
 	}
 	if err := checkForeignOptions(db.fs, db.dir, names); err != nil {
@@ -136,6 +140,7 @@ func (db *DB) open() error {
 	if db.set, err = manifest.Recover(db.fs, db.dir, db.manifestOptions()); err != nil {
 		return err
 	}
+	db.openLifetime(true)
 	if err := db.openTables(); err != nil {
 		return err
 	}
@@ -246,6 +251,7 @@ func (db *DB) openReadOnly() error {
 	if db.set, err = manifest.Recover(db.fs, db.dir, db.manifestOptions()); err != nil {
 		return err
 	}
+	db.openLifetime(true)
 	if err := db.openTables(); err != nil {
 		return err
 	}
@@ -326,7 +332,7 @@ func holdsDatabase(dir string, names []string) (bool, error) {
 		switch {
 		case ok && t == filename.Current:
 			return true, nil
-		case ok && (t == filename.LockFile || t == filename.InfoLog || t == filename.Identity || t == filename.Temp):
+		case ok && (t == filename.LockFile || t == filename.InfoLog || t == filename.Identity || t == filename.Temp || t == filename.Ledger):
 		case ok && t == filename.Manifest:
 			// A crash while the database was being made leaves it without CURRENT.
 		default:

@@ -7,16 +7,21 @@ const (
 	sweepEvery = time.Second
 	// idleSweeps is after how many sweeps without a write the database counts as idle.
 	idleSweeps = 3
+	// ledgerSweeps is after how many sweeps the ledger is saved.
+	ledgerSweeps = 10
 )
 
 // sweep has the space come back that nothing else asks for: it has tables compacted that have
 // come due by the passing of time alone, and memory flushed where that is what keeps deleted
-// entries alive.
+// entries alive. It saves the ledger now and then.
 func (db *DB) sweep() {
 	defer db.workers.Done()
 	last, idle := db.visible.Load(), 0
-	for db.ctx.Err() == nil {
+	for n := 1; db.ctx.Err() == nil; n++ {
 		db.sleep(sweepEvery)
+		if n%ledgerSweeps == 0 {
+			db.saveLifetime(false)
+		}
 		if seq := db.visible.Load(); seq != last {
 			last, idle = seq, 0
 		} else if idle++; idle == idleSweeps && db.memoryHoldsBackSpace() {

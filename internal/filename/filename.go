@@ -11,10 +11,11 @@
 //
 //	%06d.sst  %06d.blob  %06d.log  %06d.dbtmp  MANIFEST-%06d  OPTIONS-%06d
 //	CURRENT  IDENTITY  LOCK  LOG  LOG.old.%d
+//	CAMBIUM-LEDGER
 //
 // Numbers come from one counter, the manifest's next file number. RocksDB removes files whose
-// names it can parse and that no manifest mentions, so a private file must have a name for
-// which Parse says no.
+// names it can parse and that no manifest mentions; the last of these names, the one that is ours
+// alone, means nothing to it, so it leaves that file where it is.
 //
 // All functions are pure except Publish, SetCurrent and ReadCurrent; those may run beside each
 // other as long as no two publish the same name.
@@ -42,9 +43,10 @@ const (
 	Identity             // IDENTITY: the database's id
 	LockFile             // LOCK: held while a process has the database open for writing
 	InfoLog              // LOG, LOG.old.N: RocksDB's text log; N is a time and not a file number
+	Ledger               // CAMBIUM-LEDGER: what was written over the life of the directory
 )
 
-var typeNames = [...]string{"unknown", "table", "blob", "log", "manifest", "options", "temp", "current", "identity", "lock", "infolog"}
+var typeNames = [...]string{"unknown", "table", "blob", "log", "manifest", "options", "temp", "current", "identity", "lock", "infolog", "ledger"}
 
 // String returns the lower-case name of the type.
 func (t Type) String() string {
@@ -84,6 +86,8 @@ func Base(t Type, num uint64) string {
 			return "LOG"
 		}
 		return oldInfoLog + strconv.FormatUint(num, 10)
+	case Ledger:
+		return "CAMBIUM-LEDGER"
 	}
 	return ""
 }
@@ -127,6 +131,8 @@ func split(base string) (t Type, digits string) {
 		return LockFile, ""
 	case "LOG":
 		return InfoLog, ""
+	case "CAMBIUM-LEDGER":
+		return Ledger, ""
 	}
 	for _, p := range [...]struct {
 		prefix string

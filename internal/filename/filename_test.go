@@ -32,6 +32,7 @@ var names = []struct {
 	{"LOCK", LockFile, 0},
 	{"LOG", InfoLog, 0},
 	{"LOG.old.1795422945", InfoLog, 1795422945},
+	{"CAMBIUM-LEDGER", Ledger, 0},
 }
 
 func TestNames(t *testing.T) {
@@ -59,7 +60,7 @@ func TestParseRefuses(t *testing.T) {
 		"", ".", "..", "sst", ".sst", "7.sst", "0000007.sst", "+00007.sst", "-00007.sst", " 000007.sst", "000007.SST", "000007.sst ",
 		"000007.sst.bak", "00000x.sst", "000007.ldb", "000007", "MANIFEST", "MANIFEST-", "MANIFEST-5", "MANIFEST-00005x",
 		"MANIFEST-18446744073709551616", "OPTIONS-000007.dbtmp", "current", "CURRENT.bak", "IDENTITY.1", "LOG.old", "LOG.old.", "LOG.old.0", "LOG.old.x",
-		"archive", "cambium.stats", "db/000007.sst",
+		"archive", "cambium-ledger", "CAMBIUM-LEDGER.1", "db/000007.sst",
 	} {
 		typ, num, ok := Parse(base)
 		require.False(t, ok, "%q is %s %d", base, typ, num)

@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"internal/tidy":       {},
 	"internal/cache":      {"internal/invariants"},
 	"internal/filename":   {"internal/corrupt", "internal/vfs"},
+	"internal/ledgerfile": {"internal/corrupt"},
 	"internal/batch":      {"internal/ikey"},
 
 	// 1: contracts and framings that several parts share
@@ -73,7 +74,7 @@ var allowed = map[string][]string{
 
 var belowEngine = []string{
 	"internal/batch", "internal/cache", "internal/corrupt", "internal/entity", "internal/filename", "internal/ikey", "internal/invariants",
-	"internal/iterator", "internal/manifest", "internal/rangedel", "internal/record", "internal/vfs",
+	"internal/iterator", "internal/ledgerfile", "internal/manifest", "internal/rangedel", "internal/record", "internal/vfs",
 	"memtable", "wal", "sstable", "sstable/block", "sstable/blob", "compaction",
 }
 
