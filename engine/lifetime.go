@@ -34,7 +34,7 @@ type lifetime struct {
 	failed bool       // the last try to save failed
 
 	savedMu sync.Mutex // guards saved; nothing waits under it
-	saved   time.Time // by this open
+	saved   time.Time  // by this open
 }
 
 // openLifetime takes up the ledger of a database that was there before, or begins one. The set

@@ -191,7 +191,7 @@ func (a *app) infoCommand() *cobra.Command {
 func (a *app) lsmCommand() *cobra.Command {
 	tables := false
 	cmd := a.command("lsm", "print the levels of the tree",
-		"Prints tables, size, sorted runs and score of each level; above 1 a level wants\ncompaction.", 0,
+		"Prints tables, size, sorted runs and score of each level; above 1 a level wants\ncompaction. Then what was written over the life of the directory, and why.", 0,
 		func(context.Context, []string) error {
 			return a.reading(func(db *engine.DB) error {
 				tree, err := inspect.TreeOf(db, a.db, tables)

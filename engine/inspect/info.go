@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cambiumdb/cambium/engine"
 	"github.com/cambiumdb/cambium/internal/filename"
@@ -30,7 +31,8 @@ type Info struct {
 	BlobFiles   int            `json:"blob_files"`
 	Space       Space          `json:"space"`
 	Memory      Memory         `json:"memory"`
-	Files       map[string]int `json:"files"` // number, by type
+	Files       map[string]int `json:"files"`              // number, by type
+	Lifetime    *Lifetime      `json:"lifetime,omitempty"` // what was written; missing where nobody kept it
 	Options     *Options       `json:"options,omitempty"`
 }
 
@@ -72,6 +74,7 @@ func InfoOf(db *engine.DB, dir string) (*Info, error) {
 		Space: Space{Tables: m.Space.Tables, Blobs: m.Space.Blobs, Logs: m.Space.Logs, Total: m.Space.Disk},
 		Memory: Memory{Memtables: m.Memtables.ActiveBytes + m.Memtables.SealedBytes, MemtableLimit: m.Memtables.Limit,
 			Cache: m.Cache.Bytes, CachePinned: m.Cache.PinnedBytes, CacheCapacity: m.Cache.Capacity},
+		Lifetime: LifetimeOf(m.Lifetime),
 	}
 	for _, l := range m.Levels {
 		if out.Tables += l.Tables; l.Tables > 0 {
@@ -152,6 +155,13 @@ func (x *Info) WriteText(w io.Writer, s Style) {
 	l.line("space", "%s: tables %s, blob files %s, logs %s", size(x.Space.Total), size(x.Space.Tables), size(x.Space.Blobs), size(x.Space.Logs))
 	l.line("memory", "memtables %s (limit of one %s), cache %s of %s, %s of it pinned",
 		size(x.Memory.Memtables), size(x.Memory.MemtableLimit), size(x.Memory.Cache), size(x.Memory.CacheCapacity), size(x.Memory.CachePinned))
+	if t := x.Lifetime; t != nil {
+		written := fmt.Sprintf("%s since %s, %.2f for each byte accepted", size(t.Total), t.Since.Format(time.RFC3339), t.WriteAmplification)
+		if t.Gaps > 0 {
+			written += ", " + t.gaps() + " in the count"
+		}
+		l.line("written", "%s", written)
+	}
 	l.line("files", "%s", countText(x.Files))
 	if x.Options == nil {
 		return

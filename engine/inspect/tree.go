@@ -17,7 +17,8 @@ type Tree struct {
 	Tables []TreeTable `json:"tables,omitempty"`
 	Blobs  []BlobMeta  `json:"blobs"`
 	// Writes is what the database wrote since it was opened, by cause; empty for a reader.
-	Writes *Writes `json:"writes,omitempty"`
+	Writes   *Writes   `json:"writes,omitempty"`
+	Lifetime *Lifetime `json:"lifetime,omitempty"` // missing where nobody kept it
 }
 
 // Level is one level of the tree.
@@ -39,27 +40,11 @@ type TreeTable struct {
 	Problem        string `json:"problem,omitempty"` // why the properties could not be read
 }
 
-// Writes is the ledger of bytes handed to the device.
-type Writes struct {
-	UserBytes          int64      `json:"user_bytes"` // accepted key and value bytes
-	Total              int64      `json:"total_bytes"`
-	WriteAmplification float64    `json:"write_amplification"` // total / user
-	Rows               []WriteRow `json:"rows"`
-}
-
-// WriteRow is one cause of writing.
-type WriteRow struct {
-	Cause  string `json:"cause"`            // wal, flush, compaction, blob, manifest
-	Level  int    `json:"level"`            // the level written to; -1 where there is none
-	Reason string `json:"reason,omitempty"` // of a compaction
-	Bytes  int64  `json:"bytes"`
-}
-
 // TreeOf describes the tree of db, which is open on dir. With tables it lists each of them and
 // opens it for what its properties say.
 func TreeOf(db *engine.DB, dir string, tables bool) (*Tree, error) {
 	m := db.Metrics()
-	out := &Tree{Blobs: []BlobMeta{}, Writes: WritesOf(m.Ledger)}
+	out := &Tree{Blobs: []BlobMeta{}, Writes: WritesOf(m.Ledger), Lifetime: LifetimeOf(m.Lifetime)}
 	for _, l := range m.Levels {
 		out.Levels = append(out.Levels, Level{Level: l.Level, Tables: l.Tables, Bytes: l.Bytes, Runs: l.Runs, Score: l.Score})
 	}
@@ -93,18 +78,6 @@ func treeTable(dir string, meta TableMeta) TreeTable {
 	return out
 }
 
-// WritesOf puts a ledger into a report; nil where nothing was written.
-func WritesOf(l engine.Ledger) *Writes {
-	if len(l.Rows) == 0 {
-		return nil
-	}
-	out := &Writes{UserBytes: l.UserBytes, Total: l.Total(), WriteAmplification: l.WriteAmplification()}
-	for _, r := range l.Rows {
-		out.Rows = append(out.Rows, WriteRow(r))
-	}
-	return out
-}
-
 // WriteText writes a line for each level that holds anything, and the totals.
 func (t *Tree) WriteText(w io.Writer, s Style) {
 	g := newGrid(0)
@@ -135,6 +108,10 @@ func (t *Tree) WriteText(w io.Writer, s Style) {
 		fmt.Fprintln(w)
 		t.Writes.WriteText(w, s)
 	}
+	if t.Lifetime != nil {
+		fmt.Fprintln(w)
+		t.Lifetime.WriteText(w, s)
+	}
 }
 
 func (t *Tree) writeTables(w io.Writer, s Style) {
@@ -149,31 +126,4 @@ func (t *Tree) writeTables(w io.Writer, s Style) {
 		g.row(fmt.Sprintf("L%d", x.Level), x.File, size(x.Size), x.Entries, x.Deletions, x.SmallestSeq, x.LargestSeq, x.Compression, keys)
 	}
 	g.print(w, s)
-}
-
-// WriteText writes a line for each cause.
-func (x *Writes) WriteText(w io.Writer, s Style) {
-	g := newGrid(0)
-	g.row("written", "bytes", "of accepted")
-	factor := func(n int64) string {
-		if x.UserBytes == 0 {
-			return "-"
-		}
-		return fmt.Sprintf("%.2f", float64(n)/float64(x.UserBytes))
-	}
-	for _, r := range x.Rows {
-		name := r.Cause
-		if r.Level >= 0 {
-			name += fmt.Sprintf(" L%d", r.Level)
-		}
-		if r.Reason != "" && r.Reason != r.Cause {
-			name += " " + r.Reason
-		}
-		g.row(name, size(r.Bytes), factor(r.Bytes))
-	}
-	g.row("total", size(x.Total), factor(x.Total))
-	g.print(w, s)
-	if x.UserBytes > 0 {
-		fmt.Fprintf(w, "accepted %s\n", size(x.UserBytes))
-	}
 }
