@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cambiumdb/cambium/internal/grid"
 )
 
 // ReadReport reads a report that WriteJSON wrote.
@@ -258,8 +260,8 @@ func (t *Text) Compare(c *Comparison) {
 	for _, n := range c.Notes {
 		t.printf("%s %s\n", t.paint(bold, "note:"), n)
 	}
-	g := &grid{}
-	g.add("", "figure", "base", "new", "change", "")
+	g := grid.New(0)
+	g.Row("", "figure", "base", "new", "change", "")
 	last := ""
 	for _, change := range c.Changes {
 		name := change.Run + " " + change.Workload
@@ -283,9 +285,9 @@ func (t *Text) Compare(c *Comparison) {
 		if change.Base == 0 && change.New != 0 {
 			percentText = "from 0"
 		}
-		g.add(name, change.Metric, change.format(change.Base), change.format(change.New), percentText, verdict)
+		g.Row(name, change.Metric, change.format(change.Base), change.format(change.New), percentText, verdict)
 	}
-	g.print(t.w)
+	g.Print(t.w)
 	for _, m := range c.Missing {
 		t.printf("%s %s\n", t.paint(bold, "missing:"), m)
 	}

@@ -2,6 +2,8 @@ package perf
 
 import (
 	"slices"
+
+	"github.com/cambiumdb/cambium/internal/grid"
 )
 
 // Ratio sets this module's engine beside the best of the others in one figure of one workload.
@@ -105,8 +107,8 @@ func (t *Text) Ratios(ratios []Ratio) {
 	}
 	first := ratios[0]
 	t.printf("\n%s  divided within a round, median of %d round(s)\n\n", t.paint(bold, first.Engine+" beside the best of the others"), first.Rounds)
-	g := &grid{}
-	g.add("workload", "figure", first.Engine, "best peer", "", "ratio", "lowest", "highest", "")
+	g := grid.New(0)
+	g.Row("workload", "figure", first.Engine, "best peer", "", "ratio", "lowest", "highest", "")
 	last := ""
 	for _, r := range ratios {
 		name := r.Workload
@@ -122,9 +124,9 @@ func (t *Text) Ratios(ratios []Ratio) {
 		}
 		m := metricNamed(r.Metric)
 		format := m.format
-		g.add(name, m.title(r.Op), format(r.Value), r.Best, format(r.Peer), twoDigits(r.Ratio), twoDigits(r.Low), twoDigits(r.High), verdict)
+		g.Row(name, m.title(r.Op), format(r.Value), r.Best, format(r.Peer), twoDigits(r.Ratio), twoDigits(r.Low), twoDigits(r.High), verdict)
 	}
-	g.print(t.w)
+	g.Print(t.w)
 }
 
 // Fairness prints under which conditions each engine is measured: a line where all agree, else

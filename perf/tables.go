@@ -2,40 +2,9 @@ package perf
 
 import (
 	"fmt"
-	"io"
-	"strings"
-	"unicode/utf8"
+
+	"github.com/cambiumdb/cambium/internal/grid"
 )
-
-// grid collects cells and prints them in columns: the first column to the left, the others to
-// the right.
-type grid struct{ rows [][]string }
-
-func (g *grid) add(cells ...string) { g.rows = append(g.rows, cells) }
-
-func (g *grid) print(w io.Writer) {
-	var widths []int
-	for _, row := range g.rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	for _, row := range g.rows {
-		var b strings.Builder
-		for i, cell := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if i == 0 {
-				b.WriteString(cell + pad)
-			} else {
-				b.WriteString("  " + pad + cell)
-			}
-		}
-		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
-	}
-}
 
 // Summary prints one line for each workload of a report: the run of median throughput, and the
 // range over all runs when there are several.
@@ -43,15 +12,15 @@ func (t *Text) Summary(r *Report) {
 	if len(r.Runs) == 0 {
 		return
 	}
-	g := &grid{}
-	head := []string{"workload", "ops/s"}
+	g := grid.New(0)
+	head := []any{"workload", "ops/s"}
 	if len(r.Runs) > 1 {
 		head = append(head, "lowest", "highest")
 	}
-	g.add(append(head, "p50", "p99", "p99.9", "max", "write amp", "space amp", "device reads/op")...)
+	g.Row(append(head, "p50", "p99", "p99.9", "max", "write amp", "space amp", "device reads/op")...)
 	for i := range r.Runs[0].Phases {
 		p, low, high := r.Median(i)
-		row := []string{p.Workload, Count(int64(p.Throughput))}
+		row := []any{p.Workload, Count(int64(p.Throughput))}
 		if len(r.Runs) > 1 {
 			row = append(row, Count(int64(low)), Count(int64(high)))
 		}
@@ -67,10 +36,10 @@ func (t *Text) Summary(r *Report) {
 		if p.Ops > 0 && p.Settled == nil {
 			reads = fmt.Sprintf("%.3f", float64(p.Reads.BlockReads)/float64(p.Ops))
 		}
-		g.add(append(row, amp, space, reads)...)
+		g.Row(append(row, amp, space, reads)...)
 	}
 	t.printf("\n")
-	g.print(t.w)
+	g.Print(t.w)
 	if len(r.Runs) > 1 {
 		t.printf("%d runs; each line is the run of median throughput\n", len(r.Runs))
 	}
@@ -104,14 +73,14 @@ func (t *Text) WriteAmp(runs []Run) {
 	}
 
 	t.printf("%s  bytes written for each byte accepted, by cause; all figures when settled\n\n", t.paint(bold, "Write amplification"))
-	g := &grid{}
-	head := []string{"", "step", "wal", "flush"}
+	g := grid.New(0)
+	head := []any{"", "step", "wal", "flush"}
 	for level, u := range used {
 		if u {
 			head = append(head, fmt.Sprintf("L%d", level))
 		}
 	}
-	g.add(append(head, "blob", "other", "total", "kernel", "differ", "formula", "of it")...)
+	g.Row(append(head, "blob", "other", "total", "kernel", "differ", "formula", "of it")...)
 	last := ""
 	for _, r := range rows {
 		name := r.Name
@@ -121,7 +90,7 @@ func (t *Text) WriteAmp(runs []Run) {
 		last = r.Name
 		a := r.Writes
 		ratio := func(n int64) string { return fmt.Sprintf("%.2f", a.Of(n)) }
-		row := []string{name, r.Step, ratio(a.Cause("wal")), ratio(a.Cause("flush"))}
+		row := []any{name, r.Step, ratio(a.Cause("wal")), ratio(a.Cause("flush"))}
 		for level, u := range used {
 			if !u {
 				continue
@@ -144,9 +113,9 @@ func (t *Text) WriteAmp(runs []Run) {
 		for _, cause := range []string{"wal", "flush", "compaction", "blob"} {
 			told += a.Cause(cause)
 		}
-		g.add(append(row, ratio(a.Cause("blob")), ratio(a.Total-told), fmt.Sprintf("%.2f", a.Factor), kernel, differ, formula, share)...)
+		g.Row(append(row, ratio(a.Cause("blob")), ratio(a.Total-told), fmt.Sprintf("%.2f", a.Factor), kernel, differ, formula, share)...)
 	}
-	g.print(t.w)
+	g.Print(t.w)
 	t.printf("\nother: the manifest, and what the kernel counted beyond an engine's ledger; formula: see docs/kvbench.md; -: not measured or no formula\n\n")
 	t.spaceTable(rows)
 	for _, r := range runs {
@@ -158,8 +127,8 @@ func (t *Text) WriteAmp(runs []Run) {
 
 func (t *Text) spaceTable(rows []AmpRow) {
 	t.printf("%s  on the device for each live byte, and what a get meets\n\n", t.paint(bold, "Space and reads"))
-	g := &grid{}
-	g.add("", "step", "space settled", "tables", "formula", "average", "peak", "runs settled", "average", "peak", "tables/get", "device reads/get")
+	g := grid.New(0)
+	g.Row("", "step", "space settled", "tables", "formula", "average", "peak", "runs settled", "average", "peak", "tables/get", "device reads/get")
 	last := ""
 	for _, r := range rows {
 		name := r.Name
@@ -168,7 +137,7 @@ func (t *Text) spaceTable(rows []AmpRow) {
 		}
 		last = r.Name
 		live := max(1, float64(r.Space.Live))
-		g.add(name, r.Step,
+		g.Row(name, r.Step,
 			fmt.Sprintf("%.2f", float64(r.Space.End)/live),
 			fmt.Sprintf("%.2f", float64(r.Space.Tables)/live),
 			formulaSpace(r.Formula),
@@ -177,7 +146,7 @@ func (t *Text) spaceTable(rows []AmpRow) {
 			fmt.Sprint(r.Runs.End), fmt.Sprintf("%.1f", r.Runs.Average), fmt.Sprint(r.Runs.Peak),
 			fmt.Sprintf("%.2f", r.PerGet), fmt.Sprintf("%.3f", r.Reads))
 	}
-	g.print(t.w)
+	g.Print(t.w)
 }
 
 func formulaSpace(f *Prediction) string {

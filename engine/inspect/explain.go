@@ -42,8 +42,8 @@ func ExplainKey(db *engine.DB, key []byte) (*Explanation, error) {
 // WriteText writes a line for each place; > marks the one that decides.
 func (x *Explanation) WriteText(w io.Writer, s Style) {
 	fmt.Fprintf(w, "%s: %s, read at sequence number %d\n", s.heading(s.Bytes(x.Key.Bytes())), x.Answer, x.Seq)
-	g := newGrid(0, 1, 2, 3)
-	g.row("", "place", "filter", "newest entry")
+	g := s.newGrid(0, 1, 2, 3)
+	g.Row("", "place", "filter", "newest entry")
 	for _, step := range x.Steps {
 		mark, entry := "", step.Entry
 		if step.Decides {
@@ -61,7 +61,7 @@ func (x *Explanation) WriteText(w io.Writer, s Style) {
 		if filter == "" {
 			filter = "-"
 		}
-		g.row(mark, step.Source, filter, entry)
+		g.Row(mark, step.Source, filter, entry)
 	}
-	g.print(w, s)
+	g.Print(w)
 }

@@ -344,13 +344,13 @@ func (t *Table) WriteText(w io.Writer, s Style) {
 		r.WriteText(w, s)
 	}
 	if len(t.Blocks) > 0 {
-		g := newGrid(2, 3)
-		g.indent = "  "
-		g.row("offset", "bytes", "compression", "up to key")
+		g := s.newGrid(2, 3)
+		g.Indent = "  "
+		g.Row("offset", "bytes", "compression", "up to key")
 		for _, b := range t.Blocks {
-			g.row(fmt.Sprintf("%#x", b.Offset), b.Size, b.Compression, s.Bytes(b.Separator.Bytes()))
+			g.Row(fmt.Sprintf("%#x", b.Offset), b.Size, b.Compression, s.Bytes(b.Separator.Bytes()))
 		}
-		g.print(w, s)
+		g.Print(w)
 	}
 }
 

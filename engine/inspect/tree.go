@@ -80,25 +80,25 @@ func treeTable(dir string, meta TableMeta) TreeTable {
 
 // WriteText writes a line for each level that holds anything, and the totals.
 func (t *Tree) WriteText(w io.Writer, s Style) {
-	g := newGrid(0)
-	g.row("level", "tables", "size", "runs", "score")
+	g := s.newGrid(0)
+	g.Row("level", "tables", "size", "runs", "score")
 	tables, runs, bytes := 0, 0, int64(0)
 	for _, l := range t.Levels {
 		tables, runs, bytes = tables+l.Tables, runs+l.Runs, bytes+l.Bytes
 		if l.Tables > 0 {
-			g.row(fmt.Sprintf("L%d", l.Level), l.Tables, size(l.Bytes), l.Runs, fmt.Sprintf("%.2f", l.Score))
+			g.Row(fmt.Sprintf("L%d", l.Level), l.Tables, size(l.Bytes), l.Runs, fmt.Sprintf("%.2f", l.Score))
 		}
 	}
-	g.row("all", tables, size(bytes), runs, "")
-	g.print(w, s)
+	g.Row("all", tables, size(bytes), runs, "")
+	g.Print(w)
 	if len(t.Blobs) > 0 {
 		fmt.Fprintln(w)
-		g := newGrid(0)
-		g.row("blob file", "values", "size", "garbage", "")
+		g := s.newGrid(0)
+		g.Row("blob file", "values", "size", "garbage", "")
 		for _, b := range t.Blobs {
-			g.row(b.File, b.Values, size(b.Bytes), b.Garbage, size(b.GarbageBytes))
+			g.Row(b.File, b.Values, size(b.Bytes), b.Garbage, size(b.GarbageBytes))
 		}
-		g.print(w, s)
+		g.Print(w)
 	}
 	if len(t.Tables) > 0 {
 		fmt.Fprintln(w)
@@ -115,15 +115,15 @@ func (t *Tree) WriteText(w io.Writer, s Style) {
 }
 
 func (t *Tree) writeTables(w io.Writer, s Style) {
-	g := newGrid(0, 1, 7, 8)
-	g.row("level", "table", "size", "entries", "deletions", "oldest seq", "newest seq", "compression", "keys")
+	g := s.newGrid(0, 1, 7, 8)
+	g.Row("level", "table", "size", "entries", "deletions", "oldest seq", "newest seq", "compression", "keys")
 	for i := range t.Tables {
 		x := &t.Tables[i]
 		keys := fmt.Sprintf("%s .. %s", s.Bytes(x.Smallest.Bytes()), s.Bytes(x.Largest.Bytes()))
 		if x.Problem != "" {
 			keys += "  " + x.Problem
 		}
-		g.row(fmt.Sprintf("L%d", x.Level), x.File, size(x.Size), x.Entries, x.Deletions, x.SmallestSeq, x.LargestSeq, x.Compression, keys)
+		g.Row(fmt.Sprintf("L%d", x.Level), x.File, size(x.Size), x.Entries, x.Deletions, x.SmallestSeq, x.LargestSeq, x.Compression, keys)
 	}
-	g.print(w, s)
+	g.Print(w)
 }

@@ -61,8 +61,8 @@ func LifetimeOf(l engine.Lifetime) *Lifetime {
 
 // WriteText writes a line for each cause.
 func (x *Writes) WriteText(w io.Writer, s Style) {
-	g := newGrid(0)
-	g.row("written", "bytes", "of accepted")
+	g := s.newGrid(0)
+	g.Row("written", "bytes", "of accepted")
 	factor := func(n int64) string {
 		if x.UserBytes == 0 {
 			return "-"
@@ -77,10 +77,10 @@ func (x *Writes) WriteText(w io.Writer, s Style) {
 		if r.Reason != "" && r.Reason != r.Cause {
 			name += " " + r.Reason
 		}
-		g.row(name, size(r.Bytes), factor(r.Bytes))
+		g.Row(name, size(r.Bytes), factor(r.Bytes))
 	}
-	g.row("total", size(x.Total), factor(x.Total))
-	g.print(w, s)
+	g.Row("total", size(x.Total), factor(x.Total))
+	g.Print(w)
 	if x.UserBytes > 0 {
 		fmt.Fprintf(w, "accepted %s\n", size(x.UserBytes))
 	}
