@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/ncw/directio"
+	"golang.org/x/sys/unix"
 )
 
 // defaultAlignment is what direct I/O is tried with where the kernel does not say.
@@ -88,7 +89,17 @@ func (o *osFS) Remove(name string) error { return osError(os.Remove(name)) }
 
 func (o *osFS) Rename(oldName, newName string) error { return osError(os.Rename(oldName, newName)) }
 
-func (o *osFS) Link(oldName, newName string) error { return osError(os.Link(oldName, newName)) }
+// Link does not use os.Link, which on Linux links a symbolic link itself.
+func (o *osFS) Link(oldName, newName string) error {
+	err := unix.Linkat(unix.AT_FDCWD, oldName, unix.AT_FDCWD, newName, unix.AT_SYMLINK_FOLLOW)
+	for err == unix.EINTR {
+		err = unix.Linkat(unix.AT_FDCWD, oldName, unix.AT_FDCWD, newName, unix.AT_SYMLINK_FOLLOW)
+	}
+	if err != nil {
+		return osError(&os.LinkError{Op: "link", Old: oldName, New: newName, Err: err})
+	}
+	return nil
+}
 
 func (o *osFS) MkdirAll(dir string) error { return osError(os.MkdirAll(dir, 0o755)) }
 

@@ -122,7 +122,8 @@ type FS interface {
 	OpenReadWrite(name string, mode Mode) (File, error)
 	Remove(name string) error
 	Rename(oldName, newName string) error
-	// Link makes a hard link; where the file system has none it returns an error.
+	// Link makes a hard link to the file that oldName leads to, be it through symbolic links;
+	// where the file system has none it returns an error.
 	Link(oldName, newName string) error
 	// MkdirAll makes a directory and its parents; an existing one is no error.
 	MkdirAll(dir string) error
