@@ -360,6 +360,9 @@ func (r *Reader) decodeRangeDels(data []byte, origin block.Origin) ([]rangedel.T
 // nothing; the list must not be changed.
 func (r *Reader) RangeDels() rangedel.List { return r.rangeDels }
 
+// FormatVersion is RocksDB's version of the table's format, from 2 to 6.
+func (r *Reader) FormatVersion() uint32 { return r.foot.version }
+
 // Properties returns what the table says about itself.
 func (r *Reader) Properties() Properties { return r.props }
 

@@ -17,6 +17,8 @@ type VerifyStats struct {
 	Entries    uint64 // point entries and range tombstones
 	Deletions  uint64 // of these, tombstones of both kinds
 	RangeDels  uint64
+	Merges     uint64 // merge operands
+	BlobRefs   uint64 // references into blob files
 	FilterKeys uint64 // user keys that the filter was asked about
 }
 
@@ -140,7 +142,11 @@ func (v *verifier) entry(k ikey.Key, origin block.Origin) error {
 	switch k.Kind() {
 	case ikey.KindDelete, ikey.KindSingleDelete:
 		v.stats.Deletions++
-	case ikey.KindSet, ikey.KindMerge, ikey.KindBlobIndex, ikey.KindEntity:
+	case ikey.KindMerge:
+		v.stats.Merges++
+	case ikey.KindBlobIndex:
+		v.stats.BlobRefs++
+	case ikey.KindSet, ikey.KindEntity:
 	default:
 		return origin.Errorf("%v is no point entry", k)
 	}

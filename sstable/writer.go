@@ -29,6 +29,10 @@ type WriterOptions struct {
 	// HashIndex adds RocksDB's hash index to data blocks: point lookups in a block cost one
 	// probe, each entry about one and a third bytes.
 	HashIndex bool
+	// External makes a table that any database can take in (RocksDB's external table of version
+	// 2): no user key comes twice and every sequence number is 0; the database that takes it in
+	// gives all entries one of its own.
+	External bool
 
 	// What the properties record.
 	DBID, SessionID string
@@ -37,7 +41,6 @@ type WriterOptions struct {
 	UserProperties  map[string]string
 
 	checksum block.ChecksumType // for tests; 0 is CRC32C
-	ingested bool               // for tests: mark the table as made for ingestion
 }
 
 func (o WriterOptions) withDefaults() WriterOptions {
@@ -152,6 +155,9 @@ func (w *Writer) checkPoint(key ikey.Key) error {
 	if k := key.Kind(); k == ikey.KindRangeDelete || k == ikey.KindSeek {
 		return fmt.Errorf("write table: %v is no point entry", key)
 	}
+	if err := w.checkSeq(key); err != nil {
+		return err
+	}
 	if !w.hasLast {
 		return nil
 	}
@@ -159,8 +165,16 @@ func (w *Writer) checkPoint(key ikey.Key) error {
 	if !ok {
 		return nil
 	}
-	if ikey.Compare(prev, key) >= 0 {
+	if ikey.Compare(prev, key) >= 0 || w.opts.External && bytes.Equal(prev.User, key.User) {
 		return fmt.Errorf("write table: %v does not sort after %v", key, prev)
+	}
+	return nil
+}
+
+// checkSeq refuses a sequence number in a table that gets its number where it is taken in.
+func (w *Writer) checkSeq(key ikey.Key) error {
+	if w.opts.External && key.Seq() != 0 {
+		return fmt.Errorf("write table: %v in an external table, whose sequence numbers are 0", key)
 	}
 	return nil
 }
@@ -192,6 +206,9 @@ func (w *Writer) AddRangeDelete(start, end []byte, seq uint64) error {
 		return w.err
 	}
 	key := ikey.Make(start, seq, ikey.KindRangeDelete)
+	if err := w.checkSeq(key); err != nil {
+		return w.fail(err)
+	}
 	if bytes.Compare(start, end) >= 0 {
 		return w.fail(fmt.Errorf("write table: %v ends at %q", key, end))
 	}
@@ -406,10 +423,18 @@ func (w *Writer) fixProperties() {
 	p.DBID, p.SessionID, p.OriginalFile = o.DBID, o.SessionID, o.FileNumber
 	p.CreationTime, p.FileCreationTime = o.CreationTime, o.CreationTime
 	p.User = maps.Clone(o.UserProperties)
-	if o.ingested {
-		p.ExternalVersion = 2
+	if o.External {
+		p.ExternalVersion = externalVersion
+		p.ColumnFamilyID, p.ColumnFamilyName = unknownColumnFamily, "" // any may take it in
 	}
 }
+
+// What an external table says of itself (RocksDB table/sst_file_writer_collectors.h,
+// include/rocksdb/table_properties.h).
+const (
+	externalVersion     = 2
+	unknownColumnFamily = 1<<31 - 1
+)
 
 // rocksLevel is how RocksDB writes a default level: kDefaultCompressionLevel.
 func rocksLevel(level int) int {

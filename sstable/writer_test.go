@@ -403,7 +403,7 @@ func TestGlobalSeq(t *testing.T) {
 	for i := range 100 {
 		c.points = append(c.points, pair{ikey.Make([]byte{byte(i)}, 0, ikey.KindSet), "v"})
 	}
-	writeTable(t, fs, "t.sst", c, WriterOptions{BlockSize: 50, ingested: true, BitsPerKey: 10})
+	writeTable(t, fs, "t.sst", c, WriterOptions{BlockSize: 50, External: true, BitsPerKey: 10})
 	r := openFile(t, fs, "t.sst", ReaderOptions{LargestSeq: 77})
 	defer r.Close()
 	v, ok, err := r.Get([]byte{42}, 77)
@@ -422,6 +422,44 @@ func TestGlobalSeq(t *testing.T) {
 	require.Equal(t, byte(41), it.Key().User[0])
 	require.True(t, it.SeekGE(ikey.Make([]byte{42}, 76, ikey.KindSet)))
 	require.Equal(t, byte(43), it.Key().User[0])
+}
+
+// TestExternal shows what a table for other databases says of itself, and what it refuses.
+func TestExternal(t *testing.T) {
+	begin := func() (*vfs.Mem, *Writer) {
+		fs := vfs.NewMem()
+		f, err := fs.Create("t.sst", vfs.Buffered)
+		require.NoError(t, err)
+		return fs, NewWriter(vfs.NewSequentialWriter(f, vfs.WriterOptions{}), WriterOptions{External: true})
+	}
+	fs, w := begin()
+	require.NoError(t, w.Add(ikey.Make([]byte("a"), 0, ikey.KindSet), []byte("v")))
+	require.NoError(t, w.Add(ikey.Make([]byte("b"), 0, ikey.KindDelete), nil))
+	require.NoError(t, w.AddRangeDelete([]byte("c"), []byte("d"), 0))
+	_, err := w.Finish()
+	require.NoError(t, err)
+	r := openFile(t, fs, "t.sst", ReaderOptions{})
+	p := r.Properties()
+	require.EqualValues(t, 2, p.ExternalVersion)
+	require.True(t, p.Has("rocksdb.external_sst_file.global_seqno"))
+	require.Zero(t, p.GlobalSeq)
+	require.Empty(t, p.ColumnFamilyName)
+	require.NoError(t, r.Close())
+
+	for name, do := range map[string]func(w *Writer) error{
+		"a key twice": func(w *Writer) error {
+			require.NoError(t, w.Add(ikey.Make([]byte("a"), 0, ikey.KindSet), nil))
+			return w.Add(ikey.Make([]byte("a"), 0, ikey.KindDelete), nil)
+		},
+		"a sequence number": func(w *Writer) error { return w.Add(ikey.Make([]byte("a"), 1, ikey.KindSet), nil) },
+		"a sequence number of a range": func(w *Writer) error {
+			return w.AddRangeDelete([]byte("a"), []byte("b"), 1)
+		},
+	} {
+		_, w := begin()
+		require.ErrorContains(t, do(w), "write table: ", name)
+		require.NoError(t, w.Abort())
+	}
 }
 
 // TestDirect writes and reads through direct I/O where the machine's temporary directory has it.
