@@ -1,6 +1,7 @@
 package sstable
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"sync/atomic"
@@ -185,12 +186,16 @@ func (r *Reader) readProperties(tail *block.Readahead) error {
 	if !ok {
 		return corrupt.Errorf(r.src.Label, int64(r.foot.metaindex.Offset), "table has no properties")
 	}
-	b, err := r.readTail(tail, h, cache.Normal)
+	var own block.Readahead
+	defer own.Close()
+	if !tail.Holds(h) {
+		tail = &own
+	}
+	data, err := r.propertyBlock(tail, h)
 	if err != nil {
 		return err
 	}
-	defer b.Release()
-	if r.props, err = decodeProperties(b.Bytes(), r.src.Origin(h)); err != nil {
+	if r.props, err = decodeProperties(data, r.src.Origin(h)); err != nil {
 		return err
 	}
 	p := &r.props
@@ -206,6 +211,32 @@ func (r *Reader) readProperties(tail *block.Readahead) error {
 		FirstKey:   p.IndexType == indexFirstKey,
 	}
 	return r.applyGlobalSeq(r.src.Origin(h))
+}
+
+// propertyBlock reads the block of properties. RocksDB may write the sequence number of a table that
+// it ingests over the 0 there and leave the checksum as it was (7.8 does so by default); then the
+// block must be right with the 0.
+func (r *Reader) propertyBlock(ra *block.Readahead, h block.Handle) ([]byte, error) {
+	var scratch []byte
+	data, err := r.src.ReadPrivate(h, ra, &scratch)
+	if _, damaged := corrupt.As(err); !damaged {
+		return bytes.Clone(data), err
+	}
+	altered, other := r.src.ReadAltered(h, ra, func(payload []byte) {
+		var it block.RawIter
+		if it.Init(payload, r.src.Origin(h)) != nil {
+			return
+		}
+		for it.Next() {
+			if string(it.Key()) == propGlobalSeq {
+				clear(it.Value())
+			}
+		}
+	})
+	if other != nil {
+		return nil, err
+	}
+	return altered, nil
 }
 
 // Index types that are read apart.

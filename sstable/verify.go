@@ -17,8 +17,6 @@ type VerifyStats struct {
 	Entries    uint64 // point entries and range tombstones
 	Deletions  uint64 // of these, tombstones of both kinds
 	RangeDels  uint64
-	Merges     uint64 // merge operands
-	BlobRefs   uint64 // references into blob files
 	FilterKeys uint64 // user keys that the filter was asked about
 }
 
@@ -26,7 +24,13 @@ type VerifyStats struct {
 // entries, that every block lies between its separators, the counts in the properties, and that
 // the filter finds every key. It returns the first thing wrong.
 func (r *Reader) Verify(ctx context.Context) (VerifyStats, error) {
-	v := verifier{r: r}
+	return r.VerifyEach(ctx, func(ikey.Key, []byte) error { return nil })
+}
+
+// VerifyEach does as Verify and calls each for every point entry, in order, stopping at its first
+// error. Key and value are valid during the call.
+func (r *Reader) VerifyEach(ctx context.Context, each func(key ikey.Key, value []byte) error) (VerifyStats, error) {
+	v := verifier{r: r, each: each}
 	defer v.ahead.Close()
 	v.ahead.SetSize(block.CompactionReadahead)
 	v.ahead.Limit = r.dataEnd
@@ -60,7 +64,13 @@ func (r *Reader) verifyMeta() error {
 	var scratch []byte
 	defer ra.Close()
 	for _, m := range append([]MetaBlock{{"index", r.foot.index}, {"metaindex", r.foot.metaindex}}, r.meta...) {
-		if _, err := r.src.ReadPrivate(m.Handle, &ra, &scratch); err != nil {
+		var err error
+		if m.Name == metaProperties {
+			_, err = r.propertyBlock(&ra, m.Handle)
+		} else {
+			_, err = r.src.ReadPrivate(m.Handle, &ra, &scratch)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", m.Name, err)
 		}
 	}
@@ -69,6 +79,7 @@ func (r *Reader) verifyMeta() error {
 
 type verifier struct {
 	r       *Reader
+	each    func(key ikey.Key, value []byte) error
 	index   indexCursor
 	data    block.Iter
 	ahead   block.Readahead
@@ -102,6 +113,9 @@ func (v *verifier) block(h block.Handle) error {
 			return origin.Errorf("%v after %v", k, v.last)
 		}
 		if err := v.entry(k, origin); err != nil {
+			return err
+		}
+		if err := v.each(k, v.data.Value()); err != nil {
 			return err
 		}
 		n++
@@ -142,11 +156,7 @@ func (v *verifier) entry(k ikey.Key, origin block.Origin) error {
 	switch k.Kind() {
 	case ikey.KindDelete, ikey.KindSingleDelete:
 		v.stats.Deletions++
-	case ikey.KindMerge:
-		v.stats.Merges++
-	case ikey.KindBlobIndex:
-		v.stats.BlobRefs++
-	case ikey.KindSet, ikey.KindEntity:
+	case ikey.KindSet, ikey.KindMerge, ikey.KindBlobIndex, ikey.KindEntity:
 	default:
 		return origin.Errorf("%v is no point entry", k)
 	}

@@ -424,17 +424,16 @@ func (w *Writer) fixProperties() {
 	p.CreationTime, p.FileCreationTime = o.CreationTime, o.CreationTime
 	p.User = maps.Clone(o.UserProperties)
 	if o.External {
-		p.ExternalVersion = externalVersion
+		p.ExternalVersion = ExternalVersion
 		p.ColumnFamilyID, p.ColumnFamilyName = unknownColumnFamily, "" // any may take it in
 	}
 }
 
-// What an external table says of itself (RocksDB table/sst_file_writer_collectors.h,
-// include/rocksdb/table_properties.h).
-const (
-	externalVersion     = 2
-	unknownColumnFamily = 1<<31 - 1
-)
+// ExternalVersion is what Properties.ExternalVersion is in a table of WriterOptions.External.
+const ExternalVersion = 2
+
+// unknownColumnFamily is RocksDB's number for none in particular (include/rocksdb/table_properties.h).
+const unknownColumnFamily = 1<<31 - 1
 
 // rocksLevel is how RocksDB writes a default level: kDefaultCompressionLevel.
 func rocksLevel(level int) int {

@@ -3,6 +3,7 @@ package sstable
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -422,6 +423,43 @@ func TestGlobalSeq(t *testing.T) {
 	require.Equal(t, byte(41), it.Key().User[0])
 	require.True(t, it.SeekGE(ikey.Make([]byte{42}, 76, ikey.KindSet)))
 	require.Equal(t, byte(43), it.Key().User[0])
+}
+
+// TestStampedGlobalSeq reads a table into whose properties RocksDB has written the sequence number
+// without a new checksum, and finds damage beside it all the same.
+func TestStampedGlobalSeq(t *testing.T) {
+	fs := vfs.NewMem()
+	writeTable(t, fs, "t.sst", content{points: []pair{{ikey.Make([]byte("k"), 0, ikey.KindSet), "v"}}}, WriterOptions{External: true})
+	f, err := fs.Open("t.sst", vfs.Buffered)
+	require.NoError(t, err)
+	size, err := f.Size()
+	require.NoError(t, err)
+	data := make([]byte, size)
+	_, err = f.ReadAt(data, 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	name := []byte("global_seqno") // the end of a key that shares its start with the one before
+	at := bytes.Index(data, name) + len(name)
+	require.Zero(t, binary.LittleEndian.Uint64(data[at:]))
+	binary.LittleEndian.PutUint64(data[at:], 77)
+
+	for _, o := range []ReaderOptions{{}, {LargestSeq: 77}} {
+		r, err := openBytes(t, "t.sst", data, o)
+		require.NoError(t, err)
+		v, ok, err := r.Get([]byte("k"), ikey.MaxSeq)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.EqualValues(t, 77, v.Trailer.Seq())
+		v.Release()
+		_, err = r.Verify(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, r.Close())
+	}
+	_, err = openBytes(t, "t.sst", data, ReaderOptions{LargestSeq: 78})
+	require.ErrorContains(t, err, "global sequence number 77, manifest says 78")
+	data[at-len(name)] ^= 1
+	_, err = openBytes(t, "t.sst", data, ReaderOptions{})
+	require.ErrorContains(t, err, "crc32c want")
 }
 
 // TestExternal shows what a table for other databases says of itself, and what it refuses.
