@@ -94,7 +94,8 @@ func (r *replay) record(num uint64, rec []byte) error {
 	if !ok {
 		return errorf(ErrCorruption, "corruption: a batch of %d bytes, want at least %d", len(rec), batch.HeaderLen)
 	}
-	if h, ok := logHeader(rec); ok {
+	note := noteOf(rec)
+	if h, ok := batch.ParseLogHeader(note); ok {
 		last, replayed := r.lastOf[h.PrevLog]
 		if !replayed && h.PrevLog >= r.first {
 			return errorf(ErrCorruption, "corruption: %s, which comes before, is missing or has lost its records: restore the directory from a backup or checkpoint",
@@ -108,6 +109,9 @@ func (r *replay) record(num uint64, rec []byte) error {
 		r.lastOf[num] = r.logSeq
 		return nil
 	}
+	if last, ok := batch.ParseIngestMark(note); ok {
+		return r.ingested(num, last)
+	}
 	if count > 0 && r.torn != nil {
 		if seq != r.logSeq+1 {
 			return errorf(ErrCorruption, "corruption: writes are missing before sequence number %d: %v", seq, r.torn)
@@ -120,13 +124,9 @@ func (r *replay) record(num uint64, rec []byte) error {
 	}
 	r.records++
 	if n > 0 {
-		r.logSeq = seq + n - 1
-		r.lastSeq = max(r.lastSeq, r.logSeq)
+		r.advance(num, seq+n-1)
 	}
 	r.mem.lastSeq = r.lastSeq
-	if _, ours := r.lastOf[num]; ours {
-		r.lastOf[num] = r.logSeq
-	}
 	if r.mem.Bytes() >= r.db.budget.flushBytes() {
 		if r.mem, err = r.full(r.mem); err != nil {
 			return err
@@ -136,20 +136,40 @@ func (r *replay) record(num uint64, rec []byte) error {
 	return nil
 }
 
-// logHeader returns the log header that rec holds, if it is one.
-func logHeader(rec []byte) (h batch.LogHeader, ok bool) {
+// ingested takes the mark of tables that took sequence numbers up to last: what comes before is
+// in the manifest.
+func (r *replay) ingested(num, last uint64) error {
+	if known := r.db.set.LastSeq(); last > known {
+		return errorf(ErrCorruption, "corruption: tables were ingested up to sequence number %d, %s ends at %d: the end of the manifest is damaged and later edits are lost: restore the directory from a backup or checkpoint",
+			last, filename.Base(filename.Manifest, r.db.set.ManifestNum()), known)
+	}
+	r.advance(num, last)
+	return nil
+}
+
+// advance notes that log num accounts for the sequence numbers up to seq.
+func (r *replay) advance(num, seq uint64) {
+	r.logSeq = seq
+	r.lastSeq = max(r.lastSeq, seq)
+	if _, ours := r.lastOf[num]; ours {
+		r.lastOf[num] = seq
+	}
+}
+
+// noteOf returns the blob of a record without counted ops that begins with one, else nil.
+func noteOf(rec []byte) []byte {
 	if _, count, _ := batch.Header(rec); count != 0 {
-		return h, false
+		return nil
 	}
 	rd, err := batch.NewReader(rec)
 	if err != nil {
-		return h, false
+		return nil
 	}
 	op, ok, err := rd.Next()
 	if err != nil || !ok || op.Kind != ikey.KindLogData {
-		return h, false
+		return nil
 	}
-	return batch.ParseLogHeader(op.Value)
+	return op.Value
 }
 
 // flushRecovered writes a replayed memtable as a table and returns the edit that adds it.

@@ -22,6 +22,7 @@ const (
 	RecordBatch  = "batch"      // writes
 	RecordFiller = "filler"     // fills up a page of the log; readers skip it
 	RecordHeader = "log header" // the first record of a log of ours: how the log before ended
+	RecordIngest = "ingest"     // tables were ingested and took sequence numbers
 )
 
 // LogRecord is one record of a write-ahead log.
@@ -37,6 +38,8 @@ type LogRecord struct {
 	// PrevLog and PrevLastSeq are what a log header says about the log before.
 	PrevLog     *uint64 `json:"prev_log,omitempty"`
 	PrevLastSeq *uint64 `json:"prev_last_seq,omitempty"`
+	// IngestedTo is the last sequence number that ingested tables have taken.
+	IngestedTo *uint64 `json:"ingested_to,omitempty"`
 	// Problem says what in the record is damaged or not supported; Ops holds what comes before.
 	Problem string `json:"problem,omitempty"`
 }
@@ -190,6 +193,10 @@ func newLogRecord(rec []byte, off int64) (*LogRecord, error) {
 				lr.Type, lr.PrevLog, lr.PrevLastSeq = RecordHeader, &h.PrevLog, &h.PrevLastSeq
 				continue
 			}
+			if last, ok := batch.ParseIngestMark(op.Value); ok && lr.Count == 0 {
+				lr.Type, lr.IngestedTo = RecordIngest, &last
+				continue
+			}
 			lr.Ops = append(lr.Ops, Entry{Seq: seq, Kind: op.Kind.String(), Value: NewValue(op.Value)})
 			continue
 		}
@@ -223,6 +230,8 @@ func (r *LogRecord) WriteText(w io.Writer, s Style) {
 		what = fmt.Sprintf("filler, synced to %#x", *r.SyncedTo)
 	case r.Type == RecordFiller:
 		what = "filler"
+	case r.IngestedTo != nil:
+		what = fmt.Sprintf("tables ingested, up to seq %d", *r.IngestedTo)
 	case r.PrevLog != nil && *r.PrevLog == 0:
 		what = "log header, no log before"
 	case r.PrevLog != nil:

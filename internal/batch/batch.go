@@ -20,7 +20,8 @@
 //
 // Every op but LogData and Noop is counted and takes the next sequence number. A batch with
 // nothing but LogData has the count 0 and uses none, so readers skip it; the log pads its pages
-// with such batches (see AppendFiller) and starts each file with one (see AppendLogHeader).
+// with such batches (see AppendFiller), starts each file with one (see AppendLogHeader), and notes
+// in one that tables were ingested (see AppendIngestMark).
 //
 // All functions are pure. A Reader belongs to one goroutine; the slices it returns alias the
 // batch. No input makes it panic or allocate in proportion to a length that it claims.

@@ -204,6 +204,27 @@ func TestFillerAppends(t *testing.T) {
 	require.True(t, IsFiller(rep[6:]))
 }
 
+func TestIngestMark(t *testing.T) {
+	rep := AppendIngestMark(nil, 41)
+	seq, count, ok := Header(rep)
+	require.True(t, ok)
+	require.EqualValues(t, 42, seq)
+	require.Zero(t, count)
+	require.False(t, IsFiller(rep))
+	list, err := ops(rep)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	last, ok := ParseIngestMark(list[0].Value)
+	require.True(t, ok)
+	require.EqualValues(t, 41, last)
+	_, ok = ParseLogHeader(list[0].Value)
+	require.False(t, ok)
+	for _, blob := range []string{"", "cambium", "cambiumI", "cambiumI1234567", "cambiumH12345678", "cambiun I12345678"} {
+		_, ok := ParseIngestMark([]byte(blob))
+		require.False(t, ok, "%q", blob)
+	}
+}
+
 func TestLogHeader(t *testing.T) {
 	rep := AppendLogHeader(nil, 100, 7, 99)
 	list, err := ops(rep)

@@ -12,13 +12,16 @@ import (
 //
 //	"cambium" 'F' ‖ fixed64 offset synced before this filler ‖ zeros
 //	"cambium" 'H' ‖ fixed64 previous log's number ‖ fixed64 last sequence number it held
+//	"cambium" 'I' ‖ fixed64 last sequence number that ingested tables have taken
 const (
 	magic         = "cambium"
 	kindFiller    = 'F'
 	kindLogHeader = 'H'
+	kindIngest    = 'I'
 
 	markLen      = len(magic) + 1 + 8
 	logHeaderLen = len(magic) + 1 + 16
+	ingestLen    = len(magic) + 1 + 8
 )
 
 // MinFiller is the length in bytes of the shortest filler: a header and an empty LogData.
@@ -94,11 +97,11 @@ func Mark(rep []byte) (syncedTo int64, ok bool) {
 	return ParseFiller(blob)
 }
 
-// IsFiller reports whether rep is a batch that AppendFiller made or one like it: no counted ops
-// and no log header. A reader that replays a log may skip it.
+// IsFiller reports whether rep is a batch that AppendFiller made or one like it: no counted ops,
+// no log header and no ingest mark. A reader that replays a log may skip it.
 func IsFiller(rep []byte) bool {
 	blob, ok := soleBlob(rep)
-	return ok && !hasMagic(blob, kindLogHeader)
+	return ok && !hasMagic(blob, kindLogHeader) && !hasMagic(blob, kindIngest)
 }
 
 // soleBlob returns the last blob of a batch whose count is 0 and which is nothing but LogData.
@@ -136,13 +139,19 @@ type LogHeader struct {
 // AppendLogHeader appends to rep a whole batch, count 0, that holds a log header, and returns
 // it. seq is the sequence number that the next batch will have.
 func AppendLogHeader(rep []byte, seq, prevLog, prevLastSeq uint64) []byte {
+	return appendNote(rep, seq, kindLogHeader, prevLog, prevLastSeq)
+}
+
+// appendNote appends a whole batch, count 0, that holds a blob of ours.
+func appendNote(rep []byte, seq uint64, kind byte, fields ...uint64) []byte {
 	start := len(rep)
 	rep = append(rep, make([]byte, HeaderLen)...)
 	SetHeader(rep[start:], seq, 0)
 	blob := append(make([]byte, 0, logHeaderLen), magic...)
-	blob = append(blob, kindLogHeader)
-	blob = binary.LittleEndian.AppendUint64(blob, prevLog)
-	blob = binary.LittleEndian.AppendUint64(blob, prevLastSeq)
+	blob = append(blob, kind)
+	for _, f := range fields {
+		blob = binary.LittleEndian.AppendUint64(blob, f)
+	}
 	return AppendOp(rep, ikey.KindLogData, nil, blob)
 }
 
@@ -153,4 +162,19 @@ func ParseLogHeader(blob []byte) (h LogHeader, ok bool) {
 	}
 	b := blob[len(magic)+1:]
 	return LogHeader{PrevLog: binary.LittleEndian.Uint64(b), PrevLastSeq: binary.LittleEndian.Uint64(b[8:])}, true
+}
+
+// AppendIngestMark appends to rep a whole batch, count 0, that accounts for the sequence numbers
+// up to lastSeq, which ingested tables have taken, and returns it. The next batch has the one
+// after.
+func AppendIngestMark(rep []byte, lastSeq uint64) []byte {
+	return appendNote(rep, lastSeq+1, kindIngest, lastSeq)
+}
+
+// ParseIngestMark reads the blob of an ingest mark. ok is false for every other blob.
+func ParseIngestMark(blob []byte) (lastSeq uint64, ok bool) {
+	if len(blob) < ingestLen || !hasMagic(blob, kindIngest) {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(blob[len(magic)+1:]), true
 }
