@@ -24,12 +24,13 @@ var makers = map[string]func(Options) Policy{"leveled": NewLeveled, "tiered": Ne
 //	idle now= oldest=      PickIdle
 //	dead now=              PickDead
 //	manual lo= hi= level=
+//	ingest                 PlaceIngested for the tables of the input
 //	scores, debt, release
 //
 // Options in MiB: base= target=; and trigger= ratio= runs= space=, and policy=, which is leveled
 // where it is not given. They stay until the next define.
 func TestPickScript(t *testing.T) {
-	for _, path := range []string{"testdata/pick", "testdata/stack"} {
+	for _, path := range []string{"testdata/pick", "testdata/stack", "testdata/ingest"} {
 		t.Run(path, func(t *testing.T) { testPickScript(t, path) })
 	}
 }
@@ -104,6 +105,16 @@ func testPickScript(t *testing.T, path string) {
 			return show(PickDead(v, busy, at.NowMillis))
 		case "manual":
 			return show(Manual(v, lo, hi, level))
+		case "ingest":
+			var tables []*manifest.Table
+			for i, word := range strings.Fields(d.Input) {
+				tables = append(tables, drawnTable(t, 100+uint64(i), word))
+			}
+			var out strings.Builder
+			for _, plan := range PlaceIngested(v, busy.Clone(), tables) {
+				out.WriteString(draw(plan))
+			}
+			return out.String()
 		case "debt":
 			return fmt.Sprintf("%d MiB\n", policy.Debt(v)>>20)
 		case "release":
