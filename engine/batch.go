@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"fmt"
 	"time"
 
@@ -90,17 +89,17 @@ func (b *Batch) DeleteRange(lo, hi []byte) {
 	if !b.check("delete range", lo, nil) || !b.check("delete range", hi, nil) {
 		return
 	}
-	if bytes.Compare(lo, hi) >= 0 {
-		b.fail(errorf(ErrInvalidArgument, "delete range [%s, %s): the start is not below the end", quoteKey(lo), quoteKey(hi)))
+	if err := checkRange("delete range", lo, hi); err != nil {
+		b.fail(err)
 		return
 	}
 	b.add(ikey.KindRangeDelete, lo, hi)
 }
 
 func (b *Batch) check(op string, key, value []byte) bool {
-	err := b.db.checkKey(op, key)
+	err := b.db.opts.checkKey(op, key)
 	if err == nil {
-		err = b.db.checkValue(op, key, value)
+		err = b.db.opts.checkValue(op, key, value)
 	}
 	if err == nil && int64(len(b.rep)+len(key)+len(value)) > b.db.maxBatchBytes() {
 		err = errorf(ErrInvalidArgument, "%s %s: the batch would pass %d bytes, its limit under Options.MemoryBudget of %d: split it",

@@ -117,7 +117,7 @@ func (db *DB) fillCheckpoint(dir string) error {
 		for _, t := range tables {
 			edit.Added = append(edit.Added, manifest.AddedTable{Level: level, Table: copyOfTable(t)})
 			highest = max(highest, t.Num)
-			if err := db.linkOrCopy(filename.Table, t.Num, dir); err != nil {
+			if err := db.linkOrCopyTo(dir, filename.Table, t.Num); err != nil {
 				return errors.Join(err, set.Close())
 			}
 		}
@@ -128,7 +128,7 @@ func (db *DB) fillCheckpoint(dir string) error {
 			edit.BlobGarbage = append(edit.BlobGarbage, manifest.BlobGarbage{Num: num, Count: b.GarbageCount, Bytes: b.GarbageBytes})
 		}
 		highest = max(highest, num)
-		if err := db.linkOrCopy(filename.Blob, num, dir); err != nil {
+		if err := db.linkOrCopyTo(dir, filename.Blob, num); err != nil {
 			return errors.Join(err, set.Close())
 		}
 	}
@@ -149,28 +149,43 @@ func copyOfTable(t *manifest.Table) *manifest.Table {
 	}
 }
 
-func (db *DB) linkOrCopy(kind filename.Type, num uint64, dir string) error {
-	from, to := filename.Path(db.dir, kind, num), filename.Path(dir, kind, num)
+func (db *DB) linkOrCopyTo(dir string, kind filename.Type, num uint64) error {
+	_, err := db.linkOrCopy(filename.Path(db.dir, kind, num), filename.Path(dir, kind, num), nil)
+	return err
+}
+
+// linkOrCopy gives the file from a second name or, where that cannot be, copies it and makes the
+// copy durable, but not its name. wrote hears of the bytes copied, when not nil. A copy ends early
+// when the database is closed.
+func (db *DB) linkOrCopy(from, to string, wrote func(n int)) (linked bool, err error) {
 	if db.fs.Link(from, to) == nil {
-		return nil
+		return true, nil
 	}
 	in, err := db.fs.Open(from, vfs.Buffered)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer in.Close()
 	size, err := in.Size()
 	if err != nil {
-		return err
+		return false, err
 	}
 	out, err := db.fs.Create(to, vfs.Direct)
 	if err != nil {
-		return err
+		return false, err
 	}
-	w := vfs.NewSequentialWriter(out, vfs.WriterOptions{Preallocate: size})
-	if _, err := io.Copy(w, io.NewSectionReader(in, 0, size)); err != nil {
-		w.Abort()
-		return err
+	w := vfs.NewSequentialWriter(out, vfs.WriterOptions{Preallocate: size, OnWrite: wrote})
+	const piece = 4 << 20
+	for off := int64(0); off < size; off += piece {
+		if db.ctx.Err() != nil {
+			err = ErrClosed
+		} else {
+			_, err = io.Copy(w, io.NewSectionReader(in, off, min(piece, size-off)))
+		}
+		if err != nil {
+			w.Abort()
+			return false, err
+		}
 	}
-	return w.Finish()
+	return false, w.Finish()
 }

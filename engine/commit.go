@@ -207,19 +207,19 @@ func addBatch(m *memory, rep []byte, seq uint64) (n uint64, err error) {
 }
 
 // touchedSince reports whether key was or may have been written after sequence number at.
-// q.stage is held, so every staged write is in a memtable or was flushed.
+// q.stage is held, so every staged write is in a memtable, was flushed or was ingested.
 func (db *DB) touchedSince(key []byte, at uint64) bool {
-	// The view keeps the memtables from being given back once they are flushed. What was flushed
-	// before it was pinned, flushedSeq tells.
+	// The view keeps the memtables from being given back once they are flushed. What came to tables
+	// before it was pinned, flushedSeq and ingestedSeq tell.
 	v, err := db.pin()
 	if err != nil {
 		return true // reading again gives the error
 	}
 	defer v.unref()
 	db.mu.Lock()
-	flushed := db.flushedSeq
+	inTables := max(db.flushedSeq, db.ingestedSeq)
 	db.mu.Unlock()
-	if flushed > at {
+	if inTables > at {
 		return true
 	}
 	if newerIn(v.mem, key, at) {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -188,14 +187,9 @@ func (db *DB) env(version *manifest.Version) *compaction.Env {
 			return r, func() {}, err
 		},
 		WriterOptions: func(level int) sstable.WriterOptions {
-			return sstable.WriterOptions{
-				BlockSize:       tableBlockSize,
-				RestartInterval: 16,
-				Compression:     db.opts.Compression.blockCompression(level, last),
-				BitsPerKey:      filterBitsPerKey,
-				DBID:            db.set.DBID(),
-				CreationTime:    uint64(time.Now().Unix()),
-			}
+			o := db.opts.tableOptions(level, last)
+			o.DBID = db.set.DBID()
+			return o
 		},
 		TargetFileBytes:  targetFileBytes(db.budget.memtable),
 		ValueThreshold:   max(0, db.opts.ValueThreshold),
@@ -216,6 +210,17 @@ const (
 	tableBlockSize   = 4 << 10
 	filterBitsPerKey = 10
 )
+
+// tableOptions shapes tables of level, where last is the deepest level that holds data.
+func (o *Options) tableOptions(level, last int) sstable.WriterOptions {
+	return sstable.WriterOptions{
+		BlockSize:       tableBlockSize,
+		RestartInterval: 16,
+		Compression:     o.Compression.blockCompression(level, last),
+		BitsPerKey:      filterBitsPerKey,
+		CreationTime:    uint64(time.Now().Unix()),
+	}
+}
 
 // targetFileBytes is the size of compaction outputs: half a memtable keeps plans fine-grained,
 // within bounds that keep the number of files sane.
@@ -252,8 +257,10 @@ func (db *DB) tableBytesWritten(level int, reason string, n int64) {
 // what was deleted, overwritten or has expired gives its space back. nil bounds are open. It
 // flushes first and returns when done.
 func (db *DB) Compact(lo, hi []byte) error {
-	if lo != nil && hi != nil && bytes.Compare(lo, hi) >= 0 {
-		return errorf(ErrInvalidArgument, "compact [%s, %s): the start is not below the end", quoteKey(lo), quoteKey(hi))
+	if lo != nil && hi != nil {
+		if err := checkRange("compact", lo, hi); err != nil {
+			return err
+		}
 	}
 	if err := db.Flush(); err != nil {
 		return err

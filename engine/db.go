@@ -42,11 +42,12 @@ type DB struct {
 	// under queue.stage and mu.
 	mem *memory
 
-	mu         sync.Mutex // guards the fields below; nothing waits for I/O under it
-	sealed     []*memory  // newest first
-	flushedSeq uint64     // every write up to it is in tables
-	background background
-	changed    *sync.Cond // on mu: any of the fields above changed
+	mu          sync.Mutex // guards the fields below; nothing waits for I/O under it
+	sealed      []*memory  // newest first
+	flushedSeq  uint64     // every write up to it is in tables
+	ingestedSeq uint64     // the last sequence number of an ingested table
+	background  background
+	changed     *sync.Cond // on mu: any of the fields above changed
 
 	stall stallMeter
 	heal  healer

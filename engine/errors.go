@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -73,21 +74,28 @@ func classify(err error) error {
 }
 
 // checkKey returns an error that names the limit when a key may not be written.
-func (db *DB) checkKey(op string, key []byte) error {
+func (o *Options) checkKey(op string, key []byte) error {
 	if len(key) == 0 {
-		return errorf(ErrInvalidArgument, "%s: key is empty: keys are 1 to %d bytes", op, db.opts.MaxKeyBytes)
+		return errorf(ErrInvalidArgument, "%s: key is empty: keys are 1 to %d bytes", op, o.MaxKeyBytes)
 	}
-	if len(key) > db.opts.MaxKeyBytes {
+	if len(key) > o.MaxKeyBytes {
 		return errorf(ErrInvalidArgument, "%s %s: key is %d bytes, the limit is %d: raise Options.MaxKeyBytes (to at most %d) or shorten it",
-			op, quoteKey(key), len(key), db.opts.MaxKeyBytes, LimitKeyBytes)
+			op, quoteKey(key), len(key), o.MaxKeyBytes, LimitKeyBytes)
 	}
 	return nil
 }
 
-func (db *DB) checkValue(op string, key, value []byte) error {
-	if len(value) > db.opts.MaxValueBytes {
+func (o *Options) checkValue(op string, key, value []byte) error {
+	if len(value) > o.MaxValueBytes {
 		return errorf(ErrInvalidArgument, "%s %s: value is %d bytes, the limit is %d: raise Options.MaxValueBytes (to at most %d) or split it",
-			op, quoteKey(key), len(value), db.opts.MaxValueBytes, LimitValueBytes)
+			op, quoteKey(key), len(value), o.MaxValueBytes, LimitValueBytes)
+	}
+	return nil
+}
+
+func checkRange(op string, lo, hi []byte) error {
+	if bytes.Compare(lo, hi) >= 0 {
+		return errorf(ErrInvalidArgument, "%s [%s, %s): the start is not below the end", op, quoteKey(lo), quoteKey(hi))
 	}
 	return nil
 }

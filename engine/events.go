@@ -10,6 +10,8 @@ type Events struct {
 	Flushed func(FlushInfo)
 	// Compacted: tables were merged, or one was moved down a level without rewriting.
 	Compacted func(CompactionInfo)
+	// Ingested: tables from outside became part of the database.
+	Ingested func(IngestInfo)
 	// Stalled: writes are being slowed or stopped; called when that begins and, with Ended,
 	// when it is over.
 	Stalled func(StallInfo)
@@ -36,6 +38,14 @@ type CompactionInfo struct {
 	BytesWritten int64 // 0 for a move
 	Start        time.Time
 	Duration     time.Duration
+}
+
+// IngestInfo describes one call of Ingest.
+type IngestInfo struct {
+	Tables   int
+	Linked   int   // of these, those that share their bytes with the given files
+	Bytes    int64 // sizes of the tables
+	Duration time.Duration
 }
 
 // StallInfo describes a time in which writes were slowed.

@@ -36,6 +36,12 @@ func (db *DB) Flush() error {
 	upTo := db.queue.lastSeq
 	db.queue.stage.Unlock()
 
+	return db.waitFlushed(upTo, func() error { return nil })
+}
+
+// waitFlushed returns when every write up to sequence number upTo is in tables, or with the error
+// that keeps flushes from getting on, or with stop's, which is asked whenever something has changed.
+func (db *DB) waitFlushed(upTo uint64, stop func() error) error {
 	defer db.wantFlushed()()
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -45,6 +51,9 @@ func (db *DB) Flush() error {
 		}
 		if err := db.background.flushErr; err != nil {
 			return fmt.Errorf("flush %s: %w", db.dir, err)
+		}
+		if err := stop(); err != nil {
+			return err
 		}
 		db.changed.Wait()
 	}

@@ -14,9 +14,9 @@ type Ledger struct {
 
 // LedgerRow is one cause of writing.
 type LedgerRow struct {
-	Cause  string // "wal", "flush", "compaction", "blob", "manifest", "ledger"
+	Cause  string // "wal", "flush", "ingest", "compaction", "blob", "manifest", "ledger"
 	Level  int    // the level written to; -1 where there is none
-	Reason string // for compactions: "l0files", "size", "manual", ...
+	Reason string // for compactions: "l0files", "size", "manual", ..; for ingests "copy" or "rewrite"
 	Bytes  int64
 }
 
@@ -93,7 +93,7 @@ func (b rowBytes) sorted() []LedgerRow {
 
 // causeOrder follows a byte on its way; a cause that another build counted comes last.
 func causeOrder(cause string) int {
-	causes := []string{"wal", "flush", "compaction", "blob", "manifest", "ledger"}
+	causes := []string{"wal", "flush", "ingest", "compaction", "blob", "manifest", "ledger"}
 	if i := slices.Index(causes, cause); i >= 0 {
 		return i
 	}
