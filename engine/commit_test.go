@@ -15,7 +15,7 @@ import (
 // it has yet to look into is flushed and its memory given back.
 func TestSwapBesideFlush(t *testing.T) {
 	fault := vfs.NewFault(vfs.NewMem())
-	db, err := Open("db", &Options{FS: fault, MemoryBudget: MinMemoryBudget, MemtableSize: 64 << 10})
+	db, err := Open("db", FlushOften(Options{FS: fault, MemoryBudget: MinMemoryBudget, MemtableSize: 64 << 10}))
 	require.NoError(t, err)
 	begun, flush := make(chan bool, 100), make(chan bool)
 	fault.SetSleep(func(time.Duration) { begun <- true; <-flush })

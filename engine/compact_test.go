@@ -30,7 +30,7 @@ func dataFiles(t *testing.T, fs vfs.FS) (out []string) {
 func TestOutputsOfAFailedCompactionGo(t *testing.T) {
 	mem := vfs.NewMem()
 	fault := vfs.NewFault(mem)
-	db, err := Open("db", &Options{FS: fault, MemoryBudget: MinMemoryBudget, MemtableSize: 64 << 10, ValueThreshold: 300})
+	db, err := Open("db", FlushOften(Options{FS: fault, MemoryBudget: MinMemoryBudget, MemtableSize: 64 << 10, ValueThreshold: 300}))
 	require.NoError(t, err)
 	for round := range 3 {
 		for i := range 50 {
@@ -64,7 +64,7 @@ func TestOutputsOfAFailedCompactionGo(t *testing.T) {
 // it has work for, and gives them back.
 func TestIdleWorkersShareALargePlan(t *testing.T) {
 	mem := vfs.NewMem()
-	db, err := Open("db", &Options{FS: mem, MemoryBudget: MinMemoryBudget, MemtableSize: 64 << 10, CompactionThreads: 4, Compression: NoCompression})
+	db, err := Open("db", FlushOften(Options{FS: mem, MemoryBudget: MinMemoryBudget, MemtableSize: 64 << 10, CompactionThreads: 4, Compression: NoCompression}))
 	require.NoError(t, err)
 	of := func(mib uint64) *compaction.Plan {
 		return &compaction.Plan{Inputs: []compaction.Input{{Level: 0, Tables: []*manifest.Table{{Size: mib << 20}}}}, Output: 6}

@@ -31,7 +31,7 @@ func TestConcurrentUse(t *testing.T) {
 		d = 10 * time.Second // the long run is for the race detector
 	}
 	const accounts, amount, writers, readers = 64, 1000, 8, 8
-	db := open(t, t.TempDir(), &engine.Options{MemoryBudget: 16 << 20, MemtableSize: 256 << 10, Sync: engine.SyncNone})
+	db := open(t, t.TempDir(), engine.FlushOften(engine.Options{MemoryBudget: 16 << 20, MemtableSize: 256 << 10, Sync: engine.SyncNone}))
 	account := func(i int) []byte { return fmt.Appendf(nil, "account-%02d", i) }
 	number := func(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 	b := db.NewBatch()

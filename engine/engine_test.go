@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // small returns options under which a few hundred keys already flush and compact, and values of
 // 300 bytes are large.
 func small(fs vfs.FS) *engine.Options {
-	return &engine.Options{FS: fs, MemoryBudget: engine.MinMemoryBudget, MemtableSize: 64 << 10, ValueThreshold: 300}
+	return engine.FlushOften(engine.Options{FS: fs, MemoryBudget: engine.MinMemoryBudget, MemtableSize: 64 << 10, ValueThreshold: 300})
 }
 
 func open(t testing.TB, dir string, opts *engine.Options) *engine.DB {

@@ -12,4 +12,9 @@ func (db *DB) CurrentVersion(fn func(*manifest.Version)) {
 // SaveLedger saves what the sweep saves now and then.
 func (db *DB) SaveLedger() { db.saveLifetime(false) }
 
-func init() { maxTogether = 4 }
+// FlushOften returns o with at most four memtables flushed together, so that a small database has
+// tables.
+func FlushOften(o Options) *Options {
+	o.tuning.maxTogether = 4
+	return &o
+}

@@ -238,7 +238,7 @@ func TestFullDisk(t *testing.T) {
 // or an error that names the file; Check finds what was hit.
 func TestFlippedByteInEachFile(t *testing.T) {
 	build := t.TempDir()
-	db := open(t, build, &engine.Options{MemtableSize: 64 << 10, ValueThreshold: 300})
+	db := open(t, build, engine.FlushOften(engine.Options{MemtableSize: 64 << 10, ValueThreshold: 300}))
 	want := map[string]string{}
 	_, err := faultScript(db, want)
 	require.NoError(t, err)

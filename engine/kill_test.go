@@ -46,7 +46,7 @@ func TestKillAtRandomMoments(t *testing.T) {
 		for w := range killWriters {
 			acked[w], begun[w] = max(acked[w], a[w]), max(begun[w], b[w])
 		}
-		db := open(t, dir, &engine.Options{MemtableSize: 64 << 10})
+		db := open(t, dir, engine.FlushOften(engine.Options{MemtableSize: 64 << 10}))
 		for w := range killWriters {
 			n, err := readCounter(db, w)
 			require.NoError(t, err)
@@ -112,7 +112,7 @@ func runAndKill(t *testing.T, dir string, d time.Duration) (acked, begun [killWr
 // killChild writes until it is killed. Write i of a writer puts the counter, adds a trail of
 // recent numbers and removes old ones, in one batch; some writes delete ranges or swap.
 func killChild(dir string) {
-	db, err := engine.Open(dir, &engine.Options{MemtableSize: 64 << 10})
+	db, err := engine.Open(dir, engine.FlushOften(engine.Options{MemtableSize: 64 << 10}))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "child:", err)
 		os.Exit(3)

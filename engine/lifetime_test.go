@@ -336,7 +336,7 @@ func TestReadersLeaveTheLedger(t *testing.T) {
 func TestRocksDBLeavesTheLedger(t *testing.T) {
 	ldb := needTool(t, "ldb")
 	dir := t.TempDir()
-	db := open(t, dir, &engine.Options{MemtableSize: 64 << 10})
+	db := open(t, dir, engine.FlushOften(engine.Options{MemtableSize: 64 << 10}))
 	ledgerLoad(t, db, 1, 1000)
 	require.NoError(t, db.Close())
 	was, err := os.ReadFile(filepath.Join(dir, ledgerName))

@@ -88,14 +88,25 @@ const (
 	fewSealed = 8
 )
 
-// maxTogether bounds, in number, the sealed memtables that wait for others: a read looks into each.
-// Tests lower it, so that their small databases are flushed often.
-var maxTogether int64 = 16
+// tuning is what nobody needs to choose but tests of small databases. The zero value is right.
+type tuning struct {
+	// maxTogether bounds, in number, the sealed memtables that wait for others: a read looks into
+	// each. 0 = 16.
+	maxTogether int64
+}
+
+func (t tuning) withDefaults() tuning {
+	if t.maxTogether == 0 {
+		t.maxTogether = 16
+	}
+	return t
+}
 
 // divide gives half of the budget to memtables, or a quarter where they are many and small; an
 // eighth to the buffers of background work and of the log; and the rest to the cache.
 func divide(o Options) budget {
 	b := budget{memtable: o.MemtableSize}
+	maxTogether := o.tuning.maxTogether
 	half, quarter := o.MemoryBudget/2/o.MemtableSize-1, o.MemoryBudget/4/o.MemtableSize-1
 	b.maxSealed = int(max(1, min(fewSealed, half), min(2*maxTogether, quarter)))
 	b.flushTogether = int(max(1, min(maxTogether, int64(b.maxSealed)/2, maxReplay/o.MemtableSize)))

@@ -103,14 +103,14 @@ func newModelRun(t *rapid.T) *modelRun {
 }
 
 func (m *modelRun) open() {
-	db, err := engine.Open("db", &engine.Options{
+	db, err := engine.Open("db", engine.FlushOften(engine.Options{
 		FS: m.fs, Clock: m.clock, MemoryBudget: engine.MinMemoryBudget, MemtableSize: 64 << 10,
 		Sync: rapid.SampledFrom([]engine.Sync{engine.SyncPerWrite, engine.SyncPerSecond, engine.SyncNone}).Draw(m.t, "sync"),
 		Compression: rapid.SampledFrom([]engine.Compression{
 			engine.DefaultCompression, engine.NoCompression, engine.Snappy, engine.Zstd,
 		}).Draw(m.t, "compression"),
 		ValueThreshold: rapid.SampledFrom([]int64{-1, 0, 1, 100, 100, 5000}).Draw(m.t, "value threshold"),
-	})
+	}))
 	require.NoError(m.t, err)
 	m.db = db
 }

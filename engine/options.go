@@ -167,6 +167,8 @@ type Options struct {
 	Clock Clock
 	// Filter may drop or shrink entries during compaction: the one hook for a layer above.
 	Filter compaction.Filter
+
+	tuning tuning
 }
 
 // WriteOptions modifies one write. nil means: the database's sync policy, no expiry.
@@ -256,6 +258,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if r.Clock == nil {
 		r.Clock = systemClock{}
 	}
+	r.tuning = r.tuning.withDefaults()
 	return r, nil
 }
 

@@ -23,7 +23,7 @@ func TestSwitchCompaction(t *testing.T) {
 		engine.Leveled, engine.Tiered, engine.LazyLeveled, engine.Leveled,
 		engine.LazyLeveled, engine.Tiered, engine.Leveled,
 	} {
-		db := open(t, dir, &engine.Options{Compaction: policy, MemtableSize: 64 << 10, MemoryBudget: 8 << 20, Sync: engine.SyncNone})
+		db := open(t, dir, engine.FlushOften(engine.Options{Compaction: policy, MemtableSize: 64 << 10, MemoryBudget: 8 << 20, Sync: engine.SyncNone}))
 		for range 4000 {
 			key := fmt.Sprintf("key%06d", rng.IntN(8000))
 			if rng.IntN(10) == 0 {

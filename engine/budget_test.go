@@ -1,0 +1,41 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestDivide draws what becomes of a budget: memtables beside the active one, how many of them are
+// flushed together, and the cache. All of it lies within the budget.
+func TestDivide(t *testing.T) {
+	const mib = 1 << 20
+	var b strings.Builder
+	for _, o := range []Options{
+		{MemoryBudget: 1 << 30, MemtableSize: 64 * mib},
+		{MemoryBudget: 1 << 30, MemtableSize: 256 * mib},
+		{MemoryBudget: 1 << 30, MemtableSize: 4 * mib},
+		{MemoryBudget: 256 * mib, MemtableSize: 64 * mib},
+		{MemoryBudget: 256 * mib, MemtableSize: 4 * mib},
+		{MemoryBudget: 8 * mib, MemtableSize: 64 << 10},
+		*FlushOften(Options{MemoryBudget: 8 * mib, MemtableSize: 64 << 10}),
+	} {
+		o, err := o.withDefaults()
+		require.NoError(t, err)
+		d := divide(o)
+		fmt.Fprintf(&b, "%4d MiB, %6d KiB memtables: %2d sealed, %2d together, cache %d MiB\n",
+			o.MemoryBudget/mib, o.MemtableSize>>10, d.maxSealed, d.flushTogether, d.cache/mib)
+		require.LessOrEqual(t, d.cache+d.memtable*int64(1+d.maxSealed), o.MemoryBudget)
+	}
+	require.Equal(t, strings.TrimLeft(`
+1024 MiB,  65536 KiB memtables:  7 sealed,  2 together, cache 384 MiB
+1024 MiB, 262144 KiB memtables:  1 sealed,  1 together, cache 384 MiB
+1024 MiB,   4096 KiB memtables: 32 sealed, 16 together, cache 764 MiB
+ 256 MiB,  65536 KiB memtables:  1 sealed,  1 together, cache 96 MiB
+ 256 MiB,   4096 KiB memtables: 15 sealed,  7 together, cache 160 MiB
+   8 MiB,     64 KiB memtables: 31 sealed, 15 together, cache 5 MiB
+   8 MiB,     64 KiB memtables:  8 sealed,  4 together, cache 6 MiB
+`, "\n"), b.String())
+}
