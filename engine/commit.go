@@ -161,7 +161,7 @@ func (db *DB) stageGroup(g *group) {
 			continue
 		}
 		batch.SetHeader(m.rep, q.lastSeq+1, m.count)
-		pos, err := g.log.Append(m.rep)
+		pos, err := g.log.Append(m.rep, m.policy)
 		if err != nil {
 			g.fail(err)
 			g.lastSeq = q.lastSeq

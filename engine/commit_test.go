@@ -49,7 +49,7 @@ func TestGroupFailsHalfway(t *testing.T) {
 
 	db.queue.stage.Lock()
 	old := db.wal
-	synced := wal.Position{Segment: db.mem.logNum, Offset: 1}
+	synced := wal.Position{Segment: db.mem.logNum, Records: 1}
 	require.NoError(t, old.Commit(synced, wal.PerWrite))
 	db.queue.lastSeq++
 	db.queue.lastGroup++

@@ -10,6 +10,7 @@ import (
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/ikey"
 	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/wal"
 )
 
 // Ingest takes tables into the database that were written outside of it, by TableWriter or by
@@ -260,7 +261,7 @@ func (db *DB) publishIngest(last uint64) {
 	db.visible.Store(last)
 	q.turn.Broadcast()
 	q.publish.Unlock()
-	if _, err := db.wal.Append(batch.AppendIngestMark(nil, last)); err != nil {
+	if _, err := db.wal.Append(batch.AppendIngestMark(nil, last), wal.PerWrite); err != nil {
 		db.logFailed(err) // the tables do not need the log
 	}
 }

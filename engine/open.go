@@ -295,6 +295,8 @@ func (db *DB) walOptions() wal.Options {
 		MaxRecycled:  2,
 		Filler:       batch.Filler,
 		MinFiller:    batch.MinFiller,
+		Compress:     db.opts.Compression.compressesLog(),
+		Merge:        batch.Merge,
 		OnWrite:      func(n int64) { db.ledger.add("wal", -1, "", n) },
 		OnFail:       db.logMayHaveFailed,
 		Logger:       db.log,

@@ -127,8 +127,8 @@ type Options struct {
 	ErrorIfExists bool
 	// Compaction is the policy by which tables are merged. Default Leveled.
 	Compaction Compaction
-	// Compression of table blocks. Default DefaultCompression. NoCompression costs space and
-	// device bandwidth, Zstd on all levels costs CPU.
+	// Compression of table blocks, blob files and, with DefaultCompression and Zstd, the log. Default
+	// DefaultCompression. NoCompression costs space and device bandwidth, Zstd on all levels costs CPU.
 	Compression Compression
 
 	// MemoryBudget, in bytes, is the one number that memtables, block cache, table indexes and
@@ -273,6 +273,9 @@ func (systemClock) Now() time.Time { return time.Now() }
 // valueCompression returns the compression of blob files. A value goes there once, in the
 // foreground of a flush, so the default is the fast one.
 func (c Compression) valueCompression() block.Compression { return c.blockCompression(0, 0) }
+
+// compressesLog reports whether the log is compressed: zstd is the one type that RocksDB reads there.
+func (c Compression) compressesLog() bool { return c == DefaultCompression || c == Zstd }
 
 // blockCompression returns the compression for tables written to level, where lastLevel is
 // the deepest level that holds data.

@@ -55,8 +55,8 @@ func commitFrom(b *testing.B, l *Log, rec []byte, p Policy, writers int) {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
 				mu.Lock()
-				pos, err := l.Append(rec)
-				if err == nil && pos.Offset > 64<<20 {
+				pos, err := l.Append(rec, p)
+				if err == nil && pos.Records*int64(len(rec)) > 64<<20 {
 					segment++
 					if err = l.Rotate(segment, batch.AppendLogHeader(nil, 1, 0, 0)); err == nil && segment > 2 {
 						err = l.Release(segment - 2)
@@ -122,7 +122,7 @@ func BenchmarkRead(b *testing.B) {
 	rec := recordOf(1, 1030)
 	n := 64 << 20 / 1044
 	for range n {
-		if _, err := l.Append(rec); err != nil {
+		if _, err := l.Append(rec, PerWrite); err != nil {
 			b.Fatal(err)
 		}
 	}

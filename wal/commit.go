@@ -15,7 +15,7 @@ func (l *Log) Commit(pos Position, p Policy) error {
 	}
 	if end := l.current().end(); pos.After(end) {
 		l.mu.Unlock()
-		return fmt.Errorf("commit of log %d at %d: the log ends in %d at %d", pos.Segment, pos.Offset, end.Segment, end.Offset)
+		return fmt.Errorf("commit of record %d of log %d: the last one is %d of log %d", pos.Records, pos.Segment, end.Records, end.Segment)
 	}
 	switch p {
 	case PerWrite:

@@ -29,7 +29,7 @@ func faultRun(fs vfs.FS) (l *Log, promised uint64, err error) {
 		if seq%20 == 0 {
 			size = largeRecord + 5000
 		}
-		pos, err := l.Append(recordOf(seq, size))
+		pos, err := l.Append(recordOf(seq, size), PerWrite)
 		if err != nil {
 			return l, promised, err
 		}
@@ -86,7 +86,7 @@ func TestErrorAtEveryOperation(t *testing.T) {
 				require.ErrorIs(t, err, rule.Err)
 			}
 			require.Equal(t, l.Err(), err)
-			_, appendErr := l.Append(recordOf(99, 100))
+			_, appendErr := l.Append(recordOf(99, 100), PerWrite)
 			require.Equal(t, err, appendErr)
 			for _, p := range []Policy{PerWrite, PerSecond, None} {
 				require.Equal(t, err, l.Commit(l.current().end(), p), "%s", p)
@@ -127,7 +127,7 @@ func TestFailedGroup(t *testing.T) {
 						mu.Lock()
 						seq++
 						mine := seq
-						pos, err := l.Append(recordOf(mine, 200))
+						pos, err := l.Append(recordOf(mine, 200), PerWrite)
 						mu.Unlock()
 						if err == nil {
 							err = l.Commit(pos, PerWrite)
@@ -223,7 +223,7 @@ func TestSecondGroupFlies(t *testing.T) {
 	l := newQuiet(t, testOptions(g), 7)
 	results := make(chan string, 10)
 	commit := func(seq uint64) {
-		pos, err := l.Append(recordOf(seq, 100))
+		pos, err := l.Append(recordOf(seq, 100), PerWrite)
 		require.NoError(t, err)
 		go func() { results <- fmt.Sprint(seq, l.Commit(pos, PerWrite)) }()
 	}
@@ -268,7 +268,7 @@ func TestLaterSyncDoesNotHideFailure(t *testing.T) {
 		boom := errors.New("boom")
 		results := make(chan error, 2)
 		for i := range 2 {
-			pos, err := l.Append(recordOf(uint64(i+1), 100))
+			pos, err := l.Append(recordOf(uint64(i+1), 100), PerWrite)
 			require.NoError(t, err)
 			go func() { results <- l.Commit(pos, PerWrite) }()
 			g.await(i)
@@ -310,7 +310,7 @@ func TestFirstGroupSurvivesSecondsFailure(t *testing.T) {
 	results := [2]chan error{make(chan error, 1), make(chan error, 1)}
 	var positions [2]Position
 	for i := range 2 {
-		pos, err := l.Append(recordOf(uint64(i+1), 100))
+		pos, err := l.Append(recordOf(uint64(i+1), 100), PerWrite)
 		require.NoError(t, err)
 		positions[i] = pos
 		go func() { results[i] <- l.Commit(pos, PerWrite) }()
@@ -334,7 +334,7 @@ func TestBufferedSyncsAlone(t *testing.T) {
 	require.Equal(t, 1, l.depth)
 	done := make(chan error, 2)
 	for i := range 2 {
-		pos, err := l.Append(recordOf(uint64(i+1), 100))
+		pos, err := l.Append(recordOf(uint64(i+1), 100), PerWrite)
 		require.NoError(t, err)
 		go func() { done <- l.Commit(pos, PerWrite) }()
 		if i == 0 {

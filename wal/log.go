@@ -2,7 +2,7 @@
 // segment files, written with direct I/O and committed in groups.
 //
 //	l, err := wal.Create(wal.Options{FS: fs, Dir: dir, FileName: name, Filler: batch.Filler, MinFiller: batch.MinFiller}, 7, nil)
-//	pos, err := l.Append(rec)                // framed in memory
+//	pos, err := l.Append(rec, wal.PerWrite)  // in memory
 //	err = l.Commit(pos, wal.PerWrite)        // on the device
 //	err = l.Rotate(8, header)                // later records go to segment 8
 //	err = l.Release(7)                       // its records live in tables now: the file is used again
@@ -104,8 +104,12 @@ type Log struct {
 	dueSince     time.Time // the oldest PerSecond commit that no group in flight covers
 	sealingSince time.Time // since when a full segment is being written out and synced
 
-	last    [headBytes]byte // start of the last record
-	lastLen int
+	// Owned by who owns the write stage.
+	last       [headBytes]byte // start of the last record framed
+	lastLen    int
+	scratch    []byte   // for compressed bytes
+	spareQueue []queued // the memory of a queue
+
 	err     error // sticky
 	closed  bool
 	metrics Metrics
@@ -168,7 +172,7 @@ func create(opts Options, num uint64, first []byte) (*Log, error) {
 	l.metrics.Segments = 1
 	l.synced = Position{Segment: num}
 	if first != nil {
-		l.frame(first)
+		l.add(first, PerWrite)
 	}
 	return l, nil
 }
@@ -177,21 +181,21 @@ func (l *Log) path(num uint64) string { return path.Join(l.opts.Dir, l.opts.File
 
 func (l *Log) current() *segment { return l.segs[len(l.segs)-1] }
 
-// Append frames rec as the next record and returns the position behind it. It keeps no
-// reference to rec. It waits for the device only while too much is unwritten, 768 KiB in
-// general, and to write a record of 256 KiB or more.
-func (l *Log) Append(rec []byte) (Position, error) {
+// Append takes rec as the next record and returns the position behind it. p is the strictest policy
+// that will be asked of it. It keeps no reference to rec. It waits for the device only while too much
+// is unwritten, 768 KiB in general, and to write a record of 256 KiB or more.
+func (l *Log) Append(rec []byte, p Policy) (Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
 		return Position{}, err
 	}
 	if len(rec) >= largeRecord {
-		if err := l.appendLarge(rec); err != nil {
+		if err := l.appendLarge(rec, p); err != nil {
 			return Position{}, err
 		}
 	} else {
-		l.frame(rec)
+		l.add(rec, p)
 	}
 	pos := l.current().end()
 	if l.unwritten >= writeTrigger {
@@ -203,6 +207,13 @@ func (l *Log) Append(rec []byte) (Position, error) {
 		}
 	}
 	return pos, nil
+}
+
+// add counts and queues a record that is small enough for the backlog.
+func (l *Log) add(rec []byte, p Policy) {
+	l.metrics.Records++
+	l.metrics.RecordBytes += uint64(len(rec))
+	l.enqueue(l.current(), rec, p)
 }
 
 // drain waits until the backlog is within its bound. The lock is held.
@@ -231,23 +242,34 @@ func (l *Log) backlogBound() int64 {
 
 // appendLarge frames a record that may not fit the backlog and writes it out as it goes. It
 // owns the write stage meanwhile, so that nobody puts a filler into the record.
-func (l *Log) appendLarge(rec []byte) error {
+func (l *Log) appendLarge(rec []byte, p Policy) error {
 	if err := l.acquire(false); err != nil {
 		return err
 	}
 	defer l.release()
-	l.noteRecord(rec)
+	l.metrics.Records++
+	l.metrics.RecordBytes += uint64(len(rec))
 	s := l.current()
-	for first, more := true, true; more; first = false {
-		rec, more = l.fragment(s, first, rec)
-		if !more {
-			l.pad(s)
+	l.frameQueue(s, true)
+	counted := s.tail
+	count := func() {
+		l.unwritten += s.tail - counted
+		counted = s.tail
+	}
+	err := l.frame(s, rec, p == PerWrite, func() error {
+		if count(); l.unwritten < writeTrigger {
+			return nil
 		}
-		if !more || l.unwritten >= writeTrigger {
-			if err := l.write(s, s.tail-s.tail%l.page, false); err != nil {
-				return l.fail(err)
-			}
-		}
+		return l.write(s, s.tail-s.tail%l.page, false)
+	})
+	if err == nil {
+		s.records++
+		count()
+		l.pad(s)
+		err = l.write(s, s.tail, false)
+	}
+	if err != nil {
+		return l.fail(err)
 	}
 	return nil
 }
@@ -273,7 +295,7 @@ func (l *Log) Rotate(num uint64, first []byte) error {
 	l.segs = append(l.segs, &segment{num: num, path: l.path(num)})
 	l.metrics.Segments++
 	if first != nil {
-		l.frame(first)
+		l.add(first, PerWrite)
 	}
 	l.wake()
 	return nil

@@ -20,9 +20,22 @@ import (
 	"github.com/cambiumdb/cambium/internal/invariants"
 	"github.com/cambiumdb/cambium/internal/record"
 	"github.com/cambiumdb/cambium/internal/vfs"
+	"github.com/cambiumdb/cambium/internal/zstd"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// The tests run twice: with records as they are, and with records that are merged and compressed.
+type bothFormats struct{ m *testing.M }
+
+var compressed bool
+
+func (b bothFormats) Run() int {
+	compressed = false
+	code := b.m.Run()
+	compressed = true
+	return code | b.m.Run()
+}
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(bothFormats{m}) }
 
 const testDir = "db"
 
@@ -39,10 +52,14 @@ func newMem(t testing.TB) *vfs.Mem {
 }
 
 func testOptions(fs vfs.FS) Options {
-	return Options{
+	opts := Options{
 		FS: fs, Dir: testDir, FileName: fileName, SegmentBytes: 1 << 20, MaxRecycled: 2,
 		Filler: batch.Filler, MinFiller: batch.MinFiller,
 	}
+	if compressed {
+		opts.Compress, opts.Merge = true, batch.Merge
+	}
+	return opts
 }
 
 // clock is a settable time.
@@ -125,9 +142,29 @@ func readSegment(t testing.TB, fs vfs.FS, num uint64) (recs [][]byte, err error)
 			return recs, err
 		}
 		if !batch.IsFiller(rec) {
-			recs = append(recs, bytes.Clone(rec))
+			recs = append(recs, split(bytes.Clone(rec))...)
 		}
 	}
+}
+
+// split undoes batch.Merge for batches that had one op each.
+func split(rec []byte) (recs [][]byte) {
+	seq, count, ok := batch.Header(rec)
+	if !ok || count < 2 {
+		return [][]byte{rec}
+	}
+	r, err := batch.NewReader(rec)
+	for err == nil {
+		var op batch.Op
+		var more bool
+		if op, more, err = r.Next(); err == nil && !more {
+			return recs
+		}
+		one := make([]byte, batch.HeaderLen)
+		batch.SetHeader(one, seq+uint64(len(recs)), 1)
+		recs = append(recs, batch.AppendOp(one, op.Kind, op.Key, op.Value))
+	}
+	panic(err)
 }
 
 // requireRecords checks that a segment holds exactly want and ends cleanly.
@@ -145,7 +182,7 @@ func requireRecords(t testing.TB, fs vfs.FS, num uint64, want [][]byte) {
 
 func appendCommit(t testing.TB, l *Log, rec []byte, p Policy) Position {
 	t.Helper()
-	pos, err := l.Append(rec)
+	pos, err := l.Append(rec, p)
 	require.NoError(t, err)
 	require.NoError(t, l.Commit(pos, p))
 	return pos
@@ -175,17 +212,70 @@ func TestWriteAndRead(t *testing.T) {
 func TestCloseCutsFile(t *testing.T) {
 	m := newMem(t)
 	l := newQuiet(t, testOptions(m), 7)
-	pos, err := l.Append(recordOf(1, 100))
+	pos, err := l.Append(recordOf(1, 100), PerWrite)
 	require.NoError(t, err)
+	s := l.current()
 	require.NoError(t, l.shut())
 	info, err := m.Stat(segmentPath(7))
 	require.NoError(t, err)
-	require.Equal(t, pos.Offset, info.Size())
-	_, err = l.Append(nil)
+	require.Equal(t, s.tail, info.Size())
+	require.EqualValues(t, framedLen(0, 100), info.Size())
+	_, err = l.Append(nil, PerWrite)
 	require.ErrorIs(t, err, ErrClosed)
 	require.ErrorIs(t, l.Rotate(8, nil), ErrClosed)
 	require.ErrorIs(t, l.Flush(), ErrClosed)
 	require.NoError(t, l.Commit(pos, PerWrite), "it is on the device")
+}
+
+// TestWhatIsCompressed: small records that nobody waits for are merged and compressed, those that
+// somebody waits for are stored.
+func TestWhatIsCompressed(t *testing.T) {
+	for _, p := range []Policy{PerWrite, PerSecond, None} {
+		m := newMem(t)
+		opts := testOptions(m)
+		opts.Compress, opts.Merge = true, batch.Merge
+		l := newQuiet(t, opts, 7)
+		total := 0
+		for seq := uint64(1); seq <= 1000; seq++ {
+			rec := recordOf(seq, 400)
+			clear(rec[100:])
+			_, err := l.Append(rec, p)
+			require.NoError(t, err)
+			total += len(rec) - batch.HeaderLen
+		}
+		require.NoError(t, l.Flush())
+		r, err := OpenReader(m, segmentPath(7), 7)
+		require.NoError(t, err)
+		records := 0
+		for err == nil {
+			var rec []byte
+			if rec, _, err = r.Next(); err == nil {
+				require.LessOrEqual(t, len(rec), mergeBytes)
+				records++
+			}
+		}
+		require.Equal(t, io.EOF, err)
+		require.NoError(t, r.Close())
+		require.Equal(t, (total+mergeBytes-1)/mergeBytes+1, records, "merged, and a filler")
+		written := int(l.Metrics().Bytes)
+		if p == PerWrite {
+			require.Greater(t, written, total*9/10)
+		} else {
+			require.Less(t, written, total/2)
+		}
+		require.NoError(t, l.shut())
+	}
+}
+
+// framedLen is how many bytes a record of size bytes takes at offset at of a file when it is not
+// compressed.
+func framedLen(at, size int) (n int) {
+	if compressed {
+		if size = zstd.StoredLen(size); at == 0 {
+			n = record.CompressionHeaderLen
+		}
+	}
+	return n + record.FramedLen((at+n)%record.BlockSize, true, size)
 }
 
 // TestFillerPayload checks the arithmetic for every place in a block: the filler's frame ends
@@ -215,15 +305,14 @@ func TestEveryGap(t *testing.T) {
 		at := int(l.current().tail)
 		require.Zero(t, at%4096)
 		size := 32
-		for (at+record.FramedLen(at%record.BlockSize, true, size)+gap)%4096 != 0 {
+		for (at+framedLen(at, size)+gap)%4096 != 0 {
 			size++
 		}
 		rec := recordOf(uint64(gap+1), size)
 		want = append(want, rec)
-		pos, err := l.Append(rec)
-		require.NoError(t, err)
-		require.EqualValues(t, gap, (4096-pos.Offset%4096)%4096)
-		require.NoError(t, l.Commit(pos, PerWrite))
+		before := l.Metrics().FillerBytes
+		appendCommit(t, l, rec, PerWrite)
+		require.EqualValues(t, gap, (l.Metrics().FillerBytes-before)%4096)
 	}
 	requireRecords(t, m, 7, want)
 	requireRecords(t, m.CrashLoseUnsynced(), 7, want)
@@ -462,7 +551,7 @@ func TestAlignments(t *testing.T) {
 
 func TestCommitBeyondEnd(t *testing.T) {
 	l := newQuiet(t, testOptions(newMem(t)), 7)
-	require.ErrorContains(t, l.Commit(Position{7, 100}, PerWrite), "the log ends in 7 at 0")
+	require.ErrorContains(t, l.Commit(Position{7, 100}, PerWrite), "record 100 of log 7: the last one is 0")
 	require.NoError(t, l.Commit(Position{7, 0}, PerWrite))
 	require.NoError(t, l.shut())
 }
@@ -474,7 +563,7 @@ func TestNoSpace(t *testing.T) {
 	var err error
 	for i := 0; err == nil; i++ {
 		var pos Position
-		if pos, err = l.Append(recordOf(uint64(i+1), 50_000)); err == nil {
+		if pos, err = l.Append(recordOf(uint64(i+1), 50_000), PerWrite); err == nil {
 			err = l.Commit(pos, PerWrite)
 		}
 	}

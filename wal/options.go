@@ -35,16 +35,16 @@ func (p Policy) String() string {
 	return fmt.Sprintf("Policy(%d)", uint8(p))
 }
 
-// Position is a place in the log: a byte offset in a segment. Positions order by segment, then
-// by offset.
+// Position is a place in the log: behind the first Records records of a segment. Positions order by
+// segment, then by records.
 type Position struct {
 	Segment uint64
-	Offset  int64
+	Records int64
 }
 
 // After reports whether p is behind q.
 func (p Position) After(q Position) bool {
-	return p.Segment > q.Segment || p.Segment == q.Segment && p.Offset > q.Offset
+	return p.Segment > q.Segment || p.Segment == q.Segment && p.Records > q.Records
 }
 
 // Options configures a Log. FS, Dir, FileName and Filler are required.
@@ -67,6 +67,13 @@ type Options struct {
 	// which the segment is on the device. It is called with the log's lock held.
 	Filler    func(size int, last []byte, syncedTo int64) []byte
 	MinFiller int
+
+	// Compress makes the records zstd frames, as RocksDB's wal_compression does. What is appended
+	// with PerWrite is framed, not compressed: a page is the least that is written, and somebody waits.
+	Compress bool
+	// Merge appends to dst, a record appended before, the one that came next, and returns it; ok is
+	// false where they cannot be one record. What it returns is at most as long as both. nil is never.
+	Merge func(dst, rec []byte) (merged []byte, ok bool)
 
 	// OnWrite hears of the bytes of each write given to the device, padding included. Calls
 	// come one at a time.

@@ -8,6 +8,7 @@ import (
 	"github.com/cambiumdb/cambium/internal/corrupt"
 	"github.com/cambiumdb/cambium/internal/record"
 	"github.com/cambiumdb/cambium/internal/vfs"
+	"github.com/cambiumdb/cambium/internal/zstd"
 )
 
 // TornError says that the log ends in a record that is not whole, or has a hole, above
@@ -28,8 +29,9 @@ type Reader struct {
 	file   vfs.File
 	src    *source
 	rec    *record.Reader
-	end    int64 // of the last record
-	synced int64 // the highest mark
+	plain  []byte // the last record where it was compressed
+	end    int64  // of the last record
+	synced int64  // the highest mark
 	err    error
 }
 
@@ -54,7 +56,8 @@ func OpenReader(fs vfs.FS, path string, num uint64) (*Reader, error) {
 //   - io.EOF: the clean end, before the end of the file, zeros, or what a former life of the
 //     file left.
 //   - *TornError: damage, or zeros that records follow, above the highest mark in the file.
-//   - *corrupt.Error: the same below the highest mark: what is missing had been synced.
+//   - *corrupt.Error: the same below the highest mark: what is missing had been synced. Or a whole
+//     record that does not decompress.
 //   - *record.UnsupportedError, or an error of the file.
 //
 // To judge damage the rest of the file is read.
@@ -63,6 +66,9 @@ func (r *Reader) Next() (rec []byte, offset int64, err error) {
 		return nil, 0, r.err
 	}
 	rec, err = r.rec.Next()
+	if err == nil {
+		rec, err = r.decode(rec)
+	}
 	if err != nil {
 		r.err = r.verdict(err)
 		return nil, 0, r.err
@@ -71,6 +77,27 @@ func (r *Reader) Next() (rec []byte, offset int64, err error) {
 	r.end = r.rec.End()
 	return rec, r.rec.Offset(), nil
 }
+
+// decode returns what the record that was just read holds.
+func (r *Reader) decode(rec []byte) ([]byte, error) {
+	compressed := r.rec.Compressed()
+	// Behind a damaged start, where a log says that it is compressed, its records still look so.
+	if !compressed && (r.end > 0 || !zstd.Starts(rec)) {
+		return rec, nil
+	}
+	plain, err := zstd.Frames(r.plain[:0], rec, maxRecord)
+	r.plain = plain
+	if err == nil {
+		return plain, nil
+	}
+	if !compressed {
+		return rec, nil
+	}
+	return nil, corrupt.Errorf(r.name, r.rec.Offset(), "the checksum is right, but the record does not decompress: %v", err)
+}
+
+// maxRecord bounds a compressed record, in bytes: more than anybody's batches have.
+const maxRecord = 1 << 30
 
 func (r *Reader) note(rec []byte) {
 	if r.Mark == nil {
@@ -111,7 +138,9 @@ func (r *Reader) verdict(err error) error {
 			if follows < 0 {
 				follows = r.rec.Offset()
 			}
-			r.note(rec)
+			if rec, err = r.decode(rec); err == nil {
+				r.note(rec)
+			}
 		}
 	}
 	switch {

@@ -78,18 +78,18 @@ func TestRocksDBReadsEveryGap(t *testing.T) {
 	for gap := range 4096 {
 		at := int(l.current().tail)
 		size := 32
-		for (at+record.FramedLen(at%record.BlockSize, true, size)+gap)%4096 != 0 {
+		for (at+framedLen(at, size)+gap)%4096 != 0 {
 			size++
 		}
 		seq++
-		_, err := l.Append(recordOf(seq, size))
+		_, err := l.Append(recordOf(seq, size), PerWrite)
 		require.NoError(t, err)
 		require.NoError(t, l.Flush())
 	}
 	for end := record.BlockSize - 60; end <= record.BlockSize+60; end++ {
 		for l.current().tail%record.BlockSize != 0 {
 			seq++
-			_, err := l.Append(recordOf(seq, 300))
+			_, err := l.Append(recordOf(seq, 300), PerWrite)
 			require.NoError(t, err)
 			require.NoError(t, l.Flush())
 		}
@@ -98,7 +98,7 @@ func TestRocksDBReadsEveryGap(t *testing.T) {
 			n++
 		}
 		seq++
-		_, err := l.Append(recordOf(seq, n))
+		_, err := l.Append(recordOf(seq, n), PerWrite)
 		require.NoError(t, err)
 		require.NoError(t, l.Flush())
 	}
@@ -110,6 +110,47 @@ func TestRocksDBReadsEveryGap(t *testing.T) {
 	seqs, noise = dumpWAL(t, file)
 	require.Empty(t, noise)
 	require.Equal(t, upTo(1, seq), seqs, "the closed file")
+}
+
+// TestRocksDBReadsLongRecords: records that take many blocks, of bytes that compress and of bytes
+// that do not, and small ones between them that may be merged.
+func TestRocksDBReadsLongRecords(t *testing.T) {
+	dir := t.TempDir()
+	l := newQuiet(t, rocksOptions(dir), 7)
+	want := map[uint64]int{} // sequence number of the first op -> bytes
+	seq, last := uint64(0), uint64(0)
+	for i, size := range []int{200, 40_000, 300, 300, 65_600, 99_000, 131_000, 200_000, 33, 250_000, 262_144, 300_000, 900, 700_000, 10 << 20, 2_000_000, 50, 50} {
+		seq++
+		rec := recordOf(seq, size)
+		if i%2 == 0 {
+			for j := 60; j < len(rec); j++ {
+				rec[j] = byte(j>>4) & rec[j] // about 2:1
+			}
+		}
+		_, err := l.Append(rec, None)
+		require.NoError(t, err)
+		if compressed && last > 0 && want[last]+size <= mergeBytes {
+			want[last] += size - batch.HeaderLen
+			continue
+		}
+		last, want[seq] = seq, size
+	}
+	require.NoError(t, l.Flush())
+	got := map[uint64]int{}
+	for line := range strings.Lines(ldb(t, "dump_wal", "--walfile="+filepath.Join(dir, fileName(7)), "--header")) {
+		fields := strings.Split(line, ",")
+		seq, err := strconv.ParseUint(fields[0], 10, 64)
+		if err != nil {
+			require.True(t, strings.HasPrefix(line, "Sequence,"), line)
+			continue
+		}
+		if fields[1] != "0" {
+			got[seq], err = strconv.Atoi(fields[2])
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, want, got)
+	require.NoError(t, l.shut())
 }
 
 // TestRocksDBReadsRecycled: killed logs in recycled, preallocated files, of many lengths. Where

@@ -32,6 +32,10 @@ type segment struct {
 	path string
 	file vfs.File // nil before the first write and after the last
 
+	records int64    // appended so far, what is queued included
+	queue   []queued // not framed yet
+
+	// The next three change only under the ownership of the write stage.
 	tail    int64    // end of the framed bytes
 	written int64    // end of the bytes in the file
 	synced  int64    // end of the bytes on the device
@@ -45,13 +49,14 @@ type segment struct {
 	released bool
 }
 
-// spare is the file of a released segment. All its bytes are records with recyclable headers.
+// spare is the file of a released segment. Behind its first page all is records with recyclable headers.
 type spare struct {
 	path string
 	size int64
 }
 
-func (s *segment) end() Position { return Position{Segment: s.num, Offset: s.tail} }
+// end is the position behind everything appended.
+func (s *segment) end() Position { return Position{Segment: s.num, Records: s.records} }
 
 // room returns the unused rest of the block at the tail, of which at least one byte remains.
 func (s *segment) room() []byte {
@@ -92,7 +97,10 @@ func (s *segment) drop() {
 	for _, c := range s.chunks {
 		vfs.PutBuffer(c)
 	}
-	s.chunks = nil
+	for _, q := range s.queue {
+		vfs.PutBuffer(q.rec)
+	}
+	s.chunks, s.queue = nil, nil
 	if s.file != nil {
 		_ = s.file.Close() // what counts was synced; what was not is lost by a failure before
 		s.file = nil
@@ -157,6 +165,7 @@ func (l *Log) finish(s *segment) error {
 	if l.err != nil {
 		return l.err
 	}
+	l.frameQueue(s, true)
 	if s.file != nil || s.tail > 0 {
 		if err := l.writeOut(s); err != nil {
 			return err

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cambiumdb/cambium/internal/record"
 	"github.com/cambiumdb/cambium/internal/vfs"
 )
 
@@ -21,6 +20,7 @@ type group struct {
 
 	commits  uint64    // how many PerWrite commits wait for it
 	end      Position  // what it covers, once it has left Log.next
+	to       int64     // and where that ends in the file
 	dueSince time.Time // the oldest PerSecond commit that it covers
 	prev     *group    // in flight before it, must finish first
 
@@ -106,12 +106,10 @@ func (l *Log) run(g *group) {
 		l.complete(g, ErrClosed)
 		return
 	}
+	g.end = s.end()
 	if g.pad {
-		l.pad(s)
 		l.noneSince = time.Time{}
 	}
-	to := s.tail - s.tail%l.page
-	g.end = Position{Segment: s.num, Offset: to}
 	if g.sync {
 		g.dueSince, l.dueSince = l.dueSince, time.Time{}
 		if n := len(l.flight); n > 0 {
@@ -120,7 +118,12 @@ func (l *Log) run(g *group) {
 		l.flight = append(l.flight, g)
 		l.syncing++
 	}
-	err = l.write(s, to, g.commits > 0)
+	l.frameQueue(s, g.pad)
+	if g.pad {
+		l.pad(s)
+	}
+	g.to = s.tail - s.tail%l.page
+	err = l.write(s, g.to, g.commits > 0)
 	if err != nil {
 		err = l.fail(err)
 	}
@@ -159,7 +162,7 @@ func (l *Log) syncGroup(g *group, s *segment, file vfs.File, err error) error {
 	if err != nil {
 		err = l.fail(err)
 	} else {
-		s.synced = max(s.synced, g.end.Offset)
+		s.synced = max(s.synced, g.to)
 		if g.end.After(l.synced) {
 			l.synced = g.end
 		}
@@ -233,74 +236,4 @@ func (l *Log) device(s *segment, p []byte, off int64) error {
 		l.opts.OnWrite(int64(n))
 	}
 	return err
-}
-
-// frame appends a record that is small enough for the backlog to the current segment.
-func (l *Log) frame(rec []byte) {
-	l.noteRecord(rec)
-	l.frameIn(l.current(), rec)
-}
-
-// noteRecord counts a record and keeps its start for the next filler.
-func (l *Log) noteRecord(rec []byte) {
-	l.lastLen = copy(l.last[:], rec)
-	l.metrics.Records++
-	l.metrics.RecordBytes += uint64(len(rec))
-}
-
-func (l *Log) frameIn(s *segment, rec []byte) {
-	for first, more := true, true; more; first = false {
-		rec, more = l.fragment(s, first, rec)
-	}
-}
-
-// fragment frames what of rec fits the block at the tail of s.
-func (l *Log) fragment(s *segment, first bool, rec []byte) (rest []byte, more bool) {
-	room := s.room()
-	if n := record.TrailerLen(record.BlockSize-len(room), true); n > 0 {
-		clear(room)
-		s.tail += int64(n)
-		l.unwritten += int64(n)
-		room = s.room()
-	}
-	out, rest, more := record.AppendFragment(room[:0], record.BlockSize-len(room), uint32(s.num), true, first, rec)
-	s.tail += int64(len(out))
-	l.unwritten += int64(len(out))
-	return rest, more
-}
-
-// pad makes the tail of s a multiple of the page, with zeros where the block has no room for a
-// header and with a filler everywhere else.
-func (l *Log) pad(s *segment) {
-	gap := int((l.page - s.tail%l.page) % l.page)
-	if gap == 0 {
-		return
-	}
-	at := int(s.tail % record.BlockSize)
-	before := s.tail
-	if record.TrailerLen(at, true) == gap {
-		clear(s.room())
-		s.tail += int64(gap)
-		l.unwritten += int64(gap)
-	} else {
-		size := fillerPayload(at, gap, int(l.page), l.opts.MinFiller)
-		l.frameIn(s, l.opts.Filler(size, l.last[:l.lastLen], s.synced))
-	}
-	l.metrics.FillerBytes += uint64(s.tail - before)
-}
-
-// fillerPayload returns how long a record must be, framed at offset at of a block, to end where
-// the page ends, gap bytes further on; or one page later where that would be less than least.
-func fillerPayload(at, gap, page, least int) int {
-	for {
-		// A record of n bytes takes one header more for each block that it enters.
-		n := gap - record.RecyclableHeaderLen
-		if over := at + gap - record.BlockSize; over > 0 {
-			n -= record.RecyclableHeaderLen * ((over + record.BlockSize - 1) / record.BlockSize)
-		}
-		if n >= least {
-			return n
-		}
-		gap += page
-	}
 }

@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"github.com/cambiumdb/cambium/internal/batch"
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/internal/record"
 	"github.com/cambiumdb/cambium/internal/vfs"
 	"github.com/cambiumdb/cambium/wal"
 )
@@ -144,14 +144,13 @@ func logNumber(fs vfs.FS, path string) (uint64, error) {
 		return 0, err
 	}
 	defer f.Close()
-	var header [11]byte
-	n, err := f.ReadAt(header[:], 0)
+	var start [64]byte
+	n, err := f.ReadAt(start[:], 0)
 	if err != nil && err != io.EOF {
 		return 0, err
 	}
-	const firstRecyclable, lastRecyclable = 5, 8
-	if typ := header[6]; n == len(header) && typ >= firstRecyclable && typ <= lastRecyclable {
-		return uint64(binary.LittleEndian.Uint32(header[7:])), nil
+	if num, ok := record.LogNumber(start[:n]); ok {
+		return uint64(num), nil
 	}
 	digits, _, _ := strings.Cut(filepath.Base(path), ".")
 	num, err := strconv.ParseUint(digits, 10, 64)

@@ -122,6 +122,19 @@ func Header(rep []byte) (seq uint64, count uint32, ok bool) {
 	return binary.LittleEndian.Uint64(rep), binary.LittleEndian.Uint32(rep[8:]), true
 }
 
+// Merge appends the ops of rep to dst, the batch whose sequence numbers come right before, so that both
+// are one batch, and returns it. ok is false, and nothing changes, where the numbers do not follow each
+// other or one of the two counts no op; it has the shape of wal.Options.Merge.
+func Merge(dst, rep []byte) (merged []byte, ok bool) {
+	seq, count, ok1 := Header(dst)
+	next, more, ok2 := Header(rep)
+	if !ok1 || !ok2 || count == 0 || more == 0 || seq+uint64(count) != next || count+more < more {
+		return dst, false
+	}
+	SetHeader(dst, seq, count+more)
+	return append(dst, rep[HeaderLen:]...), true
+}
+
 // UnsupportedError is returned for a batch that is well formed but uses a feature of RocksDB
 // that this engine does not have. What names the feature.
 type UnsupportedError struct {

@@ -104,6 +104,36 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
+func TestMerge(t *testing.T) {
+	first := AppendOp(AppendOp(header(5, 2), ikey.KindSet, []byte("a"), []byte("1")), ikey.KindRangeDelete, []byte("b"), []byte("c"))
+	second := AppendOp(AppendOp(header(7, 1), ikey.KindLogData, nil, []byte("note")), ikey.KindDelete, []byte("d"), nil)
+	merged, ok := Merge(append([]byte(nil), first...), second)
+	require.True(t, ok)
+	seq, count, _ := Header(merged)
+	require.EqualValues(t, 5, seq)
+	require.EqualValues(t, 3, count)
+	list, err := ops(merged)
+	require.NoError(t, err)
+	a, _ := ops(first)
+	b, _ := ops(second)
+	require.Equal(t, append(a, b...), list)
+	require.Len(t, merged, len(first)+len(second)-HeaderLen)
+
+	for name, rep := range map[string][]byte{
+		"a gap":         AppendOp(header(8, 1), ikey.KindDelete, []byte("d"), nil),
+		"a filler":      AppendFiller(nil, 100, 7, nil),
+		"a log header":  AppendLogHeader(nil, 7, 1, 6),
+		"too many":      header(7, 1<<32-1),
+		"half a header": header(7, 1)[:11],
+	} {
+		same, ok := Merge(append([]byte(nil), first...), rep)
+		require.False(t, ok, name)
+		require.Equal(t, first, same, name)
+	}
+	_, ok = Merge(AppendLogHeader(nil, 7, 1, 6), second)
+	require.False(t, ok, "behind a log header")
+}
+
 func TestColumnFamilies(t *testing.T) {
 	for tag, want := range map[byte]ikey.Kind{
 		tagCFDelete: ikey.KindDelete, tagCFSingleDelete: ikey.KindDelete, tagCFSet: ikey.KindSet,

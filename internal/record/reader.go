@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/cambiumdb/cambium/internal/corrupt"
 )
@@ -50,6 +51,7 @@ type Reader struct {
 	rec     []byte // a record of several fragments
 	at, end int64  // bounds of the last record in the file
 	recyc   bool   // a recyclable fragment was seen
+	zstd    bool   // the records are zstd frames
 	alien   bool   // the bytes that ended the walk do not claim to be of this log
 	err     error  // sticky
 }
@@ -63,8 +65,8 @@ func NewReader(r io.Reader, name string, logNum uint64) *Reader {
 	return &Reader{r: r, name: name, logNum: uint32(logNum), judge: true, blockAt: -BlockSize}
 }
 
-// NewLogReader is NewReader for a caller that judges damage by itself, with Resync: Next
-// returns a *TornError for all bad bytes, whatever follows, and io.EOF at the first zeros.
+// NewLogReader is NewReader for a caller that judges damage by itself, with Resync, and decompresses
+// records: Next returns a *TornError for all bad bytes, whatever follows, and io.EOF at the first zeros.
 func NewLogReader(r io.Reader, name string, logNum uint64) *Reader {
 	rd := NewReader(r, name, logNum)
 	rd.judge = false
@@ -117,6 +119,10 @@ func (r *Reader) End() int64 { return r.end }
 
 // Recyclable reports whether a recyclable fragment was seen, of this log or of another one.
 func (r *Reader) Recyclable() bool { return r.recyc }
+
+// Compressed reports whether the file says that its records are zstd frames. Next returns them as they
+// are.
+func (r *Reader) Compressed() bool { return r.zstd }
 
 // Alien reports, after Next has returned an error, that the bytes there do not even claim to
 // be a fragment of this log, and that no record had begun before them. In a recycled file that
@@ -199,10 +205,18 @@ func (r *Reader) special(f fragment, at int64) (skip bool, err error) {
 	case f.typ >= typeIgnorable:
 		return true, nil
 	case f.typ == typeSetCompression:
-		if len(f.payload) == 4 && binary.LittleEndian.Uint32(f.payload) == 0 {
+		kind := uint32(math.MaxUint32)
+		if len(f.payload) == 4 {
+			kind = binary.LittleEndian.Uint32(f.payload)
+		}
+		if kind == compressionZstd && at == 0 && !r.judge {
+			r.zstd = true
 			return true, nil
 		}
-		return false, &UnsupportedError{File: r.name, Offset: at, What: "compressed records (wal_compression)"}
+		if kind == 0 {
+			return true, nil
+		}
+		return false, &UnsupportedError{File: r.name, Offset: at, What: fmt.Sprintf("compression %d of records (wal_compression)", int32(kind))}
 	case f.typ == typeTimestampSize || f.typ == typeTimestampSizeRecy:
 		return false, &UnsupportedError{File: r.name, Offset: at, What: "user-defined timestamps"}
 	}

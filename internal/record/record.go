@@ -10,13 +10,17 @@
 //
 // A file is a sequence of blocks of BlockSize bytes, the last one possibly short. A block is a
 // sequence of fragments; fewer bytes than a header at its end are zeros. A record is one Full
-// fragment, or First, Middle.., Last, of which each but the last ends its block.
+// fragment, or First, Middle.., Last; more than one only where it does not fit its block.
 //
 //	legacy      masked crc32c:4 ‖ payload length:2 ‖ type:1 ‖ payload
 //	recyclable  masked crc32c:4 ‖ payload length:2 ‖ type:1 ‖ log number:4 ‖ payload
 //
 //	types  0 nothing written here   1 Full 2 First 3 Middle 4 Last   5-8 the same, recyclable
 //	       9 compression follows   10, 11 timestamp sizes   128.. may be skipped by readers
+//
+// A file whose first fragment is of type 9 with the payload 7 holds records that are compressed: each
+// is zstd frames. There, no two fragments of a record that follow each other begin at the same offset
+// of their blocks: RocksDB up to 8 takes the second for the first again, and loses it.
 //
 // Integers are little-endian. The checksum covers everything behind the length field. A log
 // number that is not the file's marks what a former life of a recycled file left there: the
@@ -54,6 +58,8 @@ const (
 	typeTimestampSizeRecy = 11
 	typeIgnorable         = 128
 	typePredecessorRecy   = 131
+
+	compressionZstd = 7 // payload of typeSetCompression
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -106,50 +112,73 @@ func FramedLen(blockOffset int, recyclable bool, n int) int {
 // AppendRecord appends rec, framed, to dst and returns it. blockOffset is where in its block
 // the first appended byte will lie, from 0 to BlockSize. logNum is used by recyclable headers only.
 func AppendRecord(dst []byte, blockOffset int, logNum uint32, recyclable bool, rec []byte) []byte {
-	for first, more := true, true; more; first = false {
+	for first := true; ; first = false {
 		if n := TrailerLen(blockOffset, recyclable); n > 0 {
 			dst = append(dst, make([]byte, n)...)
 			blockOffset = 0
 		} else if blockOffset == BlockSize {
 			blockOffset = 0
 		}
-		before := len(dst)
-		dst, rec, more = AppendFragment(dst, blockOffset, logNum, recyclable, first, rec)
-		blockOffset += len(dst) - before
+		n := min(len(rec), BlockSize-blockOffset-HeaderLen(recyclable))
+		last := n == len(rec)
+		dst = AppendFragment(dst, logNum, recyclable, first, last, rec[:n])
+		if last {
+			return dst
+		}
+		rec, blockOffset = rec[n:], BlockSize
 	}
-	return dst
 }
 
-// AppendFragment appends to dst the next fragment of a record whose remaining bytes are rec:
-// as much as the block that dst's end lies in still takes. TrailerLen(blockOffset, ..) must be
-// 0 and blockOffset less than BlockSize. rest is what remains; more tells whether a fragment
-// must follow at the start of the next block, with first false.
-func AppendFragment(dst []byte, blockOffset int, logNum uint32, recyc, first bool, rec []byte) (out, rest []byte, more bool) {
-	header := HeaderLen(recyc)
-	n := min(len(rec), BlockSize-blockOffset-header)
-	more = n < len(rec)
+// AppendFragment appends to dst a fragment, which must fit the block that dst's end lies in. first
+// and last say whether the record begins and ends with it.
+func AppendFragment(dst []byte, logNum uint32, recyc, first, last bool, payload []byte) []byte {
 	var typ byte
 	switch {
-	case first && !more:
+	case first && last:
 		typ = typeFull
 	case first:
 		typ = typeFirst
-	case more:
-		typ = typeMiddle
-	default:
+	case last:
 		typ = typeLast
+	default:
+		typ = typeMiddle
 	}
 	if recyc {
 		typ += recyclable
 	}
 	start := len(dst)
-	dst = append(dst, 0, 0, 0, 0, byte(n), byte(n>>8), typ)
+	dst = append(dst, 0, 0, 0, 0, byte(len(payload)), byte(len(payload)>>8), typ)
 	if recyc {
 		dst = binary.LittleEndian.AppendUint32(dst, logNum)
 	}
-	dst = append(dst, rec[:n]...)
+	dst = append(dst, payload...)
 	binary.LittleEndian.PutUint32(dst[start:], checksum(dst[start+6:]))
-	return dst, rec[n:], more
+	return dst
+}
+
+// CompressionHeaderLen is the number of bytes that AppendCompression adds.
+const CompressionHeaderLen = LegacyHeaderLen + 4
+
+// AppendCompression appends to dst, a file still empty, the fragment which says that the records
+// that follow are zstd frames.
+func AppendCompression(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, 0, 0, 0, 0, 4, 0, typeSetCompression)
+	dst = binary.LittleEndian.AppendUint32(dst, compressionZstd)
+	binary.LittleEndian.PutUint32(dst[start:], checksum(dst[start+6:]))
+	return dst
+}
+
+// LogNumber returns the low 32 bits of the log number that the first fragment with one names. start
+// is the start of a file.
+func LogNumber(start []byte) (num uint32, ok bool) {
+	if len(start) > CompressionHeaderLen && start[6] == typeSetCompression {
+		start = start[CompressionHeaderLen:]
+	}
+	if len(start) < RecyclableHeaderLen || !hasLogNum(start[6]) {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint32(start[7:]), true
 }
 
 // Writer appends framed records to an io.Writer, one Write each. Its first error is sticky:

@@ -24,6 +24,7 @@ import (
 	"github.com/cambiumdb/cambium/internal/manifest"
 	"github.com/cambiumdb/cambium/internal/record"
 	"github.com/cambiumdb/cambium/internal/vfs"
+	"github.com/cambiumdb/cambium/internal/zstd"
 )
 
 // documented is a row of a table in docs/errors.md: the shapes of messages, in which … stands
@@ -271,7 +272,7 @@ func foreignDatabases(t *testing.T, check checkFunc) {
 	change(t, only(t, dir, "*.log"), func(b []byte) []byte {
 		rep := batch.AppendOp(make([]byte, batch.HeaderLen), ikey.KindMerge, []byte("k"), []byte("v"))
 		batch.SetHeader(rep, 101, 1)
-		return record.AppendRecord(b, len(b), logNumber(t, dir), true, rep)
+		return record.AppendRecord(b, len(b), logNumber(t, dir), true, zstd.AppendStored(nil, rep))
 	})
 	check("merge in the log", second(engine.Open(dir, nil)))
 

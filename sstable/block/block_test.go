@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/internal/zstd"
 )
 
 // TestChecksumVectors pins each type on published values.
@@ -107,7 +108,7 @@ func TestZstdFrames(t *testing.T) {
 	for _, d := range []*Dict{nil, dict} {
 		out, err := Compress(nil, src, Zstd, 0, d)
 		require.NoError(t, err)
-		t.Logf("%s makes: %s", ZstdImplementation, base64.StdEncoding.EncodeToString(out[2:]))
+		t.Logf("%s makes: %s", zstd.Implementation, base64.StdEncoding.EncodeToString(out[2:]))
 	}
 	for name, f := range map[string]struct {
 		frame string

@@ -12,6 +12,8 @@ import (
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/snappy"
 	"github.com/pierrec/lz4/v4"
+
+	"github.com/cambiumdb/cambium/internal/zstd"
 )
 
 // Compression is the type byte of a block's trailer.
@@ -100,7 +102,7 @@ func Compress(dst, src []byte, c Compression, level int, dict *Dict) ([]byte, er
 	case LZ4HC:
 		return lz4Compress(dst, src, max(level, 1))
 	case Zstd:
-		return zstdCompress(dst, src, level, dict)
+		return zstd.Compress(dst, src, level, dict)
 	}
 	return dst, fmt.Errorf("compress: %v cannot be written", c)
 }
@@ -137,35 +139,13 @@ func DecompressedSize(src []byte, c Compression) (size int, body []byte, err err
 	default:
 		return 0, nil, fmt.Errorf("unknown compression type %d", uint8(c))
 	}
-	if stated, ok := zstdContentSize(body); c == Zstd && ok && stated != n {
+	if stated, ok := zstd.ContentSize(body); c == Zstd && ok && stated != n {
 		return 0, nil, fmt.Errorf("ZSTD length %d, its frame says %d", n, stated)
 	}
 	if n > MaxSize || n > (uint64(len(src))+64)*c.maxRatio() {
 		return 0, nil, fmt.Errorf("%v length %d is impossible for %d bytes", c, n, len(src))
 	}
 	return int(n), body, nil
-}
-
-// zstdContentSize returns the length that a zstd frame states in its header, if it does
-// (RFC 8878, section 3.1.1.1).
-func zstdContentSize(frame []byte) (size uint64, ok bool) {
-	if len(frame) < 5 || binary.LittleEndian.Uint32(frame) != 0xfd2fb528 {
-		return 0, false
-	}
-	d := frame[4]
-	single := d >> 5 & 1
-	at := 5 + int(1-single) + [4]int{0, 1, 2, 4}[d&3]
-	n := [4]int{int(single), 2, 4, 8}[d>>6]
-	if n == 0 || len(frame) < at+n {
-		return 0, false
-	}
-	var word [8]byte
-	copy(word[:], frame[at:at+n])
-	size = binary.LittleEndian.Uint64(word[:])
-	if n == 2 {
-		size += 256
-	}
-	return size, true
 }
 
 // Decompress fills dst, whose length is the one that DecompressedSize gave, from body.
@@ -200,9 +180,9 @@ func Decompress(dst, body []byte, c Compression, dict *Dict) error {
 		if len(room) == 0 {
 			room = make([]byte, 1) // the decoder takes no nil buffer
 		}
-		n, err = lz4.UncompressBlockWithDict(body, room, dict.bytes())
+		n, err = lz4.UncompressBlockWithDict(body, room, dict.Bytes())
 	case Zstd:
-		n, err = zstdDecompress(dst, body, dict)
+		n, err = zstd.Decompress(dst, body, dict)
 	default:
 		return fmt.Errorf("unknown compression type %d", uint8(c))
 	}
@@ -244,7 +224,7 @@ func inflate(dst, body []byte, dict *Dict) (int, error) {
 	f := inflaters.Get().(*inflater)
 	defer inflaters.Put(f)
 	f.src.Reset(body)
-	if err := f.r.(flate.Resetter).Reset(&f.src, dict.bytes()); err != nil {
+	if err := f.r.(flate.Resetter).Reset(&f.src, dict.Bytes()); err != nil {
 		return 0, err
 	}
 	n, err := readExactly(dst, f.r)
@@ -277,7 +257,7 @@ func deflate(dst, src []byte, level int, dict *Dict) ([]byte, error) {
 	}
 	if dict != nil {
 		out := sliceWriter{b: dst}
-		w, err := flate.NewWriterDict(&out, level, dict.raw)
+		w, err := flate.NewWriterDict(&out, level, dict.Bytes())
 		if err != nil {
 			return dst, err
 		}
