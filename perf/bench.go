@@ -72,7 +72,7 @@ func (b *Bench) begin(dir string) (*session, error) {
 	}
 	s := &session{bench: b, dir: dir, start: markProcess()}
 	s.fs, _, _ = fileSystem(dir)
-	s.run = Run{Name: b.Config.Engine + "/" + b.Config.Compaction, Config: b.Config}
+	s.run = Run{Name: b.Config.name(), Config: b.Config}
 	var err error
 	if s.engine, err = b.Open(dir, b.Config); err != nil {
 		return nil, err

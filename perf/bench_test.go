@@ -165,7 +165,7 @@ func TestWriteAmpRows(t *testing.T) {
 	engine := newMemory()
 	b := Bench{Open: func(string, Config) (Engine, error) { return engine, nil }, Config: smallConfig()}
 	dir := t.TempDir()
-	run, err := b.WriteAmp(context.Background(), dir)
+	run, err := b.WriteAmp(context.Background(), dir, "overwrite")
 	require.NoError(t, err)
 	rows := AmpRows([]Run{run})
 	require.Len(t, rows, 2)
@@ -176,7 +176,7 @@ func TestWriteAmpRows(t *testing.T) {
 		require.InDelta(t, 1, r.PerGet, 1e-9)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "x"), make([]byte, 9000), 0o666))
-	_, err = b.WriteAmp(context.Background(), dir)
+	_, err = b.WriteAmp(context.Background(), dir, "overwrite")
 	var usage *UsageError
 	require.ErrorAs(t, err, &usage)
 	require.Contains(t, err.Error(), "wants a new directory")

@@ -9,8 +9,11 @@ import (
 	"github.com/cambiumdb/cambium/engine"
 )
 
+// ownEngine is the name of this module's engine.
+const ownEngine = "cambium"
+
 // BuiltIn are the engines of this module.
-func BuiltIn() Engines { return Engines{"cambium": OpenCambium} }
+func BuiltIn() Engines { return Engines{ownEngine: OpenCambium} }
 
 // OpenCambium opens this module's own engine. It is an Opener.
 func OpenCambium(dir string, cfg Config) (Engine, error) {

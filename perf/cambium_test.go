@@ -90,7 +90,7 @@ func TestCambiumLoadAndWriteAmp(t *testing.T) {
 
 	b.Config.Keys = 5000
 	b.Config.Compression = "none"
-	run, err = b.WriteAmp(context.Background(), t.TempDir())
+	run, err = b.WriteAmp(context.Background(), t.TempDir(), "overwrite-zipfian")
 	require.NoError(t, err)
 	require.Empty(t, run.problems())
 	var out strings.Builder

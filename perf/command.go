@@ -29,6 +29,8 @@ type Command struct {
 	// Own gives each engine a process of its own, limited to Config.Memory, whenever there is
 	// more than one measurement, a limit, or an engine that only kvbench-peers has.
 	Own bool
+	// Optional leaves engines out that this program and kvbench-peers lack.
+	Optional bool
 	// Strict makes a missed target of a scenario an error.
 	Strict bool
 }
@@ -96,38 +98,51 @@ func (c *Command) within(ctx context.Context, kind string, measurements int, bod
 }
 
 // prepare decides where engines run, where each of them is measured as often as measurements
-// says, finds kvbench-peers if it is needed, and tells the
-// conditions.
+// says, finds kvbench-peers if it is needed, and tells the conditions.
 func (m *measuring) prepare(ctx context.Context, measurements int) error {
 	c := m.c
-	foreign := false
-	for _, e := range m.engines {
-		if _, err := c.Engines.Find(e); err != nil {
-			if !c.Own {
+	foreign := slices.ContainsFunc(m.engines, func(e string) bool { return c.Engines[e] == nil })
+	if foreign && !c.Own {
+		for _, e := range m.engines {
+			if _, err := c.Engines.Find(e); err != nil {
 				return err
 			}
-			foreign = true
 		}
 	}
-	m.own = c.Own && (foreign || len(m.engines)*measurements > 1 || c.Config.Memory > 0)
+	if foreign {
+		if err := m.findPeers(ctx); err != nil {
+			return err
+		}
+	}
+	m.own = c.Own && (m.peers != "" || len(m.engines)*measurements > 1 || c.Config.Memory > 0)
 	if !m.own && c.Config.Memory > 0 {
 		debug.SetMemoryLimit(int64(c.Config.Memory))
 	}
-	if !foreign {
-		return nil
-	}
-	var err error
-	say := func(format string, args ...any) { fmt.Fprintf(c.Stderr, format, args...) }
-	if m.peers, err = findPeers(ctx, say); err != nil {
-		return err
-	}
-	cfg := c.Config
-	cfg.Engine = strings.Join(m.engines, ",")
-	if m.report.Fairness, err = peersConditions(ctx, m.peers, cfg); err != nil {
-		return err
-	}
 	m.text.Fairness(m.report.Fairness, m.engines)
 	return nil
+}
+
+// findPeers finds kvbench-peers and asks it for the conditions. Optional engines that are not to
+// be had are taken off the list.
+func (m *measuring) findPeers(ctx context.Context) error {
+	c := m.c
+	say := func(format string, args ...any) { fmt.Fprintf(c.Stderr, format, args...) }
+	has := func(e string) bool { return c.Engines[e] != nil }
+	path, err := findPeers(ctx, say)
+	if err == nil {
+		m.peers = path
+		cfg := c.Config
+		cfg.Engine = strings.Join(m.engines, ",")
+		m.report.Fairness, err = peersConditions(ctx, path, cfg)
+		has = func(e string) bool { return c.Engines[e] != nil || knows(m.report.Fairness, e) }
+	} else if c.Optional && ctx.Err() == nil {
+		say("measuring without the other engines: %v\n", err)
+		err = nil
+	}
+	if c.Optional {
+		m.engines = slices.DeleteFunc(m.engines, func(e string) bool { return !has(e) })
+	}
+	return err
 }
 
 // measure performs task with one engine and configuration, in this process or in one of its own.
@@ -248,75 +263,6 @@ func (c *Command) where(dir string, report *Report) string {
 		kept = "kept"
 	}
 	return fmt.Sprintf("in %s (%s, %s)", dir, report.Machine.FileSystem, kept)
-}
-
-// WriteAmp is `kvbench writeamp`: the write amplification report for each engine and each policy
-// that the engine has. The policies must be this module's; of the others', RocksDB's universal
-// compaction answers to tiered, and everything else is leveled.
-func (c *Command) WriteAmp(ctx context.Context) error {
-	policies := splitList(c.Config.Compaction)
-	if len(policies) == 0 {
-		return usagef("--compaction names no policy: try --compaction leveled")
-	}
-	for _, p := range policies {
-		if err := oneOf("--compaction", p, compactionNames); err != nil {
-			return err
-		}
-	}
-	c.Config.Compaction = policies[0]
-	return c.within(ctx, "writeamp", len(policies), func(m *measuring) error {
-		for _, engine := range m.engines {
-			for _, policy := range policiesOf(engine, policies) {
-				cfg := c.Config
-				cfg.Engine, cfg.Compaction = engine, policy
-				if err := CheckSpace(m.dir, cfg.LiveBytes()); err != nil {
-					return err
-				}
-				sub := filepath.Join(m.dir, policy)
-				if len(m.engines) > 1 {
-					sub = filepath.Join(m.dir, engine+"-"+policy)
-				}
-				m.text.Header(append(cfg.Lines(), c.where(sub, m.report))...)
-				run, err := m.measure(ctx, sub, cfg, Task{Kind: "writeamp"})
-				if err != nil {
-					return err
-				}
-				m.report.Runs = append(m.report.Runs, run)
-				if err := c.tidy(m.dir, sub); err != nil {
-					return err
-				}
-			}
-		}
-		m.text.WriteAmp(m.report.Runs)
-		m.text.printf("\n")
-		for _, run := range m.report.Runs {
-			m.text.Whole(run)
-		}
-		return nil
-	})
-}
-
-// policiesOf are those of the asked for policies that an engine has.
-func policiesOf(engine string, asked []string) []string {
-	var has []string
-	switch engine {
-	case "cambium":
-		return asked
-	case "rocksdb", "rocksdb-direct":
-		has = []string{"leveled", "tiered"}
-	default:
-		has = []string{"leveled"}
-	}
-	var both []string
-	for _, p := range asked {
-		if slices.Contains(has, p) {
-			both = append(both, p)
-		}
-	}
-	if both == nil {
-		return has[:1]
-	}
-	return both
 }
 
 // LoadData is `kvbench load`: a data set in, read back and, with verify, compared. path is a

@@ -33,7 +33,7 @@ type Config struct {
 // 1000 bytes that compress to half, and no write waiting for the device.
 func DefaultConfig() Config {
 	return Config{
-		Engine:       "cambium",
+		Engine:       ownEngine,
 		Keys:         1_000_000,
 		KeySize:      16,
 		ValueSize:    1000,
@@ -115,6 +115,14 @@ func EngineBudget(memory Size) int64 {
 // LiveBytes is the size of all keys and values once every key is present.
 func (c Config) LiveBytes() int64 {
 	return c.Keys * (int64(c.KeySize) + int64(c.ValueSize))
+}
+
+// name is how reports call the engine and what it makes of the policy.
+func (c Config) name() string {
+	if model := modelOf(c.Engine, c.Compaction); model != "" {
+		return c.Engine + "/" + model
+	}
+	return c.Engine + "/" + c.Compaction
 }
 
 // Lines describes the configuration for people.

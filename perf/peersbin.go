@@ -86,6 +86,16 @@ func peersTags(ctx context.Context, source string) []string {
 	return strings.Fields(string(out))
 }
 
+// knows says whether kvbench-peers has an engine, by the conditions that it told.
+func knows(conditions []Condition, engine string) bool {
+	for _, row := range conditions {
+		if row.Values[engine] != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // peersConditions asks kvbench-peers for the fairness table.
 func peersConditions(ctx context.Context, program string, cfg Config) ([]Condition, error) {
 	cmd := exec.CommandContext(ctx, program, "fairness", "--json", "-", "--engine", cfg.Engine,

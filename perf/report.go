@@ -28,6 +28,7 @@ type Report struct {
 
 	Fairness []Condition `json:"fairness,omitempty"` // where engines of others were measured
 	Ratios   []Ratio     `json:"ratios,omitempty"`   // to the best peer of the same round
+	Verdicts []Verdict   `json:"verdicts,omitempty"` // of writeamp, where engines of others were measured
 }
 
 // Build says which program measured.

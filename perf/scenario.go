@@ -99,7 +99,7 @@ func (b *Bench) Scenario(ctx context.Context, dir string, task Task) (Run, error
 // rocksDBOpinion asks RocksDB's ldb, where it is installed, whether the directory is consistent.
 func rocksDBOpinion(ctx context.Context, engine, dir string) []Finding {
 	ldb, err := exec.LookPath("ldb")
-	if engine != "cambium" || err != nil {
+	if engine != ownEngine || err != nil {
 		return nil
 	}
 	out, err := exec.CommandContext(ctx, ldb, "--db="+dir, "checkconsistency").CombinedOutput()

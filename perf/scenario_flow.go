@@ -188,7 +188,7 @@ var policyStages = []string{"leveled", "tiered", "lazy", "leveled"}
 // policyStage writes under one policy over what the policies before left, and checks everything.
 func policyStage(ctx context.Context, s *session, _ Task) error {
 	c := s.bench.Config
-	if c.Engine != "cambium" {
+	if c.Engine != ownEngine {
 		return errCannot{"does not switch its policy"}
 	}
 	if !s.holdsKeys() {

@@ -3,13 +3,14 @@ package perf
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
 // Task says what one measurement of one engine does. It travels to the process that performs it.
 type Task struct {
 	Kind  string   `json:"kind"`            // "run", "ycsb", "load", "writeamp", "scenario"
-	Names []string `json:"names,omitempty"` // workloads of run, letters of ycsb, the scenario
+	Names []string `json:"names,omitempty"` // workloads of run, letters of ycsb, what overwrites in writeamp, the scenario
 	Load  LoadTask `json:"load"`
 
 	Stage int `json:"stage,omitempty"` // of policy-switch, from 0: what it writes differs
@@ -57,7 +58,7 @@ func (b *Bench) Perform(ctx context.Context, dir string, task Task) (Run, error)
 		}
 		return run, err
 	case "writeamp":
-		return b.WriteAmp(ctx, dir)
+		return b.WriteAmp(ctx, dir, strings.Join(task.Names, ","))
 	case "scenario":
 		return b.Scenario(ctx, dir, task)
 	}

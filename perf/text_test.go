@@ -64,6 +64,16 @@ func exampleRun() Run {
 	}
 }
 
+// point is a run of writeamp with one step.
+func point(name string, settled, peak, factor float64) Run {
+	engine, _, _ := strings.Cut(name, "/")
+	space := Space{Live: 1000, End: int64(1000 * settled), Peak: int64(1000 * peak)}
+	return Run{
+		Name: name, Config: Config{Engine: engine},
+		Phases: []Phase{{Workload: "overwrite", Space: space, Settled: &Amplification{Factor: factor}}},
+	}
+}
+
 // TestText shows what people read. NO_COLOR does not matter: a buffer is no terminal.
 func TestText(t *testing.T) {
 	datadriven.RunTest(t, "testdata/text", func(t *testing.T, d *datadriven.TestData) string {
@@ -98,6 +108,11 @@ func TestText(t *testing.T) {
 			text.Summary(two)
 		case "writeamp":
 			text.WriteAmp([]Run{run, other})
+		case "verdicts":
+			text.Verdicts(Verdicts([]Run{
+				point("cambium/leveled", 1.05, 1.5, 5), point("cambium/tiered", 1.7, 1.9, 3.2), point("cambium/lazy", 1.1, 1.4, 3.6),
+				point("pebble/leveled", 1.14, 1.45, 4.001), point("rocksdb/universal", 2, 3, 3.4), point("rocksdb/leveled", 1.04, 1.04, 9),
+			}))
 		case "dataset":
 			text.DataSet(DataSet{Name: "x.jsonl", Pairs: 12000, Keys: 11000, Bytes: 5 << 20, Verified: true})
 		case "doctor":

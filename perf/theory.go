@@ -3,6 +3,7 @@ package perf
 import (
 	"math"
 	"slices"
+	"strings"
 )
 
 // Prediction is what the arithmetic of a policy says about one step of writeamp, for keys drawn
@@ -22,7 +23,7 @@ type treeModel struct {
 	present float64 // keys written so far, in a load
 
 	l0      []float64   // distinct entries of each table, oldest first
-	levels  []float64   // leveled: below L0, the bottom last
+	levels  []float64   // leveled: below L0, the bottom last; universal: runs, the oldest last
 	columns [][]float64 // stacked: the runs over each part of the key space, the oldest last
 	flushed float64
 	merged  float64
@@ -38,9 +39,10 @@ type Measured struct {
 	Tables float64 // bytes of tables for each live byte: compression and overhead
 	Log    float64 // bytes of the log for each byte put
 	Blob   float64 // bytes of blob files for each byte put
-	// Flush is the memory, in bytes, that the engine says a flush takes together. 0: it takes a
-	// memtable, and levels are sized as RocksDB sizes them by default.
-	Flush int64
+	Flush  int64   // bytes of memory that a flush takes together; 0: a memtable
+	// Peer: levels are sized as RocksDB and Pebble are told to size them, in steps of ten down to
+	// four flushes, and not as engine does.
+	Peer bool
 }
 
 // The constants of package compaction.
@@ -69,22 +71,29 @@ var policyLimits = map[string]struct{ runs, space float64 }{
 // policy without a formula.
 func Predict(policy string, c Config, m Measured) (load, overwrite Prediction, ok bool) {
 	entry := float64(c.KeySize) + float64(c.ValueSize)
-	unit, base, ratio := float64(m.Flush), float64(m.Flush)*5/4, 16.0 // as engine sizes its tree
-	if m.Flush == 0 {
-		if unit = float64(c.Memtable); unit == 0 {
-			unit = 64 << 20
-		}
+	unit := float64(m.Flush)
+	if unit == 0 {
+		unit = float64(c.Memtable)
+	}
+	if unit == 0 {
+		unit = 64 << 20
+	}
+	base, ratio := unit*5/4, 16.0 // as engine sizes its tree
+	if m.Peer {
 		base, ratio = min(256<<20, 4*unit), 10
 	}
 	t := &treeModel{
 		keys: float64(c.Keys), unit: max(1, unit/entry),
 		base: max(4<<20, base) / (entry * m.Tables), ratio: ratio,
 	}
-	if limits, stacked := policyLimits[policy]; stacked {
+	switch limits, stacked := policyLimits[policy]; {
+	case stacked:
 		t.settle = func(t *treeModel) { t.stack(limits.runs, limits.space) }
-	} else if policy == "leveled" {
+	case policy == "leveled":
 		t.settle = (*treeModel).leveled
-	} else {
+	case policy == "universal":
+		t.settle = (*treeModel).universal
+	default:
 		return load, overwrite, false
 	}
 	step := func(fresh bool) Prediction {
@@ -262,6 +271,47 @@ func (t *treeModel) mergeColumn(column, to int) {
 	t.columns[column] = slices.Replace(c, 0, to+1, run)
 }
 
+// universal is RocksDB's universal compaction with its defaults, L0 being runs like all others.
+func (t *treeModel) universal() {
+	t.levels, t.l0 = append(t.l0, t.levels...), nil // one table at a time
+	for {
+		from, to := universalPick(t.levels)
+		if from == to {
+			return
+		}
+		run := t.unionAll(t.levels[from:to])
+		t.merged += run
+		t.levels = slices.Replace(t.levels, from, to, run)
+	}
+}
+
+// universalPick is what universal compaction merges next of runs, the oldest last: everything,
+// where all but the oldest are twice its size together; else neighbours of which none is more than
+// 1 % larger than those before it together; else the newest, to come down to three runs.
+func universalPick(runs []float64) (from, to int) {
+	n := len(runs)
+	if n < modelTrigger {
+		return 0, 0
+	}
+	if sum(runs[:n-1]) >= 2*runs[n-1] {
+		return 0, n
+	}
+	for from := range n - 1 {
+		together := runs[from]
+		to := from + 1
+		for ; to < n && runs[to] <= 1.01*together; to++ {
+			together += runs[to]
+		}
+		if to > from+1 {
+			return from, to
+		}
+	}
+	if n > modelTrigger {
+		return 0, n - modelTrigger + 1
+	}
+	return 0, 0
+}
+
 func sum(v []float64) float64 {
 	all := 0.0
 	for _, x := range v {
@@ -270,33 +320,37 @@ func sum(v []float64) float64 {
 	return all
 }
 
-// modelled tells of which engines a policy is the one that the formula is about.
-func modelled(engine, policy string) bool {
-	switch engine {
-	case "cambium":
-		return true
-	case "pebble", "pebble-filtered", "rocksdb", "rocksdb-direct":
-		return policy == "leveled"
+// modelOf names the formula for what an engine makes of a policy; "" where there is none.
+func modelOf(engine, policy string) string {
+	switch {
+	case engine == ownEngine, policy == "leveled" && engine != "badger":
+		return policy
+	case policy == "tiered" && strings.HasPrefix(engine, "rocksdb"):
+		return "universal"
 	}
-	return false
+	return ""
 }
 
 // predict adds the formula's figures to the two steps of a run of writeamp.
 func (r *Run) predict() {
-	if len(r.Phases) != 4 || !modelled(r.Config.Engine, r.Config.Compaction) {
+	if len(r.Phases) != 4 {
 		return
 	}
 	load, over := &r.Phases[0], &r.Phases[2]
 	if load.Space.Live == 0 || load.Space.Tables == 0 || load.Settled == nil {
 		return
 	}
-	a, b, ok := Predict(r.Config.Compaction, r.Config, Measured{
+	loadSays, overSays, ok := Predict(modelOf(r.Config.Engine, r.Config.Compaction), r.Config, Measured{
 		Tables: float64(load.Space.Tables) / float64(load.Space.Live),
 		Log:    load.Settled.Of(load.Settled.Cause("wal")),
 		Blob:   load.Settled.Of(load.Settled.Cause("blob")),
 		Flush:  load.FlushBytes,
+		Peer:   r.Config.Engine != ownEngine,
 	})
 	if ok {
-		load.Predicted, over.Predicted = &a, &b
+		load.Predicted = &loadSays
+		if over.Workload == overwrite.Name { // drawn uniformly
+			over.Predicted = &overSays
+		}
 	}
 }

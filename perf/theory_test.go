@@ -15,7 +15,7 @@ func shape(keys int64, value, memtable Size) Config {
 func TestPredictionsThatCanBeDoneByHand(t *testing.T) {
 	// 84 B + 16 B a pair and memtables of 1 MB: 10,000 pairs each.
 	one := shape(10_000, 84, 1_000_000)
-	load, over, ok := Predict("leveled", one, Measured{Tables: 0.5, Log: 1})
+	load, over, ok := Predict("leveled", one, Measured{Tables: 0.5, Log: 1, Peer: true})
 	require.True(t, ok)
 	require.InDelta(t, 0.5, load.Flush, 1e-9, "each byte is flushed once")
 	require.Zero(t, load.Compaction)
@@ -24,19 +24,19 @@ func TestPredictionsThatCanBeDoneByHand(t *testing.T) {
 	require.InDelta(t, 0.5*0.632, over.Flush, 1e-3, "drawing n of n keys meets 1 - 1/e of them")
 
 	four := shape(40_000, 84, 1_000_000)
-	for _, policy := range []string{"leveled", "tiered", "lazy"} {
-		load, _, _ = Predict(policy, four, Measured{Tables: 1, Log: 1})
-		require.InDelta(t, map[string]float64{"leveled": 1, "tiered": 0, "lazy": 0}[policy], load.Compaction, 1e-9,
+	for _, policy := range []string{"leveled", "tiered", "lazy", "universal"} {
+		load, _, _ = Predict(policy, four, Measured{Tables: 1, Log: 1, Peer: true})
+		require.InDelta(t, map[string]float64{"leveled": 1, "tiered": 0, "lazy": 0, "universal": 1}[policy], load.Compaction, 1e-9,
 			"%s: four tables are merged once where L0 holds four", policy)
 		require.InDelta(t, 1, load.Space, 1e-9)
 	}
-	_, _, ok = Predict("universal", four, Measured{Tables: 1})
+	_, _, ok = Predict("", four, Measured{Tables: 1})
 	require.False(t, ok)
 }
 
 func TestPredictionsOrderPolicies(t *testing.T) {
 	deep := shape(2_000_000, 500, 4<<20)
-	measured := Measured{Tables: 1.01, Log: 1}
+	measured := Measured{Tables: 1.01, Log: 1, Peer: true}
 	factors := map[string][2]float64{}
 	for _, policy := range []string{"leveled", "tiered", "lazy"} {
 		load, over, ok := Predict(policy, deep, measured)
@@ -58,7 +58,11 @@ func TestPredictionsOrderPolicies(t *testing.T) {
 	}
 	require.InDelta(t, 8.5, factors["leveled"][0], 0.3, "RocksDB's measured figure for this shape")
 
-	measured.Flush = 64 << 20
+	load, over, _ := Predict("universal", deep, measured)
+	require.InEpsilon(t, 9.6, load.Factor, 0.05, "RocksDB's measured figure at 25,000 writes a second, with which it keeps up")
+	require.Greater(t, over.Factor, load.Factor)
+
+	measured.Flush, measured.Peer = 64<<20, false
 	for policy, f := range factors {
 		load, over, _ := Predict(policy, deep, measured)
 		require.Less(t, load.Factor, 0.75*f[0], "%s: larger flushes write less", policy)
@@ -67,25 +71,56 @@ func TestPredictionsOrderPolicies(t *testing.T) {
 }
 
 func TestLogAndBlobFilesAreAsMeasured(t *testing.T) {
-	load, over, ok := Predict("leveled", shape(10_000, 84, 1_000_000), Measured{Tables: 0.01, Log: 0.5, Blob: 0.6})
+	load, over, ok := Predict("leveled", shape(10_000, 84, 1_000_000), Measured{Tables: 0.01, Log: 0.5, Blob: 0.6, Peer: true})
 	require.True(t, ok)
 	require.InDelta(t, 1.11, load.Factor, 1e-9)
 	require.InDelta(t, 1.1+over.Flush, over.Factor, 1e-9)
 }
 
-func TestOnlyOwnPoliciesArePredicted(t *testing.T) {
+func TestUniversalPick(t *testing.T) {
+	for _, pick := range []struct {
+		runs     []float64
+		from, to int
+		why      string
+	}{
+		{[]float64{1, 1, 1}, 0, 0, "three runs may stay"},
+		{[]float64{1, 1, 1, 1}, 0, 4, "those above are more than twice the last"},
+		{[]float64{1, 1, 2, 100}, 0, 3, "of similar size"},
+		{[]float64{1, 5, 5, 100}, 1, 3, "of similar size, behind a small one"},
+		{[]float64{1, 5, 20, 100}, 0, 0, "four runs, each much larger"},
+		{[]float64{1, 5, 20, 100, 500}, 0, 2, "one too many"},
+	} {
+		from, to := universalPick(pick.runs)
+		require.Equal(t, []int{pick.from, pick.to}, []int{from, to}, pick.why)
+	}
+}
+
+func TestModelsOfEngines(t *testing.T) {
+	for _, want := range []struct{ engine, policy, model string }{
+		{"cambium", "lazy", "lazy"},
+		{"pebble-same-memory", "leveled", "leveled"},
+		{"rocksdb-direct", "leveled", "leveled"},
+		{"rocksdb", "tiered", "universal"},
+		{"badger", "leveled", ""},
+		{"pebble", "tiered", ""},
+	} {
+		require.Equal(t, want.model, modelOf(want.engine, want.policy), "%s %s", want.engine, want.policy)
+	}
+}
+
+func TestOnlyTwoStepsArePredicted(t *testing.T) {
 	run := Run{Config: shape(1000, 100, 64<<10), Phases: make([]Phase, 4)}
 	for i := range run.Phases {
 		run.Phases[i].Space = Space{Live: 116_000, Tables: 120_000}
 		run.Phases[i].Settled = &Amplification{UserBytes: 116_000}
 	}
-	for engine, want := range map[string]bool{"cambium": true, "rocksdb": false, "badger": false} {
-		one := run
-		one.Phases = append([]Phase(nil), run.Phases...)
-		one.Config.Engine, one.Config.Compaction = engine, "tiered"
-		one.predict()
-		require.Equal(t, want, one.Phases[0].Predicted != nil, engine)
-		require.Equal(t, want, one.Phases[2].Predicted != nil, engine)
-		require.Nil(t, one.Phases[1].Predicted)
-	}
+	run.Phases[2].Workload = "overwrite"
+	run.predict()
+	require.NotNil(t, run.Phases[0].Predicted)
+	require.Nil(t, run.Phases[1].Predicted)
+	require.NotNil(t, run.Phases[2].Predicted)
+
+	run.Phases[2].Workload, run.Phases[2].Predicted = "overwrite-zipfian", nil
+	run.predict()
+	require.Nil(t, run.Phases[2].Predicted, "the formula is about keys drawn uniformly")
 }

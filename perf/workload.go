@@ -68,6 +68,7 @@ type Workload struct {
 	Beside *Workload
 
 	share   int64 // operations by default: keys / share
+	zipfian bool  // draws keys by zipfKey
 	inserts bool  // adds records, once in every insertEvery operations
 	fixed   int64 // if positive: that many operations, whatever Ops and Duration say
 	at      func(s *Stream, i int64) Action
@@ -79,6 +80,15 @@ var overwrite = &Workload{
 	at: func(s *Stream, i int64) Action {
 		x := draw(s.salt, i)
 		return Action{Kind: ActionPut, Key: below(x, s.keys), Version: mix(x) | 1}
+	},
+}
+
+var overwriteZipfian = &Workload{
+	Name: "overwrite-zipfian", Writes: true, zipfian: true, share: 1,
+	About: "overwrite with keys drawn by YCSB's scrambled zipfian, 0.99",
+	at: func(s *Stream, i int64) Action {
+		x := draw(s.salt, i)
+		return Action{Kind: ActionPut, Key: s.zipfKey(x, s.keys), Version: mix(x) | 1}
 	},
 }
 
@@ -124,6 +134,7 @@ func Workloads() []*Workload {
 			at:     randomGet(false),
 			Beside: overwrite,
 		},
+		overwriteZipfian,
 	}
 }
 
@@ -185,7 +196,7 @@ func (w *Workload) streamOver(c Config, round int, records int64) *Stream {
 		order:    newPermutation(records, saltOf(c.Seed, "order")),
 		at:       w.at,
 	}
-	if w.Hashed {
+	if w.Hashed || w.zipfian {
 		s.zipf = newScrambled()
 	}
 	if w.inserts {

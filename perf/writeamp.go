@@ -5,10 +5,13 @@ import "context"
 // sampleGets is how many reads measure the work of a get after each step of writeamp.
 const sampleGets = 20_000
 
+// distributions maps what --distribution of writeamp takes to the workload that overwrites.
+var distributions = map[string]*Workload{"uniform": overwrite, "zipfian": overwriteZipfian}
+
 // writeAmpSequence is what writeamp runs: load in random order, settle, read a sample, overwrite
-// everything once uniformly, settle, read a sample.
-func writeAmpSequence(c Config) ([]*Workload, error) {
-	steps, err := FindWorkloads("fillrandom", "readrandom", "overwrite")
+// as many keys as there are, settle, read a sample.
+func writeAmpSequence(c Config, over string) ([]*Workload, error) {
+	steps, err := FindWorkloads("fillrandom", "readrandom", over)
 	if err != nil {
 		return nil, err
 	}
@@ -17,9 +20,10 @@ func writeAmpSequence(c Config) ([]*Workload, error) {
 	return []*Workload{steps[0], &sample, steps[2], &sample}, nil
 }
 
-// WriteAmp measures write amplification, space and the work of a get in dir. A directory that is
-// not new is refused, since what it holds would be counted.
-func (b *Bench) WriteAmp(ctx context.Context, dir string) (Run, error) {
+// WriteAmp measures write amplification, space and the work of a get in dir; over names the
+// workload that overwrites. A directory that is not new is refused, since what it holds would be
+// counted.
+func (b *Bench) WriteAmp(ctx context.Context, dir, over string) (Run, error) {
 	one := *b
 	one.Config.Ops = 0
 	one.Config.Duration = 0
@@ -29,7 +33,7 @@ func (b *Bench) WriteAmp(ctx context.Context, dir string) (Run, error) {
 	if used := diskUsage(dir); used > 0 {
 		return Run{}, usagef("%s holds %s already: writeamp wants a new directory", dir, Bytes(used))
 	}
-	steps, err := writeAmpSequence(one.Config)
+	steps, err := writeAmpSequence(one.Config, over)
 	if err != nil {
 		return Run{}, err
 	}
@@ -40,8 +44,9 @@ func (b *Bench) WriteAmp(ctx context.Context, dir string) (Run, error) {
 
 // AmpRow is one line of the write amplification table: a policy after one of its steps.
 type AmpRow struct {
+	Engine   string
 	Name     string // engine/policy
-	Step     string // "load", "overwrite"
+	Step     string // "load", "overwrite", "overwrite-zipfian"
 	Writes   Amplification
 	Levels   []int64 // bytes written by compactions, by level
 	Space    Space
@@ -61,7 +66,7 @@ func AmpRows(runs []Run) []AmpRow {
 				continue
 			}
 			row := AmpRow{
-				Name: run.Name, Step: p.Workload, Writes: *p.Settled,
+				Engine: run.Config.Engine, Name: run.Name, Step: p.Workload, Writes: *p.Settled,
 				Space: p.Space, Runs: p.Runs, Settling: p.Settle.Seconds(), Formula: p.Predicted,
 			}
 			if row.Step == "fillrandom" {

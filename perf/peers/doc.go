@@ -2,7 +2,8 @@
 // the same workloads and the same report as cambium, and proves that RocksDB's own library reads
 // what cambium writes, and the other way round.
 //
-//	bench := perf.Bench{Open: peers.OpenPebble, Config: cfg}
+//	open, err := peers.Engines().Find("pebble")
+//	bench := perf.Bench{Open: open, Config: cfg}
 //	run, err := bench.Run(ctx, dir, workloads)
 //
 // It is a module of its own, so that none of these engines becomes a dependency of cambium. Its
@@ -11,10 +12,12 @@
 //
 // # What is made equal
 //
-// Every engine gets the same memory budget, memtable size, class of
-// compression, bits a key in its filters, and the sync policy that gives the same guarantee.
-// What cannot be made equal is in Fairness, a table that reports print. Everything else is the
-// peer's own default.
+// Every engine gets the same memory budget, memtable size, class of compression, bits a key in its
+// filters, and the sync policy that gives the same guarantee. Of the budget memtables get what is
+// customary with the peer: up to four of them. Cambium keeps more where they are small and flushes
+// several together; an engine named -same-memory gets as much for its memtables and flushes as
+// much at once. What cannot be made equal is in Fairness, a table that reports print. Everything
+// else is the peer's own default.
 //
 // # Bytes written
 //

@@ -33,14 +33,12 @@ var fairnessRows = []string{
 // settings tells the conditions of each engine. Files of engines that need a system library add
 // theirs.
 var settings = map[string]func(cfg perf.Config) []Setting{
-	"cambium": cambiumSettings,
-	"pebble": func(cfg perf.Config) []Setting {
-		return append(pebbleSettings(cfg), Setting{"filter", "Bloom, 10 bits a key, every level; its Get does not use those of the last level"})
-	},
-	"pebble-filtered": func(cfg perf.Config) []Setting {
-		return append(pebbleSettings(cfg), Setting{"filter", "Bloom, 10 bits a key, every level; gets through iterators so that all are used"})
-	},
-	"badger": badgerSettings,
+	"cambium":            cambiumSettings,
+	"pebble":             pebbleVariant{}.settings,
+	"pebble-filtered":    pebbleVariant{filtered: true}.settings,
+	"pebble-unstopped":   pebbleVariant{unstopped: true}.settings,
+	"pebble-same-memory": pebbleVariant{sameMemory: true}.settings,
+	"badger":             badgerSettings,
 }
 
 // Fairness is the table of conditions under which engines, named as --engine does, are measured
@@ -90,11 +88,15 @@ func PrintFairness(w io.Writer, rows []FairnessRow, engines []string) error {
 	return t.Flush()
 }
 
-// common are the conditions that shareOf makes equal.
+// common are the conditions that a share makes equal.
 func common(s share) []Setting {
+	memtables := fmt.Sprintf("%d of %s", s.memtables, perf.Bytes(s.memtable))
+	if s.together > 1 {
+		memtables += fmt.Sprintf(", %d of them make one table", s.together)
+	}
 	return []Setting{
 		{"budget", perf.Bytes(s.budget)},
-		{"memtables", fmt.Sprintf("%d of %s", s.memtables, perf.Bytes(s.memtable))},
+		{"memtables", memtables},
 		{"block cache", perf.Bytes(s.cache)},
 		{"first level", perf.Bytes(s.firstLevel)},
 	}
@@ -112,7 +114,7 @@ func guarantee(sync, perSecond, none string) Setting {
 }
 
 func cambiumSettings(cfg perf.Config) []Setting {
-	s := shareOf(cfg)
+	s := sameMemoryOf(cfg)
 	memory := perf.Bytes(s.budget)
 	if cfg.Memory == 0 {
 		memory = "its default: a quarter of the memory, at most 1 GiB"
@@ -122,7 +124,7 @@ func cambiumSettings(cfg perf.Config) []Setting {
 		{"written in", "Go"},
 		guarantee(cfg.Sync, "synced every 500 ms; a write waits while 1 s is unsynced", "the log is written at latest after 1 MiB or 1 s"),
 		{"budget", memory},
-		{"memtables", fmt.Sprintf("of %s, at most half of the budget; up to 16 sealed ones, 128 MiB, make one table", perf.Bytes(s.memtable))},
+		{"memtables", fmt.Sprintf("%d of %s, %d of them make one table", s.memtables, perf.Bytes(s.memtable), s.together)},
 		{"block cache", "what memtables and buffers leave of the budget"},
 		{"filters and indexes", "in the cache, kept"},
 		{"filter", "Bloom, 10 bits a key, every level"},
@@ -137,21 +139,30 @@ func cambiumSettings(cfg perf.Config) []Setting {
 	}
 }
 
-func pebbleSettings(cfg perf.Config) []Setting {
-	s := shareOf(cfg)
+func (v pebbleVariant) settings(cfg perf.Config) []Setting {
+	s := v.share(cfg)
+	stops, filter := "its default: at 12 L0 sublevels", "its Get does not use those of the last level"
+	if v.unstopped {
+		stops = "at 1000 L0 sublevels, as in CockroachDB"
+	}
+	if v.filtered {
+		filter = "gets through iterators so that all are used"
+	}
 	return append(common(s),
 		Setting{"version", moduleVersion("github.com/cockroachdb/pebble/v2")},
 		Setting{"written in", "Go; memtables and cache in C memory"},
 		guarantee(cfg.Sync, "synced every 500 ms from outside; a write never waits", "the log is written as soon as the writer gets to it"),
+		Setting{"memtables", fmt.Sprintf("%d of %s", max(2, s.memtables/s.together), perf.Bytes(s.flushBytes()))},
 		Setting{"block cache", perf.Bytes(s.cacheWithMemtables()) + ", memtables taken out of it"},
 		Setting{"filters and indexes", "in the cache"},
+		Setting{"filter", "Bloom, 10 bits a key, every level; " + filter},
 		Setting{"compression", classOf(cfg, "snappy; zstd 3 in the last two levels")},
 		Setting{"files", "the kernel's page cache beside its own"},
 		Setting{"log", "page cache, recycled"},
 		Setting{"compaction", cfg.Compaction},
 		Setting{"table size", "its default: 2 MiB in L0, twice that each level below"},
 		Setting{"background", fmt.Sprintf("1 flush and up to %d compactions", s.compactions)},
-		Setting{"stops writes", "at 1000 L0 sublevels instead of 12, as in its own benchmark"},
+		Setting{"stops writes", stops},
 		Setting{"not measured", "manifest and log pages written again or never (the rest of the kernel's count), filter false positives; blocks read are cache misses, those of compactions too"},
 	)
 }

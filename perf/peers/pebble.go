@@ -15,29 +15,31 @@ import (
 	"github.com/cambiumdb/cambium/perf"
 )
 
-// OpenPebble opens CockroachDB's Pebble. It is a perf.Opener. Pebble's Get never looks at the
-// filters of the last level, where most keys lie; OpenPebbleFiltered makes it.
-func OpenPebble(dir string, cfg perf.Config) (perf.Engine, error) {
-	return openPebble(dir, cfg, false)
+// pebbleVariant is one way to run CockroachDB's Pebble; each has a name of its own.
+type pebbleVariant struct {
+	filtered   bool // gets use the filters of every level: Pebble's Get leaves out those of the last one
+	unstopped  bool // L0 may grow to 1000 sublevels before writes stop, as in CockroachDB, instead of 12
+	sameMemory bool // memtables take as much as cambium's
 }
 
-// OpenPebbleFiltered opens Pebble and gets through iterators, which can be told to use the filters
-// of every level: absent keys cost less and present ones more. It is a perf.Opener.
-func OpenPebbleFiltered(dir string, cfg perf.Config) (perf.Engine, error) {
-	return openPebble(dir, cfg, true)
+func (v pebbleVariant) share(cfg perf.Config) share {
+	if v.sameMemory {
+		return sameMemoryOf(cfg)
+	}
+	return shareOf(cfg)
 }
 
-func openPebble(dir string, cfg perf.Config, filtered bool) (*pebbleEngine, error) {
+func (v pebbleVariant) open(dir string, cfg perf.Config) (perf.Engine, error) {
 	if err := needOneOf("pebble", "--compaction", cfg.Compaction, "leveled"); err != nil {
 		return nil, err
 	}
-	p := &pebbleEngine{write: pebble.NoSync, filtered: filtered, kernel: countKernel()}
-	opts, err := pebbleOptions(cfg)
+	p := &pebbleEngine{write: pebble.NoSync, filtered: v.filtered, flushBytes: v.share(cfg).flushBytes(), kernel: countKernel()}
+	opts, err := v.options(cfg)
 	if err != nil {
 		return nil, err
 	}
 	opts.EventListener = p.stalls.listener()
-	cache := pebble.NewCache(shareOf(cfg).cacheWithMemtables())
+	cache := pebble.NewCache(v.share(cfg).cacheWithMemtables())
 	defer cache.Unref() // the database keeps a reference of its own
 	opts.Cache = cache
 	if p.db, err = pebble.Open(dir, opts); err != nil {
@@ -53,11 +55,12 @@ func openPebble(dir string, cfg perf.Config, filtered bool) (*pebbleEngine, erro
 }
 
 // cacheWithMemtables is the cache of an engine that takes its memtables out of the cache.
-func (s share) cacheWithMemtables() int64 { return s.cache + int64(s.memtables)*s.memtable }
+func (s share) cacheWithMemtables() int64 { return s.cache + s.memtableBytes() }
 
-// pebbleOptions says a Config in Pebble's words.
-func pebbleOptions(cfg perf.Config) (*pebble.Options, error) {
-	s := shareOf(cfg)
+// options says a Config in Pebble's words. Pebble flushes what is sealed at once, so that several
+// memtables a flush are for it one large one.
+func (v pebbleVariant) options(cfg perf.Config) (*pebble.Options, error) {
+	s := v.share(cfg)
 	var low, last *sstable.CompressionProfile // of the last two levels, where most data lies
 	switch cfg.Compression {
 	case "default":
@@ -73,13 +76,15 @@ func pebbleOptions(cfg perf.Config) (*pebble.Options, error) {
 	}
 	o := &pebble.Options{
 		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                uint64(s.memtable),
-		MemTableStopWritesThreshold: s.memtables,
+		MemTableSize:                uint64(s.flushBytes()),
+		MemTableStopWritesThreshold: max(2, s.memtables/s.together),
 		LBaseMaxBytes:               s.firstLevel,
-		L0StopWritesThreshold:       1000,
 		MaxOpenFiles:                10_000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, s.compactions },
 		Logger:                      quiet{},
+	}
+	if v.unstopped {
+		o.L0StopWritesThreshold = 1000
 	}
 	for i := range o.Levels {
 		profile := low
@@ -111,7 +116,8 @@ type pebbleEngine struct {
 	gets   atomic.Int64
 	kernel kernelCount
 
-	filtered bool // gets use the filters of every level
+	filtered   bool  // gets use the filters of every level
+	flushBytes int64 // one memtable
 }
 
 func (p *pebbleEngine) Put(key, value []byte) error {
@@ -193,9 +199,24 @@ func (p *pebbleEngine) Settle(ctx context.Context) error {
 	if err := p.db.Flush(); err != nil {
 		return err
 	}
+	var resting time.Time // since when no work goes on, whatever the scores say
 	return waitIdle(ctx, func() bool {
 		m := p.db.Metrics()
-		return m.Compact.NumInProgress == 0 && m.Flush.NumInProgress == 0
+		if m.Compact.NumInProgress > 0 || m.Flush.NumInProgress > 0 {
+			resting = time.Time{}
+			return false
+		}
+		if resting.IsZero() {
+			resting = time.Now()
+		}
+		// A level with a score waits for its turn. EstimatedDebt does not tell: it counts all of L0,
+		// also where that is too little to be compacted.
+		for _, l := range m.Levels {
+			if l.Score > 0 && time.Since(resting) < 5*time.Second {
+				return false
+			}
+		}
+		return true
 	})
 }
 
@@ -204,8 +225,9 @@ func (p *pebbleEngine) Close() error { return errors.Join(p.pacer.stop(), p.db.C
 func (p *pebbleEngine) Stats() perf.Stats {
 	m := p.db.Metrics()
 	s := perf.Stats{
-		Debt:   int64(m.Compact.EstimatedDebt),
-		Stalls: p.stalls.stats(),
+		Debt:       int64(m.Compact.EstimatedDebt),
+		FlushBytes: p.flushBytes,
+		Stalls:     p.stalls.stats(),
 		Reads: perf.ReadStats{
 			Gets: p.gets.Load(), TablesProbed: m.Filter.Hits + m.Filter.Misses,
 			FilterChecks: m.Filter.Hits + m.Filter.Misses,

@@ -13,19 +13,28 @@ import (
 	"github.com/cambiumdb/cambium/perf"
 )
 
-// rocksVariant is one way to run RocksDB; each has a name of its own.
+// rocksVariant is one way to run RocksDB; each has a name of its own. --compaction tiered is its
+// universal compaction.
 type rocksVariant struct {
-	direct    bool // reads, flushes and compactions without the kernel's page cache
-	universal bool // whatever --compaction says
+	direct     bool // reads, flushes and compactions without the kernel's page cache
+	sameMemory bool // memtables take as much as cambium's, and as many are flushed together
 }
 
 func init() {
-	all["rocksdb"] = rocksVariant{}.open
-	all["rocksdb-direct"] = rocksVariant{direct: true}.open
-	all["rocksdb-universal"] = rocksVariant{universal: true}.open
-	settings["rocksdb"] = rocksVariant{}.settings
-	settings["rocksdb-direct"] = rocksVariant{direct: true}.settings
-	settings["rocksdb-universal"] = rocksVariant{universal: true}.settings
+	for name, v := range map[string]rocksVariant{
+		"rocksdb":             {},
+		"rocksdb-direct":      {direct: true},
+		"rocksdb-same-memory": {sameMemory: true},
+	} {
+		all[name], settings[name] = v.open, v.settings
+	}
+}
+
+func (v rocksVariant) share(cfg perf.Config) share {
+	if v.sameMemory {
+		return sameMemoryOf(cfg)
+	}
+	return shareOf(cfg)
 }
 
 type rocksEngine struct {
@@ -38,6 +47,8 @@ type rocksEngine struct {
 	ledger rocksLedger
 	kernel kernelCount
 	pacer  *pacer
+
+	flushBytes int64 // of memtables that become one table
 }
 
 func (v rocksVariant) open(dir string, cfg perf.Config) (perf.Engine, error) {
@@ -48,7 +59,7 @@ func (v rocksVariant) open(dir string, cfg perf.Config) (perf.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := shareOf(cfg)
+	s := v.share(cfg)
 	r := &rocksEngine{
 		opts:  grocksdb.NewDefaultOptions(),
 		table: grocksdb.NewDefaultBlockBasedTableOptions(),
@@ -56,7 +67,7 @@ func (v rocksVariant) open(dir string, cfg perf.Config) (perf.Engine, error) {
 		write: grocksdb.NewDefaultWriteOptions(),
 		read:  grocksdb.NewDefaultReadOptions(),
 
-		kernel: countKernel(),
+		kernel: countKernel(), flushBytes: s.flushBytes(),
 	}
 	r.table.SetBlockCache(r.cache)
 	r.table.SetFormatVersion(5)
@@ -87,6 +98,7 @@ func (v rocksVariant) configure(o *grocksdb.Options, s share, cfg perf.Config) {
 	o.SetCreateIfMissing(true)
 	o.SetWriteBufferSize(uint64(s.memtable))
 	o.SetMaxWriteBufferNumber(s.memtables)
+	o.SetMinWriteBufferNumberToMerge(s.together)
 	o.SetMaxBackgroundJobs(s.compactions + 1) // RocksDB keeps one of up to seven for flushes
 	o.SetMaxOpenFiles(-1)
 	o.SetBytesPerSync(1 << 20)
@@ -95,13 +107,13 @@ func (v rocksVariant) configure(o *grocksdb.Options, s share, cfg perf.Config) {
 	o.SetUseDirectReads(v.direct)
 	o.SetUseDirectIOForFlushAndCompaction(v.direct)
 
-	if v.isUniversal(cfg) {
+	if cfg.Compaction == "tiered" {
 		o.SetCompactionStyle(grocksdb.UniversalCompactionStyle)
 		o.SetUniversalCompactionOptions(grocksdb.NewDefaultUniversalCompactionOptions())
 	} else {
 		o.SetLevelCompactionDynamicLevelBytes(true)
 		o.SetMaxBytesForLevelBase(uint64(s.firstLevel))
-		o.SetTargetFileSizeBase(uint64(s.memtable))
+		o.SetTargetFileSizeBase(uint64(s.flushBytes()))
 	}
 	switch cfg.Compression {
 	case "default":
@@ -114,10 +126,6 @@ func (v rocksVariant) configure(o *grocksdb.Options, s share, cfg perf.Config) {
 	case "zstd":
 		o.SetCompression(grocksdb.ZSTDCompression)
 	}
-}
-
-func (v rocksVariant) isUniversal(cfg perf.Config) bool {
-	return v.universal || cfg.Compaction == "tiered"
 }
 
 func (r *rocksEngine) Put(key, value []byte) error {
@@ -190,6 +198,7 @@ func (r *rocksEngine) Settle(ctx context.Context) error {
 
 func (r *rocksEngine) Stats() perf.Stats {
 	s := r.ledger.stats()
+	s.FlushBytes = r.flushBytes
 	s.Writes = r.kernel.addRest(s.Writes, "pages")
 	debt, _ := r.db.GetIntProperty("rocksdb.estimate-pending-compaction-bytes")
 	s.Debt = int64(debt)
@@ -225,12 +234,12 @@ func (r *rocksEngine) release() {
 const rocksVersion = "7.8"
 
 func (v rocksVariant) settings(cfg perf.Config) []Setting {
-	s := shareOf(cfg)
-	files, style, size := "the kernel's page cache beside its own", "leveled, dynamic level sizes", perf.Bytes(s.memtable)
+	s := v.share(cfg)
+	files, style, size := "the kernel's page cache beside its own", "leveled, dynamic level sizes", perf.Bytes(s.flushBytes())
 	if v.direct {
 		files = "direct I/O"
 	}
-	if v.isUniversal(cfg) {
+	if cfg.Compaction == "tiered" {
 		style, size = "universal, its defaults", "one sorted run"
 	}
 	list := append(common(s),
@@ -248,7 +257,7 @@ func (v rocksVariant) settings(cfg perf.Config) []Setting {
 		Setting{"stops writes", "its default: slows at 20 L0 files, stops at 36"},
 		Setting{"not measured", "manifest and log pages written again or never (the rest of the kernel's count), the longest single stall; blocks read are cache misses; timers and histograms are off"},
 	)
-	if v.isUniversal(cfg) {
+	if cfg.Compaction == "tiered" {
 		list = append(list, Setting{"first level", "none"})
 	}
 	return list

@@ -96,7 +96,9 @@ func rootCommand(c *perf.Command, parsed *bool) *cobra.Command {
 			return errors.Join(conditions(c), c.RunWorkloads(ctx, args...))
 		})
 	cmd("writeamp", "report write amplification by cause and level, space, and the work of a get", cobra.NoArgs,
-		func(ctx context.Context, _ []string) error { return errors.Join(conditions(c), c.WriteAmp(ctx)) })
+		func(ctx context.Context, _ []string) error {
+			return errors.Join(conditions(c), c.WriteAmp(ctx, "uniform"))
+		})
 	var generate int64
 	verify := true
 	load := cmd("load [FILE.jsonl|FILE.jsonl.zst]", "load a data set, read it back and verify it", cobra.MaximumNArgs(1),
