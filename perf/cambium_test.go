@@ -18,6 +18,7 @@ func TestCambiumRunsEveryWorkload(t *testing.T) {
 	require.NoError(t, err)
 	c := smallConfig()
 	c.Keys, c.ValueSize, c.Memtable, c.Memory = 4000, 300, 64<<10, MinMemory
+	c.Compressible = 1
 	for _, sync := range syncNames {
 		c.Sync = sync
 		if sync == "per-write" {

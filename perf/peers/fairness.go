@@ -130,7 +130,7 @@ func cambiumSettings(cfg perf.Config) []Setting {
 		{"filter", "Bloom, 10 bits a key, every level"},
 		{"compression", classOf(cfg, "snappy; zstd 3 in the last two levels")},
 		{"files", "direct I/O"},
-		{"log", "direct I/O, preallocated and recycled"},
+		{"log", "direct I/O, preallocated and recycled; compressed with zstd 1 unless each write is synced"},
 		{"compaction", cfg.Compaction},
 		{"first level", "5/4 of what is flushed together"},
 		{"table size", "chosen by the memtable's size"},
