@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,7 +42,8 @@ func TestConcurrentUse(t *testing.T) {
 	require.NoError(t, db.Apply(b, nil))
 
 	var stop atomic.Bool
-	var writes, reads, swaps atomic.Int64
+	var writes, reads, swaps, ingests atomic.Int64
+	tables := t.TempDir()
 	timer := time.AfterFunc(d, func() { stop.Store(true) })
 	defer timer.Stop()
 	var transfer sync.Mutex // transfers read and write two accounts
@@ -145,6 +147,32 @@ func TestConcurrentUse(t *testing.T) {
 			}
 		}
 	})
+	wg.Go(func() { // makes all accounts equal again, in one write of two tables
+		for i := 0; !stop.Load(); i++ {
+			time.Sleep(20 * time.Millisecond)
+			paths := []string{filepath.Join(tables, "low"), filepath.Join(tables, "high")}
+			for half, path := range paths {
+				w, err := engine.NewTableWriter(path, nil)
+				if err != nil {
+					fail("table: %v", err)
+					return
+				}
+				for n := range accounts / 2 {
+					w.Put(account(half*accounts/2+n), number(amount))
+				}
+				if err := w.Close(); err != nil {
+					fail("table: %v", err)
+				}
+			}
+			transfer.Lock()
+			err := db.Ingest(paths...)
+			transfer.Unlock()
+			if err != nil {
+				fail("ingest: %v", err)
+			}
+			ingests.Add(1)
+		}
+	})
 	wg.Wait()
 	v, err := db.Get([]byte("shared-counter"))
 	require.NoError(t, err)
@@ -154,7 +182,7 @@ func TestConcurrentUse(t *testing.T) {
 	require.Zero(t, m.Iterators)
 	require.Zero(t, m.Snapshots)
 	require.NoError(t, db.Close())
-	t.Logf("%d writes, %d reads, %d swaps, %d flushes, %d compactions in %v", writes.Load(), reads.Load(), swaps.Load(),
+	t.Logf("%d writes, %d reads, %d swaps, %d ingests, %d flushes, %d compactions in %v", writes.Load(), reads.Load(), swaps.Load(), ingests.Load(),
 		m.Compaction.Flushes, m.Compaction.Compactions, d)
 }
 

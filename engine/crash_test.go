@@ -21,7 +21,7 @@ type crashImage struct {
 	fs      *vfs.Mem
 	acked   int // operations that had returned
 	started int // operations that had begun
-	tables  int // operations known to be in tables: Flush had returned after them
+	tables  int // operations known to be in tables: Flush or an ingest had returned after them
 }
 
 // TestCrashAtEverySyncPoint runs a script and cuts the power before and after every sync of a
@@ -66,13 +66,21 @@ func crashScript(t *testing.T, policy engine.Sync, seed uint64) (points int) {
 	const ops = 120
 	for i := range ops {
 		next := maps.Clone(states[i])
-		op := drawCrashOp(rng, i, next)
+		var op func(*engine.DB) error
+		ingests := rng.IntN(10) == 0
+		if ingests {
+			op = drawCrashIngest(t, fs, rng, i, next)
+		} else {
+			op = drawCrashOp(rng, i, next)
+		}
 		started.Store(int64(i + 1))
 		require.NoError(t, op(db))
 		states = append(states, next)
 		acked.Store(int64(i + 1))
 		if i%37 == 36 {
 			require.NoError(t, db.Flush())
+		}
+		if ingests || i%37 == 36 {
 			tables.Store(int64(i + 1))
 		}
 		if i == 80 {
@@ -137,6 +145,21 @@ func drawCrashOp(rng *rand.Rand, i int, state map[string]string) func(*engine.DB
 		b.Put([]byte(key+"x"), []byte(value))
 		return db.Apply(b, nil)
 	}
+}
+
+// drawCrashIngest does the same with tables from outside. They overlap what memory holds, or lie
+// apart from everything: then only the log keeps what was written before.
+func drawCrashIngest(t *testing.T, fs *vfs.Mem, rng *rand.Rand, i int, state map[string]string) func(*engine.DB) error {
+	apart := fmt.Sprintf("apart%03d", i)
+	tables := []string{makeTable(t, fs, apart, apart+"=ingested")}
+	state[apart] = "ingested"
+	if rng.IntN(2) == 0 {
+		lo, hi := fmt.Sprintf("k%02d", rng.IntN(20)), fmt.Sprintf("k%02d", 20+rng.IntN(20))
+		maps.DeleteFunc(state, func(k, _ string) bool { return k >= lo && k < hi })
+		state["k05"], state["mark"] = apart, fmt.Sprint(i)
+		tables = append(tables, makeTable(t, fs, apart+"-over", fmt.Sprintf("-%s..%s k05=%s mark=%d", lo, hi, apart, i)))
+	}
+	return func(db *engine.DB) error { return db.Ingest(tables...) }
 }
 
 // recoverState opens what a crash left, twice, and returns its content.

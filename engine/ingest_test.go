@@ -1,9 +1,18 @@
 package engine_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -120,4 +129,225 @@ func TestIngestGoesDeep(t *testing.T) {
 	require.Equal(t, "a=1 b=2 c=1 m=1 x=1 z=1", content(t, db, nil))
 	require.NoError(t, db.Ingest())
 	require.NoError(t, db.Close())
+}
+
+// clockHook calls a function the next time that somebody asks for the time.
+type clockHook struct {
+	*testClock
+	next atomic.Pointer[func()]
+}
+
+func (c *clockHook) Now() time.Time {
+	if f := c.next.Swap(nil); f != nil {
+		(*f)()
+	}
+	return c.testClock.Now()
+}
+
+// TestCompareAndSwapSeesIngest takes a table in between the read of a compare-and-swap and its
+// write: the swap must not overwrite what it did not see.
+func TestCompareAndSwapSeesIngest(t *testing.T) {
+	fs := vfs.NewMem()
+	clock := &clockHook{testClock: &testClock{now: time.Now()}}
+	opts := small(fs)
+	opts.Clock = clock
+	db := open(t, "db", opts)
+	put(t, db, "k=1")
+	require.NoError(t, db.Flush())
+	ingest := func() { require.NoError(t, db.Ingest(makeTable(t, fs, "t.sst", "k=2"))) }
+	clock.next.Store(&ingest)
+	ok, err := db.CompareAndSwap([]byte("k"), []byte("1"), []byte("3"), nil)
+	require.NoError(t, err)
+	require.False(t, ok, "the value was no longer 1")
+	require.Nil(t, clock.next.Load(), "the table came in between")
+	require.Equal(t, "k=2", content(t, db, nil))
+	require.NoError(t, db.Close())
+}
+
+// TestIngestRewrites takes in the tables of another database, with several versions of keys, range
+// tombstones and values that expire, and finds what that one shows.
+func TestIngestRewrites(t *testing.T) {
+	fs := vfs.NewMem()
+	clock := &testClock{now: time.UnixMilli(1_700_000_000_000)}
+	opts := func() *engine.Options {
+		o := small(fs)
+		o.Clock, o.ValueThreshold = clock, -1
+		return o
+	}
+	other := open(t, "other", opts())
+	put(t, other, "a=1 b=1 c=1 d=1")
+	held := other.NewSnapshot() // keeps the versions
+	require.NoError(t, other.DeleteRange([]byte("b"), []byte("d"), nil))
+	put(t, other, "c=2 d=2")
+	require.NoError(t, other.Put([]byte("e"), []byte("short"), &engine.WriteOptions{TTL: time.Minute}))
+	require.NoError(t, other.Flush())
+	require.NoError(t, held.Close())
+	require.NoError(t, other.Close())
+	names, err := fs.List("other")
+	require.NoError(t, err)
+	var paths []string
+	for _, n := range names {
+		if strings.HasSuffix(n, ".sst") {
+			paths = append(paths, "other/"+n)
+		}
+	}
+	require.Len(t, paths, 1)
+
+	db := open(t, "db", opts())
+	put(t, db, "b=0 c=0 x=0")
+	require.NoError(t, db.Ingest(paths...))
+	require.Equal(t, "a=1 c=2 d=2 e=short x=0", content(t, db, nil))
+	require.Positive(t, db.Metrics().Ledger.Cause("ingest"), "a rewritten table is counted")
+	clock.advance(time.Hour)
+	require.Equal(t, "a=1 c=2 d=2 x=0", content(t, db, nil))
+	require.NoError(t, db.Compact(nil, nil))
+	require.Equal(t, "a=1 c=2 d=2 x=0", content(t, db, nil))
+	checkValues(t, db)
+	require.NoError(t, db.Close())
+}
+
+// TestIngestThroughLinks takes a table by a symbolic link and finds its bytes shared; where the
+// file system does not link, it is copied and the copy counted.
+func TestIngestThroughLinks(t *testing.T) {
+	from := t.TempDir()
+	table := makeTable(t, vfs.OS(nil), filepath.Join(from, "t.sst"), "a=1 b=2")
+	require.NoError(t, os.Symlink("t.sst", filepath.Join(from, "symbolic")))
+	given, err := os.Stat(table)
+	require.NoError(t, err)
+	for _, links := range []bool{true, false} {
+		dir := t.TempDir()
+		fault := vfs.NewFault(vfs.OS(nil))
+		if !links {
+			fault.Add(vfs.Rule{Ops: vfs.OpLink, Forever: true, Err: syscall.EXDEV})
+		}
+		db := open(t, dir, &engine.Options{FS: fault})
+		require.NoError(t, db.Ingest(filepath.Join(from, "symbolic")))
+		require.Equal(t, "a=1 b=2", content(t, db, nil))
+		tables, err := filepath.Glob(dir + "/*.sst")
+		require.NoError(t, err)
+		require.Len(t, tables, 1)
+		info, err := os.Lstat(tables[0])
+		require.NoError(t, err)
+		require.True(t, info.Mode().IsRegular())
+		require.Equal(t, links, os.SameFile(given, info))
+		written := db.Metrics().Ledger.Cause("ingest")
+		require.Equal(t, links, written == 0, "%d bytes", written)
+		require.ErrorIs(t, db.Ingest(tables[0]), engine.ErrInvalidArgument, "its own file")
+		wayIn := filepath.Join(t.TempDir(), "way in")
+		require.NoError(t, os.Symlink(dir, wayIn))
+		require.ErrorIs(t, db.Ingest(filepath.Join(wayIn, filepath.Base(tables[0]))), engine.ErrInvalidArgument)
+		require.NoError(t, db.Close())
+	}
+	require.NoError(t, os.Remove(table))
+}
+
+// TestIngestRefuses lists what is not taken in. Nothing of the call is, and nothing stays behind.
+func TestIngestRefuses(t *testing.T) {
+	fs := vfs.NewMem()
+	db := open(t, "db", small(fs))
+	put(t, db, "a=1")
+	require.NoError(t, db.Flush())
+	good := makeTable(t, fs, "good.sst", "b=2")
+	require.NoError(t, fs.MkdirAll("folder"))
+	writeFile(t, fs, "short", []byte("no table"))
+	whole := readFile(t, fs, good)
+	const footer = 53 // has no checksum
+	stamp := bytes.Index(whole, []byte("global_seqno")) + len("global_seqno")
+	for at := range whole[:len(whole)-footer] {
+		if at >= stamp && at < stamp+8 {
+			continue // where RocksDB overwrites without a new checksum
+		}
+		damaged := append([]byte{}, whole...)
+		damaged[at] ^= 0x10
+		writeFile(t, fs, "damaged.sst", damaged)
+		require.Error(t, db.Ingest(good, "damaged.sst"), "byte %d", at)
+	}
+	for path, want := range map[string]struct {
+		kind    error
+		message string
+	}{
+		"":            {engine.ErrInvalidArgument, "ingest into db: path 2 of 2 is empty"},
+		"missing.sst": {os.ErrNotExist, "missing.sst"},
+		"folder":      {engine.ErrInvalidArgument, "ingest into db: folder: it is no file: name table files"},
+		"db/CURRENT":  {engine.ErrInvalidArgument, "ingest into db: db/CURRENT: it lies in the database's own directory: name a file elsewhere"},
+		"short":       {engine.ErrCorruption, "ingest into db: short: corruption: short at 0x0: 8 bytes are no table"},
+	} {
+		err := db.Ingest(good, path)
+		require.ErrorIs(t, err, want.kind, path)
+		require.ErrorContains(t, err, want.message)
+	}
+	require.Equal(t, "a=1", content(t, db, nil))
+	require.Len(t, tableFiles(t, fs), 1, "what had been brought in is gone")
+	require.NoError(t, db.Close())
+	require.ErrorIs(t, db.Ingest(good), engine.ErrClosed)
+	r, err := engine.OpenReadOnly("db", small(fs))
+	require.NoError(t, err)
+	require.ErrorIs(t, r.Ingest(good), engine.ErrReadOnly)
+	require.NoError(t, r.Close())
+}
+
+func writeFile(t testing.TB, fs vfs.FS, name string, data []byte) {
+	t.Helper()
+	f, err := fs.Create(name, vfs.Buffered)
+	require.NoError(t, err)
+	_, err = f.WriteAt(data, 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
+
+func tableFiles(t testing.TB, fs vfs.FS) (tables []string) {
+	t.Helper()
+	names, err := fs.List("db")
+	require.NoError(t, err)
+	for _, n := range names {
+		if strings.HasSuffix(n, ".sst") {
+			tables = append(tables, n)
+		}
+	}
+	return tables
+}
+
+// TestIngestRefusesBlobReferences: the values of a table out of a database with blob files would
+// not come along.
+func TestIngestRefusesBlobReferences(t *testing.T) {
+	fs := vfs.NewMem()
+	other := open(t, "other", small(fs))
+	require.NoError(t, other.Put([]byte("k"), make([]byte, 1000), nil))
+	require.NoError(t, other.Flush())
+	require.NoError(t, other.Close())
+	names, err := fs.List("other")
+	require.NoError(t, err)
+	i := slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, ".sst") })
+	db := open(t, "db", small(fs))
+	err = db.Ingest("other/" + names[i])
+	require.ErrorIs(t, err, engine.ErrUnsupported)
+	require.ErrorContains(t, err, `key "k" refers to a blob file, which does not come along`)
+	require.Empty(t, tableFiles(t, fs))
+	require.NoError(t, db.Close())
+}
+
+// TestCloseDuringIngest closes the database while a table is being read.
+func TestCloseDuringIngest(t *testing.T) {
+	fault := vfs.NewFault(vfs.NewMem())
+	makeTable(t, fault, "t.sst", "a=1")
+	db := open(t, "db", small(fault))
+	reading := holdBack(fault, vfs.Rule{Ops: vfs.OpRead, Path: "t.sst", Forever: true})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := db.Ingest("t.sst"); !errors.Is(err, engine.ErrClosed) {
+			t.Errorf("ingest: %v", err)
+		}
+	})
+	<-reading.reached
+	wg.Go(func() {
+		if err := db.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	for db.Put([]byte("k"), nil, nil) == nil { // until Close has begun
+		time.Sleep(time.Millisecond)
+	}
+	reading.release()
+	within(t, "close", finished(&wg))
+	require.Empty(t, tableFiles(t, fault))
 }

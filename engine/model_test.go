@@ -167,8 +167,10 @@ func (m *modelRun) step() {
 		}
 	case n < 93:
 		m.clock.advance(time.Duration(rapid.IntRange(1, 3000).Draw(m.t, "ms")) * time.Millisecond)
-	case n < 96:
+	case n < 95:
 		require.NoError(m.t, m.db.Flush())
+	case n < 96:
+		m.ingest()
 	case n < 98:
 		require.NoError(m.t, m.db.Compact(nil, nil))
 	default:
@@ -239,6 +241,37 @@ func (m *modelRun) batch() {
 		}
 	}
 	require.NoError(m.t, m.db.Apply(b, nil))
+	m.state = next
+}
+
+// ingest takes in up to three tables; the later ones are newer.
+func (m *modelRun) ingest() {
+	next := maps.Clone(m.state)
+	var paths []string
+	for i := range rapid.IntRange(1, 3).Draw(m.t, "tables") {
+		path := fmt.Sprintf("table%d", i)
+		w, err := engine.NewTableWriter(path, &engine.Options{FS: m.fs})
+		require.NoError(m.t, err)
+		if lo, hi := m.bounds(); !bytes.Equal(lo, hi) {
+			require.NoError(m.t, w.DeleteRange(lo, hi))
+			next.deleteRange(lo, hi)
+		}
+		keys := rapid.SliceOfNDistinct(m.keys, 1, 8, func(k []byte) string { return string(k) }).Draw(m.t, "keys")
+		slices.SortFunc(keys, bytes.Compare)
+		for _, k := range keys {
+			if rapid.IntRange(0, 3).Draw(m.t, "delete") == 0 {
+				require.NoError(m.t, w.Delete(k))
+				delete(next, string(k))
+				continue
+			}
+			v := m.value()
+			require.NoError(m.t, w.Put(k, v))
+			next[string(k)] = modelValue{value: v}
+		}
+		require.NoError(m.t, w.Close())
+		paths = append(paths, path)
+	}
+	require.NoError(m.t, m.db.Ingest(paths...))
 	m.state = next
 }
 
