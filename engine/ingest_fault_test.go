@@ -135,3 +135,34 @@ func manifestName(t *testing.T, fs vfs.FS) string {
 }
 
 func manifestBytes(t *testing.T, fs vfs.FS) []byte { return readFile(t, fs, manifestName(t, fs)) }
+
+// TestIngestSyncsTheTable takes in a table that its writer has not synced, and cuts the power.
+func TestIngestSyncsTheTable(t *testing.T) {
+	mem := vfs.NewMem()
+	bytes := readFile(t, mem, makeTable(t, mem, "synced.sst", "a=1"))
+	writeFile(t, mem, "t.sst", bytes)
+	db := open(t, "db", small(mem))
+	require.NoError(t, db.Ingest("t.sst"))
+	crashed := mem.CrashLoseUnsynced()
+	require.NoError(t, db.Close())
+	requireReopens(t, crashed, "unsynced table", "a=1")
+}
+
+// TestIngestBetweenLogs ends a log right after an ingest: what the next one says of its end holds.
+func TestIngestBetweenLogs(t *testing.T) {
+	mem := vfs.NewMem()
+	db := open(t, "db", small(mem))
+	value := make([]byte, 40_000)
+	require.NoError(t, db.Put([]byte("a"), value, nil))
+	require.NoError(t, db.Put([]byte("b"), value, nil)) // the memtable is full
+	require.NoError(t, db.Ingest(makeTable(t, mem, "t.sst", "x=1")))
+	put(t, db, "c=1") // starts a log
+	require.Equal(t, 2, db.Metrics().Log.Segments)
+	crashed := mem.CrashLoseUnsynced()
+	require.NoError(t, db.Close())
+	db = open(t, "db", small(crashed))
+	require.EqualValues(t, 4, db.Metrics().VisibleSeq)
+	put(t, db, "a=1 b=1")
+	require.Equal(t, "a=1 b=1 c=1 x=1", content(t, db, nil))
+	require.NoError(t, db.Close())
+}

@@ -109,8 +109,8 @@ func (w *TableWriter) note(err error) error {
 	return w.err
 }
 
-// Close makes the table and its name durable. After an error, of this call or of one before, there
-// is no table, and what was at its path is as it was.
+// Close makes the table and its name durable. After an error, of this call or of one before, what was
+// at its path is as it was, unless nothing but making the name durable failed.
 func (w *TableWriter) Close() error {
 	if w.err == nil && w.w.Entries() == 0 {
 		w.note(errorf(ErrInvalidArgument, "nothing was put into it"))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -71,7 +72,7 @@ func (a *app) rootCommand() *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(inspect.Text), string(inspect.JSON), string(inspect.Lines)}, cobra.ShellCompDirectiveNoFileComp))
 
 	db := a.group("db", "read and write the database in a directory", "")
-	db.AddCommand(a.loadCommand(), a.putCommand(), a.getCommand(), a.delCommand(), a.casCommand(), a.scanCommand(),
+	db.AddCommand(a.loadCommand(), a.ingestCommand(), a.putCommand(), a.getCommand(), a.delCommand(), a.casCommand(), a.scanCommand(),
 		a.infoCommand(), a.lsmCommand(), a.checkCommand(), a.explainCommand(), a.compactCommand(), a.checkpointCommand())
 	sst := a.group("sst", "look into a table file", "")
 	sst.AddCommand(a.sstDumpCommand(), a.sstVerifyCommand())
@@ -117,13 +118,17 @@ func noCommand(group *cobra.Command, name string) error {
 	return err
 }
 
-// command makes a command that does something. The number of arguments is exact.
+// command makes a command that does something. The number of arguments is exact; -n is n or more.
 func (a *app) command(use, short, long string, args int, do func(ctx context.Context, args []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Long: long,
 		Args: func(cmd *cobra.Command, got []string) error {
-			if len(got) != args {
-				return fmt.Errorf("%s: got %d arguments, want %d: %s", cmd.CommandPath(), len(got), args, cmd.UseLine())
+			want := strconv.Itoa(args)
+			if args < 0 {
+				want = fmt.Sprintf("%d or more", -args)
+			}
+			if len(got) != args && (args >= 0 || len(got) < -args) {
+				return fmt.Errorf("%s: got %d arguments, want %s: %s", cmd.CommandPath(), len(got), want, cmd.UseLine())
 			}
 			return nil
 		},

@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 //	hold DIR               open the database for writing, until the script ends
 //	flip FILE OFFSET       flip a bit of a byte; a negative offset counts from the end
 //	cut FILE N             take N bytes off the end
+//	table FILE K=V..       make a table for any database
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -69,6 +70,15 @@ func TestScripts(t *testing.T) {
 				}
 				b[at] ^= 0x40
 				ts.Check(os.WriteFile(ts.MkAbs(args[0]), b, 0o644))
+			},
+			"table": func(ts *testscript.TestScript, _ bool, args []string) {
+				w, err := engine.NewTableWriter(ts.MkAbs(args[0]), nil)
+				ts.Check(err)
+				for _, pair := range args[1:] {
+					k, v, _ := strings.Cut(pair, "=")
+					ts.Check(w.Put([]byte(k), []byte(v)))
+				}
+				ts.Check(w.Close())
 			},
 			"cut": func(ts *testscript.TestScript, _ bool, args []string) {
 				b := ts.ReadFile(args[0])

@@ -28,11 +28,15 @@ func (*written) WriteText(io.Writer, inspect.Style) {}
 // writing opens the database for writing, hands it to do and closes it. With create it is made
 // where it is not there.
 func (a *app) writing(create bool, do func(db *engine.DB) error) error {
+	return a.writingWith(a.options(), create, do)
+}
+
+func (a *app) writingWith(opts *engine.Options, create bool, do func(db *engine.DB) error) error {
 	if !create && !inspect.Exists(a.db) {
 		return &statusError{code: exitUsage, err: fmt.Errorf("open %s: %w: there is no CURRENT in it", a.db, engine.ErrNotDatabase),
 			try: "kvctl db put or load makes a database; is --db right?"}
 	}
-	db, err := engine.Open(a.db, a.options())
+	db, err := engine.Open(a.db, opts)
 	if err != nil {
 		return err
 	}

@@ -90,6 +90,7 @@ func TestErrorsAreDocumented(t *testing.T) {
 		}
 	}
 	badArguments(t, check)
+	badTables(t, check)
 	badDirectories(t, check)
 	foreignDatabases(t, check)
 	damagedDatabases(t, check)
@@ -220,6 +221,60 @@ func badArguments(t *testing.T, check checkFunc) {
 	require.NoError(t, errors.Join(snap.Close(), other.Close(), db.Close()))
 	check("closed", db.Put(k, v, nil))
 	check("read of a closed one", second(db.Get(k)))
+}
+
+// tableFile makes a table for any database with one key.
+func tableFile(t *testing.T) (path string) {
+	path = filepath.Join(t.TempDir(), "t.sst")
+	w, err := engine.NewTableWriter(path, nil)
+	require.NoError(t, err)
+	require.NoError(t, w.Put([]byte("x"), []byte("v")))
+	require.NoError(t, w.Close())
+	return path
+}
+
+func badTables(t *testing.T, check checkFunc) {
+	for name, do := range map[string]func(w *engine.TableWriter) error{
+		"empty key": func(w *engine.TableWriter) error { return w.Put(nil, nil) },
+		"same key":  func(w *engine.TableWriter) error { return errors.Join(w.Put([]byte("k"), nil), w.Delete([]byte("k"))) },
+		"lower range": func(w *engine.TableWriter) error {
+			return errors.Join(w.DeleteRange([]byte("b"), []byte("c")), w.DeleteRange([]byte("a"), []byte("c")))
+		},
+		"nothing":  func(w *engine.TableWriter) error { return w.Close() },
+		"finished": func(w *engine.TableWriter) error { w.Abort(); return w.Put([]byte("k"), nil) },
+	} {
+		w, err := engine.NewTableWriter(filepath.Join(t.TempDir(), "t.sst"), nil)
+		require.NoError(t, err)
+		check(name, do(w))
+		w.Abort()
+	}
+
+	dir := filled(t)
+	db := open(t, dir, nil)
+	check("no name", db.Ingest(""))
+	check("no file", db.Ingest(t.TempDir()))
+	check("own file", db.Ingest(dir+"/CURRENT"))
+	check("blob references", db.Ingest(only(t, withLargeValue(t), "*.sst")))
+	table := tableFile(t)
+	change(t, table, func(b []byte) []byte { b[5]++; return b })
+	check("damaged table", db.Ingest(table))
+	change(t, table, func(b []byte) []byte { binary.LittleEndian.PutUint32(b[len(b)-12:], 7); return b })
+	check("foreign table", db.Ingest(table))
+	require.NoError(t, db.Close())
+
+	fault := vfs.NewFault(vfs.OS(nil))
+	db = open(t, dir, &engine.Options{FS: fault})
+	fault.Add(vfs.Rule{Ops: vfs.OpSync, Path: "*.sst", Err: errors.New("input/output error")})
+	check("device", db.Ingest(tableFile(t)))
+	before, err := os.ReadFile(only(t, dir, "MANIFEST-*"))
+	require.NoError(t, err)
+	require.NoError(t, db.Ingest(tableFile(t)))
+	require.NoError(t, db.Put([]byte("k"), nil, nil))
+	copied := filepath.Join(t.TempDir(), "data") // as a killed process leaves it
+	require.NoError(t, os.CopyFS(copied, os.DirFS(dir)))
+	require.NoError(t, db.Close())
+	change(t, only(t, copied, "MANIFEST-*"), func([]byte) []byte { return before })
+	check("lost edit", second(engine.Open(copied, nil)))
 }
 
 func badDirectories(t *testing.T, check checkFunc) {
