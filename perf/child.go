@@ -30,7 +30,7 @@ func (c *child) run(ctx context.Context) (Run, error) {
 		return Run{}, err
 	}
 	defer results.Close()
-	cmd := exec.CommandContext(ctx, c.program[0], "run", ServeWord, "--engine", c.job.Config.Engine)
+	cmd := exec.CommandContext(ctx, c.program[0], ServeWord, c.job.Config.Engine)
 	cmd.Args[0] = c.program[len(c.program)-1]
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -26,9 +25,6 @@ type Command struct {
 	Stdout    *os.File // the report
 	Stderr    *os.File // progress
 
-	// Own gives each engine a process of its own, limited to Config.Memory, whenever there is
-	// more than one measurement, a limit, or an engine that only kvbench-peers has.
-	Own bool
 	// Optional leaves engines out that this program and kvbench-peers lack.
 	Optional bool
 	// Strict makes a missed target of a scenario an error.
@@ -97,27 +93,18 @@ func (c *Command) within(ctx context.Context, kind string, measurements int, bod
 	return errors.Join(err, done())
 }
 
-// prepare decides where engines run, where each of them is measured as often as measurements
-// says, finds kvbench-peers if it is needed, and tells the conditions.
+// prepare finds kvbench-peers if it is needed, gives each engine a process of its own if there is
+// more than one measurement (of each engine there are as many as measurements says) or a limit, and
+// tells the conditions.
 func (m *measuring) prepare(ctx context.Context, measurements int) error {
 	c := m.c
 	foreign := slices.ContainsFunc(m.engines, func(e string) bool { return c.Engines[e] == nil })
-	if foreign && !c.Own {
-		for _, e := range m.engines {
-			if _, err := c.Engines.Find(e); err != nil {
-				return err
-			}
-		}
-	}
 	if foreign {
 		if err := m.findPeers(ctx); err != nil {
 			return err
 		}
 	}
-	m.own = c.Own && (m.peers != "" || len(m.engines)*measurements > 1 || c.Config.Memory > 0)
-	if !m.own && c.Config.Memory > 0 {
-		debug.SetMemoryLimit(int64(c.Config.Memory))
-	}
+	m.own = m.peers != "" || len(m.engines)*measurements > 1 || c.Config.Memory > 0
 	m.text.Fairness(m.report.Fairness, m.engines)
 	return nil
 }
@@ -188,12 +175,8 @@ func splitList(s string) []string {
 }
 
 // RunWorkloads is `kvbench run`: the named workloads in order, for each engine and round, each
-// in a directory of its own; rounds of several engines take turns. The one name ServeWord makes
-// this process serve another kvbench instead.
+// in a directory of its own; rounds of several engines take turns.
 func (c *Command) RunWorkloads(ctx context.Context, names ...string) error {
-	if slices.Equal(names, []string{ServeWord}) {
-		return c.serveStandard(ctx)
-	}
 	if _, err := FindWorkloads(names...); err != nil {
 		return err
 	}

@@ -98,22 +98,20 @@ func knows(conditions []Condition, engine string) bool {
 
 // peersConditions asks kvbench-peers for the fairness table.
 func peersConditions(ctx context.Context, program string, cfg Config) ([]Condition, error) {
-	cmd := exec.CommandContext(ctx, program, "fairness", "--json", "-", "--engine", cfg.Engine,
-		"--sync", cfg.Sync, "--compaction", cfg.Compaction, "--compression", cfg.Compression)
-	if cfg.Memory > 0 {
-		cmd.Args = append(cmd.Args, "--memory", cfg.Memory.String())
+	text, err := json.Marshal(cfg)
+	if err != nil {
+		return nil, err
 	}
-	if cfg.Memtable > 0 {
-		cmd.Args = append(cmd.Args, "--memtable", cfg.Memtable.String())
-	}
+	cmd := exec.CommandContext(ctx, program, ConditionsWord)
+	cmd.Stdin = bytes.NewReader(text)
 	cmd.SysProcAttr = endsWithParent()
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s fairness: %w\n  try: make peers, if it is older than this kvbench", program, err)
+		return nil, fmt.Errorf("%s conditions: %w\n  try: make peers, if it is older than this kvbench", program, err)
 	}
 	var rows []Condition
 	if err := json.Unmarshal(out, &rows); err != nil {
-		return nil, fmt.Errorf("%s fairness: %w", program, err)
+		return nil, fmt.Errorf("%s conditions: %w", program, err)
 	}
 	return rows, nil
 }

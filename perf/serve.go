@@ -12,11 +12,14 @@ import (
 	"github.com/cambiumdb/cambium/engine"
 )
 
-// ServeWord, in place of workloads, makes Command.RunWorkloads serve another kvbench: it reads a
-// job from standard input, performs it with the engines built into this program, and writes what
-// comes out to file descriptor 3. That is how every engine gets a process of its own, and how
-// kvbench measures engines that only kvbench-peers holds.
-const ServeWord = "@serve"
+// The words that make a program serve another kvbench, its first argument: that is how every
+// engine gets a process of its own, and how kvbench measures engines that only kvbench-peers holds.
+const (
+	ServeWord = "@serve" // Serve; behind it stands the name of the engine, for people who look at processes
+	// ConditionsWord makes kvbench-peers read a Config from standard input, as JSON, and print the
+	// Conditions of its engines.
+	ConditionsWord = "conditions"
+)
 
 // protocol numbers the form of jobs and messages; both sides must have the same.
 const protocol = 1
@@ -112,11 +115,12 @@ func serve(ctx context.Context, engines Engines, in io.Reader, out io.Writer, st
 	return lines.Encode(resultMessage{Run: &run})
 }
 
-// serveStandard is serve on the descriptors that a parent process gave.
-func (c *Command) serveStandard(ctx context.Context) error {
+// Serve reads a job from standard input, performs it with the engines of this program, and writes
+// what comes out to file descriptor 3.
+func Serve(ctx context.Context, engines Engines, stderr *os.File) error {
 	out := os.NewFile(3, "results")
 	if out == nil {
 		return usagef("%s is for kvbench itself: it wants a job on standard input and descriptor 3", ServeWord)
 	}
-	return errors.Join(serve(ctx, c.Engines, os.Stdin, out, c.Stderr), out.Close())
+	return errors.Join(serve(ctx, engines, os.Stdin, out, stderr), out.Close())
 }

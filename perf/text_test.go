@@ -263,3 +263,23 @@ func TestWorkDir(t *testing.T) {
 	require.NoError(t, CheckSpace(given, 1))
 	require.ErrorContains(t, CheckSpace(given, 1<<60), "use fewer --keys")
 }
+
+func TestOnlyOwnDirectoriesAreUsed(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 { // empty, and its own again
+		_, done, err := WorkDir(dir)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "table"), nil, 0o666))
+		require.NoError(t, done())
+	}
+	require.Zero(t, diskUsage(dir), "the mark takes no space that would be measured")
+	foreign := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(foreign, "notes"), nil, 0o666))
+	_, _, err := WorkDir(foreign)
+	var usage *UsageError
+	require.ErrorAs(t, err, &usage)
+	require.ErrorContains(t, err, "holds notes and was not made by kvbench")
+	left, err := os.ReadDir(foreign)
+	require.NoError(t, err)
+	require.Len(t, left, 1, "nothing was written")
+}

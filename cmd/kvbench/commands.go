@@ -23,7 +23,8 @@ loop); the engine's ledger of written bytes stands beside the kernel's count.
 
 Exit codes: 0 ok; 1 the measurement or one of its own checks failed (a wrong
 value, a ledger more than 3 % from the kernel's count); 2 usage; 5 corruption;
-6 the directory is locked. NO_COLOR is honoured. Results go to stdout, the
+6 the directory is locked. An interrupt, or a reader of stdout that goes away,
+ends a measurement with 1; what was temporary is removed. NO_COLOR is honoured. Results go to stdout, the
 progress bar to stderr.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -33,14 +34,13 @@ progress bar to stderr.`,
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(runCommand(parsed), ycsbCommand(parsed), loadCommand(parsed), writeampCommand(parsed), scenarioCommand(parsed), compareCommand(parsed), doctorCommand(parsed))
+	root.AddCommand(runCommand(parsed), ycsbCommand(parsed), loadCommand(parsed), writeampCommand(parsed), scenarioCommand(parsed), compareCommand(parsed), doctorCommand(parsed), serveCommand(parsed))
 	return root
 }
 
 func newCommand() *perf.Command {
 	return &perf.Command{
 		Engines: perf.BuiltIn(),
-		Own:     true,
 		Config:  perf.DefaultConfig(),
 		Runs:    1,
 		Args:    os.Args,
@@ -246,6 +246,19 @@ change in percent with its sign, or a number, time or size.`,
 	}
 	cmd.Flags().StringVar(&failIf, "fail-if", failIf, "conditions separated by commas: p99>+10%, wa>4.5, max>100ms")
 	return cmd
+}
+
+// serveCommand performs what another kvbench asks for.
+func serveCommand(parsed *bool) *cobra.Command {
+	return &cobra.Command{
+		Use:    perf.ServeWord + " ENGINE",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			*parsed = true
+			return perf.Serve(cmd.Context(), perf.BuiltIn(), os.Stderr)
+		},
+	}
 }
 
 func doctorCommand(parsed *bool) *cobra.Command {

@@ -20,7 +20,7 @@ func TestDocsNameWhatIsThere(t *testing.T) {
 	parsed := false
 	flags := map[string]bool{"help": true, "verify": true, "generate": true}
 	for _, cmd := range rootCommand(&parsed).Commands() {
-		if cmd.Name() == "completion" || cmd.Name() == "help" {
+		if cmd.Hidden || cmd.Name() == "completion" || cmd.Name() == "help" {
 			continue
 		}
 		require.Contains(t, text, "kvbench "+cmd.Name())

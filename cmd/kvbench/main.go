@@ -7,8 +7,8 @@
 //	kvbench doctor
 //
 // Exit codes: 0 ok; 1 the measurement failed, or one of its own checks did (a wrong value, a
-// ledger more than 3 % from the kernel's count, a failed doctor check); 2 usage; 5 corruption;
-// 6 the directory is locked by another process.
+// ledger more than 3 % from the kernel's count, a failed doctor check), or it was interrupted;
+// 2 usage; 5 corruption; 6 the directory is locked by another process.
 package main
 
 import (
@@ -24,7 +24,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A reader that closes standard output (head) or a terminal that goes away ends the measurement as
+	// an interrupt does, so that nothing temporary stays behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	code := run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -36,11 +38,11 @@ func run(ctx context.Context, args []string) int {
 	root := rootCommand(&parsed)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = errors.New("interrupted")
+	}
 	if err == nil {
 		return 0
-	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = errors.New("interrupted")
 	}
 	fmt.Fprintln(os.Stderr, "kvbench:", err)
 	if !parsed {

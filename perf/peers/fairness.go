@@ -2,12 +2,10 @@ package peers
 
 import (
 	"fmt"
-	"io"
 	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/cambiumdb/cambium/perf"
 )
@@ -16,12 +14,6 @@ import (
 type Setting struct {
 	Name  string `json:"name"` // one of the rows of Fairness
 	Value string `json:"value"`
-}
-
-// FairnessRow is one condition beside its value for each engine.
-type FairnessRow struct {
-	Name   string            `json:"name"`
-	Values map[string]string `json:"values"` // by engine
 }
 
 // fairnessRows are the conditions that every engine states, in order.
@@ -43,10 +35,10 @@ var settings = map[string]func(cfg perf.Config) []Setting{
 
 // Fairness is the table of conditions under which engines, named as --engine does, are measured
 // with cfg. An unknown engine has empty cells.
-func Fairness(cfg perf.Config, engines []string) []FairnessRow {
-	rows := make([]FairnessRow, len(fairnessRows))
+func Fairness(cfg perf.Config, engines []string) []perf.Condition {
+	rows := make([]perf.Condition, len(fairnessRows))
 	for i, name := range fairnessRows {
-		rows[i] = FairnessRow{Name: name, Values: map[string]string{}}
+		rows[i] = perf.Condition{Name: name, Values: map[string]string{}}
 	}
 	for _, engine := range engines {
 		tell, ok := settings[engine]
@@ -60,32 +52,6 @@ func Fairness(cfg perf.Config, engines []string) []FairnessRow {
 		}
 	}
 	return rows
-}
-
-// PrintFairness prints the table for people: a condition and under it each engine's value, or
-// one line where all agree.
-func PrintFairness(w io.Writer, rows []FairnessRow, engines []string) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		var values []string
-		for _, e := range engines {
-			if v := row.Values[e]; v != "" && !slices.Contains(values, v) {
-				values = append(values, v)
-			}
-		}
-		if len(values) == 1 {
-			fmt.Fprintf(t, "%s\tall\t%s\n", row.Name, values[0])
-			continue
-		}
-		name := row.Name
-		for _, e := range engines {
-			if v := row.Values[e]; v != "" {
-				fmt.Fprintf(t, "%s\t%s\t%s\n", name, e, v)
-				name = ""
-			}
-		}
-	}
-	return t.Flush()
 }
 
 // common are the conditions that a share makes equal.
@@ -119,6 +85,10 @@ func cambiumSettings(cfg perf.Config) []Setting {
 	if cfg.Memory == 0 {
 		memory = "its default: a quarter of the memory, at most 1 GiB"
 	}
+	log := "direct I/O, preallocated and recycled"
+	if cfg.Sync != "per-write" && (cfg.Compression == "default" || cfg.Compression == "zstd") {
+		log += ", compressed with zstd"
+	}
 	return []Setting{
 		{"version", "this one"},
 		{"written in", "Go"},
@@ -130,7 +100,7 @@ func cambiumSettings(cfg perf.Config) []Setting {
 		{"filter", "Bloom, 10 bits a key, every level"},
 		{"compression", classOf(cfg, "snappy; zstd 3 in the last two levels")},
 		{"files", "direct I/O"},
-		{"log", "direct I/O, preallocated and recycled; compressed with zstd 1 unless each write is synced"},
+		{"log", log},
 		{"compaction", cfg.Compaction},
 		{"first level", "5/4 of what is flushed together"},
 		{"table size", "chosen by the memtable's size"},

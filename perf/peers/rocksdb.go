@@ -235,7 +235,7 @@ const rocksVersion = "7.8"
 
 func (v rocksVariant) settings(cfg perf.Config) []Setting {
 	s := v.share(cfg)
-	files, style, size := "the kernel's page cache beside its own", "leveled, dynamic level sizes", perf.Bytes(s.flushBytes())
+	files, style, size := "the kernel's page cache beside its own", "leveled, dynamic level sizes (tiered: universal, its defaults)", perf.Bytes(s.flushBytes())
 	if v.direct {
 		files = "direct I/O"
 	}
