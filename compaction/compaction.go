@@ -227,6 +227,9 @@ type Env struct {
 	Wrote func(level int, reason string, bytes int64)
 	// WroteValues does the same for blob files, when not nil.
 	WroteValues func(reason string, bytes int64)
+	// Read, when not nil, hears every now and then how many point entries were read since the last
+	// call: how far the work has got.
+	Read func(entries uint64)
 
 	Limiter Limiter // nil = no limit
 	Filter  Filter  // nil = none; not asked by Flush

@@ -28,6 +28,7 @@ type merge struct {
 	last    []byte // the user key before, in memory that is used again
 	started bool   // last is set
 	unpaced int    // bytes and entries since the last pace
+	told    uint64 // of entries, those that Env.Read has heard of
 	moved   int64  // bytes of values that went from one blob file to another
 	lost    map[uint64]*lost
 }

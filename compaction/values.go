@@ -225,8 +225,12 @@ func (m *merge) place(ctx context.Context, key ikey.Key, value []byte) (ikey.Key
 	return ikey.Key{User: key.User, Trailer: ikey.MakeTrailer(key.Seq(), ikey.KindBlobIndex)}, index, nil
 }
 
-// pace is outputs.pace for tables and blob files.
+// pace is outputs.pace for tables and blob files, and says how far the merge has got.
 func (m *merge) pace(ctx context.Context) error {
+	if m.env.Read != nil {
+		m.env.Read(m.entries - m.told)
+		m.told = m.entries
+	}
 	if n := m.values.report(); n > 0 && m.env.Limiter != nil {
 		if err := m.env.Limiter.Wait(ctx, int(n)); err != nil {
 			return err

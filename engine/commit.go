@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cambiumdb/cambium/internal/batch"
 	"github.com/cambiumdb/cambium/internal/ikey"
@@ -23,6 +25,7 @@ type commit struct {
 	count     uint32
 	userBytes int64
 	policy    wal.Policy
+	since     time.Time // when it began to wait; zero: it has not
 	cas       *casCheck // nil for unconditional writes
 
 	err      error
@@ -85,6 +88,7 @@ func (db *DB) commit(c *commit) error {
 	q := &db.queue
 	q.mu.Lock()
 	if q.leading {
+		c.since = time.Now()
 		q.pending = append(q.pending, c)
 		q.mu.Unlock()
 		if lead := <-c.wake; !lead {
@@ -103,8 +107,11 @@ func (db *DB) commit(c *commit) error {
 func (db *DB) lead(c *commit) *group {
 	q := &db.queue
 	q.stage.Lock()
-	err := db.makeRoom(int64(len(c.rep)))
-	g := &group{members: q.gather(c)}
+	err := db.makeRoom(c)
+	g := &group{members: []*commit{c}}
+	if !errors.Is(err, ErrStalled) { // the others have not waited that long
+		g.members = q.gather(c)
+	}
 	if err == nil {
 		db.stageGroup(g)
 	} else {
@@ -155,7 +162,7 @@ func (db *DB) stageGroup(g *group) {
 	q := &db.queue
 	g.log = db.wal
 	g.policy = wal.None
-	for _, m := range g.members {
+	for i, m := range g.members {
 		if m.cas != nil && db.touchedSince(m.cas.key, m.cas.at) {
 			m.conflict = true
 			continue
@@ -168,6 +175,9 @@ func (db *DB) stageGroup(g *group) {
 			return
 		}
 		g.pos = pos
+		if i > 0 {
+			db.stall.unpaid += float64(len(m.rep)) // the next leader waits for them
+		}
 		if m.policy < g.policy {
 			g.policy = m.policy
 		}
@@ -286,16 +296,17 @@ func (q *commitQueue) waitPublished(id uint64) {
 	q.publish.Unlock()
 }
 
-// commitPool recycles what a single-key write needs.
-var commitPool = sync.Pool{New: func() any { return &commit{wake: make(chan bool, 1)} }}
-
-func newCommit(b *Batch, policy wal.Policy) *commit {
-	c := commitPool.Get().(*commit)
+// newCommit returns a commit of b, which freeCommit takes back.
+func (db *DB) newCommit(b *Batch, policy wal.Policy) *commit {
+	c, _ := db.commits.Get().(*commit)
+	if c == nil {
+		c = &commit{wake: make(chan bool, 1)}
+	}
 	*c = commit{rep: b.rep, count: b.count, userBytes: b.userBytes, policy: policy, wake: c.wake}
 	return c
 }
 
-func (c *commit) free() {
+func (db *DB) freeCommit(c *commit) {
 	c.rep, c.cas = nil, nil
-	commitPool.Put(c)
+	db.commits.Put(c)
 }

@@ -117,16 +117,19 @@ func (db *DB) backgroundDone(last *error, err error) {
 }
 
 // runPlan carries out a job and gives its plan and its version back.
-func (db *DB) runPlan(j job) error {
+func (db *DB) runPlan(j job) (err error) {
 	plan := j.plan
 	defer j.version.Unref()
 	defer db.reservations.Release(plan)
+	pace := db.paces.beginCompaction(plan)
+	defer func() { db.paces.end(pace, 0, err) }()
 	if err := db.settleManifest(); err != nil {
 		return err
 	}
 	start := time.Now()
 	env := db.env(j.version)
 	env.Parts = j.workers
+	env.Read = func(entries uint64) { db.paces.advance(pace, entries) }
 	res, err := compaction.Run(db.ctx, env, plan)
 	if err != nil {
 		return classify(err)

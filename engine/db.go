@@ -36,8 +36,9 @@ type DB struct {
 	visible atomic.Uint64        // sequence number that new reads see
 	snaps   snapshots
 
-	queue commitQueue
-	wal   *wal.Log // replaced under queue.stage and mu
+	queue   commitQueue
+	commits sync.Pool // of *commit: what a write needs
+	wal     *wal.Log  // replaced under queue.stage and mu
 	// mem is written by the leader of the commit queue, under queue.stage; the pointer changes
 	// under queue.stage and mu.
 	mem *memory
@@ -50,6 +51,7 @@ type DB struct {
 	changed     *sync.Cond // on mu: any of the fields above changed
 
 	stall stallMeter
+	paces paces
 	heal  healer
 	reads readCounters
 

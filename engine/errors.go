@@ -31,6 +31,9 @@ var (
 	// ErrNoSpace: the device or quota is full. Reads go on; writes resume by themselves when
 	// there is space again.
 	ErrNoSpace = vfs.ErrNoSpace
+	// ErrStalled: a write waited for as long as Options.MaxStall lets it, since flushes or
+	// compaction do not keep up. Nothing was written.
+	ErrStalled = errors.New("writes are stalled")
 	// ErrLocked: another process, or another DB of this one, has the directory open.
 	ErrLocked = vfs.ErrLocked
 	// ErrCorruption: bytes on the device are not what was written. The message says which

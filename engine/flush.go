@@ -122,10 +122,10 @@ func (db *DB) flushLoop() {
 		ms := slices.Clone(db.sealed)
 		db.mu.Unlock()
 
-		if !db.waitVisible(ms[0].lastSeq) {
-			continue // the log failed: healing flushes what was published
-		}
 		err := db.flushMemory(ms)
+		if errors.Is(err, errNotVisible) {
+			continue
+		}
 		if err == nil {
 			db.flushDone(nil)
 			db.schedule()
@@ -143,15 +143,27 @@ func (db *DB) flushLoop() {
 const backgroundRetry = 200 * time.Millisecond
 
 // flushMemory writes the oldest sealed memtables ms, newest first, as one table of L0 and installs it.
-func (db *DB) flushMemory(ms []*memory) error {
+func (db *DB) flushMemory(ms []*memory) (err error) {
+	var bytes, made int64
+	var entries uint64
+	for _, m := range ms {
+		bytes, entries = bytes+m.Bytes(), entries+uint64(m.Count())
+	}
+	pace := db.paces.beginFlush(bytes, entries)
+	defer func() { db.paces.end(pace, made, err) }()
+
+	if !db.waitVisible(ms[0].lastSeq) {
+		return errNotVisible
+	}
 	if err := db.settleManifest(); err != nil {
 		return err
 	}
 	start := time.Now()
-	res, err := db.writeMemory(db.ctx, ms...)
+	res, err := db.writeMemory(db.ctx, pace, ms...)
 	if err != nil {
 		return err
 	}
+	made = res.BytesWritten
 	edit := res.Edit
 	if edit == nil {
 		edit = &manifest.Edit{}
@@ -182,8 +194,12 @@ func (db *DB) flushMemory(ms []*memory) error {
 	return nil
 }
 
-// writeMemory writes what survives of ms together as a table of L0.
-func (db *DB) writeMemory(ctx context.Context, ms ...*memory) (*compaction.Result, error) {
+// errNotVisible: the log failed before what memory holds was published. Healing flushes what was.
+var errNotVisible = errors.New("the log failed")
+
+// writeMemory writes what survives of ms together as a table of L0. pace, where not nil, hears how
+// far it has got.
+func (db *DB) writeMemory(ctx context.Context, pace *task, ms ...*memory) (*compaction.Result, error) {
 	version := db.set.Current()
 	defer version.Unref()
 	its := make([]iterator.Iterator, len(ms))
@@ -196,7 +212,11 @@ func (db *DB) writeMemory(ctx context.Context, ms ...*memory) (*compaction.Resul
 		it = iterator.NewMerging(its...)
 	}
 	defer it.Close()
-	res, err := compaction.Flush(ctx, db.env(version), it, mergeRangeDels(lists))
+	env := db.env(version)
+	if pace != nil {
+		env.Read = func(entries uint64) { db.paces.advance(pace, entries) }
+	}
+	res, err := compaction.Flush(ctx, env, it, mergeRangeDels(lists))
 	if err != nil || res == nil {
 		return &compaction.Result{}, err
 	}

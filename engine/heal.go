@@ -69,10 +69,6 @@ func (h *healer) stop() {
 
 func (db *DB) healLoop(ending chan struct{}) {
 	defer close(ending)
-	// Whoever waits for a flush holds queue.stage: it has to learn that there will be none.
-	db.mu.Lock()
-	db.changed.Broadcast()
-	db.mu.Unlock()
 	for db.ctx.Err() == nil {
 		db.queue.stage.Lock()
 		err := db.healOnce(db.ctx)
@@ -170,7 +166,7 @@ func (db *DB) writeInto(ctx context.Context, edit *manifest.Edit, m *memory, vis
 		published = db.copyUpTo(m, visible)
 		defer published.Unref()
 	}
-	res, err := db.writeMemory(ctx, published)
+	res, err := db.writeMemory(ctx, nil, published)
 	if err != nil {
 		return err
 	}

@@ -120,13 +120,8 @@ func (db *DB) ingest(tables []*external) error {
 // readyToIngest returns the first sequence number for the tables once every write before is
 // durable, and none that they overlap is still in memory.
 func (db *DB) readyToIngest(tables []*external) (first uint64, err error) {
-	if db.closed.Load() {
-		return 0, ErrClosed
-	}
-	if err := db.heal.cause(); err != nil {
-		return 0, err
-	}
-	if err := db.waitSealed(); err != nil {
+	// What it adds may be a sorted run, as a flush does.
+	if err := db.holdBack(db.budget.flushBytes(), new(time.Time)); err != nil {
 		return 0, err
 	}
 	if err := db.flushBeneath(tables); err != nil {

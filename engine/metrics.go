@@ -59,10 +59,14 @@ type LogMetrics struct {
 type StallMetrics struct {
 	Count   int64
 	Total   time.Duration
-	Longest time.Duration
-	ByCause map[string]time.Duration // "memtables", "l0files", "debt", "log"
-	Now     string                   // the cause in force, "" for none
-	Advice  string
+	Longest time.Duration // of a single write
+	// LongestCause is what that write waited for.
+	LongestCause string
+	ByCause      map[string]time.Duration // "memtables", "l0files", "debt", "log"
+	Now          string                   // the cause in force, "" for none
+	Rate         int64                    // bytes a second that writes are held to now, 0 for no limit
+	Bound        time.Duration            // a write that waits longer fails with ErrStalled
+	Advice       string
 }
 
 // ReadMetrics counts the work of point reads and scans.

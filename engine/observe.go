@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"time"
 
 	"github.com/cambiumdb/cambium/internal/filename"
@@ -33,6 +34,10 @@ func (db *DB) Metrics() Metrics {
 	log := db.logState()
 	m.Log = log.metrics
 	m.Stalls = db.stall.metrics(log)
+	m.Stalls.Bound = db.opts.MaxStall
+	if limit, _ := db.pressure(v).rate(); !math.IsInf(limit, 1) {
+		m.Stalls.Rate = int64(limit)
+	}
 	m.Iterators = int(db.openIterators.Load())
 	db.snaps.mu.Lock()
 	m.Snapshots = len(db.snaps.seqs)

@@ -156,6 +156,10 @@ type Options struct {
 	// a large one. Default half the CPUs, at
 	// least 1 and at most 4. More take CPU and device time from the foreground.
 	CompactionThreads int
+	// MaxStall is how long a write waits at most while flushes and compaction do not keep up, as
+	// when the device hangs; it then fails with ErrStalled. Default one minute. Less tells callers
+	// sooner and fails writes that would have gone through; more suits a bulk load.
+	MaxStall time.Duration
 
 	// FS is where the files are. Default: the operating system's, with direct I/O.
 	FS vfs.FS
@@ -190,7 +194,9 @@ const (
 	// DefaultValueThreshold is Options.ValueThreshold where that is 0.
 	DefaultValueThreshold = 4 << 10
 	MinMemoryBudget       = 8 << 20
-	maxDefaultBudget      = 1 << 30
+	// DefaultMaxStall is Options.MaxStall where that is 0.
+	DefaultMaxStall  = time.Minute
+	maxDefaultBudget = 1 << 30
 )
 
 // withDefaults returns a copy of o (nil = zero) with every field set, or an error that names
@@ -245,6 +251,12 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if r.CompactionThreads < 1 || r.CompactionThreads > 64 {
 		return r, badOption("CompactionThreads", r.CompactionThreads, "1 to 64")
+	}
+	if r.MaxStall == 0 {
+		r.MaxStall = DefaultMaxStall
+	}
+	if r.MaxStall < 0 {
+		return r, badOption("MaxStall", r.MaxStall, "0 for the default, or a duration")
 	}
 	if r.Logger == nil {
 		r.Logger = slog.New(slog.DiscardHandler)

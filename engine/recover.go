@@ -176,7 +176,7 @@ func noteOf(rec []byte) []byte {
 func (db *DB) flushRecovered(m *memory) (*manifest.Edit, error) {
 	defer m.Unref()
 	db.visible.Store(max(db.visible.Load(), m.lastSeq))
-	res, err := db.writeMemory(db.ctx, m)
+	res, err := db.writeMemory(db.ctx, nil, m)
 	if err != nil {
 		return nil, fmt.Errorf("flush replayed writes: %w", err)
 	}

@@ -2,46 +2,9 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
-
-	"github.com/cambiumdb/cambium/internal/manifest"
-)
-
-// runLimits are the numbers of sorted runs that slow and stop writes. Leveled counts the tables of
-// L0; the tiered policies keep old runs on the levels below and count these as well.
-type runLimits struct {
-	slow, stop int64
-	all        bool // count levels below L0 too
-}
-
-func (c Compaction) runLimits() runLimits {
-	if c == Leveled {
-		return runLimits{slow: 12, stop: 36}
-	}
-	return runLimits{slow: 12, stop: 16, all: true}
-}
-
-// count is the number of runs in v that count.
-func (l runLimits) count(v *manifest.Version) int64 {
-	n := int64(len(v.Levels[0]))
-	for _, tables := range v.Levels[1:] {
-		if l.all && len(tables) > 0 {
-			n++
-		}
-	}
-	return n
-}
-
-// Writes are slowed in proportion to how far background work is behind, long before they
-// would have to stop: from runLimits.slow runs and from debtFactor flushes of compaction debt
-// on, the rate falls smoothly to slowestRate. A tiered policy always owes much, so there only the
-// runs count.
-const (
-	slowestRate          = 4 << 20   // bytes a second
-	fastestDelayed       = 256 << 20 // bytes a second, where slowing begins
-	maxDelay             = 20 * time.Millisecond
-	debtFactor, debtStop = 24, 96 // in flushes
 )
 
 // Causes of stalls, as Metrics and Events name them.
@@ -60,31 +23,27 @@ type stallMeter struct {
 	count   int64
 	total   time.Duration
 	longest time.Duration
+	worst   string // the cause of longest
 	byCause map[string]time.Duration
 
-	owed time.Duration // delay not yet slept; guarded by queue.stage
+	unpaid float64 // bytes written for which no write has waited yet; guarded by queue.stage
 }
 
-// makeRoom returns when the memtable has room for n more bytes: it seals a full memtable, waits
-// while too many are waiting to be flushed, and slows the caller when compaction is behind.
-// queue.stage is held.
-func (db *DB) makeRoom(n int64) error {
-	if db.closed.Load() {
-		return ErrClosed
-	}
-	if err := db.heal.cause(); err != nil {
+// Waits are looked at again after recheck, since what they wait for changes. Those that are
+// shorter than the grain of timers are saved up.
+const (
+	recheck = 2 * time.Millisecond
+	grain   = time.Millisecond
+)
+
+// makeRoom returns when the batch of c may be written, and the memtable has room for it. queue.stage
+// is held.
+func (db *DB) makeRoom(c *commit) error {
+	if err := db.holdBack(int64(len(c.rep)), &c.since); err != nil {
 		return err
-	}
-	if cause, delay := db.pressure(n); delay > 0 {
-		db.stallBegin(cause)
-		db.sleep(delay)
-		db.stallEnd()
 	}
 	if db.mem.Bytes() < db.budget.memtable || db.mem.Empty() {
 		return nil
-	}
-	if err := db.waitSealed(); err != nil {
-		return err
 	}
 	if err := db.rotate(); err != nil {
 		return fmt.Errorf("start a new log: %w", err)
@@ -92,93 +51,127 @@ func (db *DB) makeRoom(n int64) error {
 	return nil
 }
 
-// waitSealed waits until another memtable may be sealed. It ends early with the error that keeps
-// flushes from getting on.
-func (db *DB) waitSealed() error {
-	waiting := ""
+// holdBack returns when n more bytes may be written, as fast as background work allows, and another
+// memtable may be sealed. It gives up when Options.MaxStall has passed since *since, which it sets
+// if it waits and that is zero. queue.stage is held.
+func (db *DB) holdBack(n int64, since *time.Time) (err error) {
+	s := &db.stall
+	s.unpaid += float64(n)
+	waiting := false
 	defer func() {
-		if waiting != "" {
+		if waiting {
 			db.stallEnd()
 		}
+		if err != nil {
+			s.unpaid = max(0, s.unpaid-float64(n)) // they are not written
+		}
 	}()
-	db.mu.Lock()
-	defer db.mu.Unlock()
 	for {
-		cause := ""
-		switch {
-		case len(db.sealed) >= db.budget.maxSealed:
-			cause = stallMemtables
-		case db.runs() >= db.opts.Compaction.runLimits().stop:
-			cause = stallL0
-		}
-		if cause == "" {
-			return nil
-		}
-		if db.closed.Load() {
-			return ErrClosed
-		}
-		if err := db.heal.cause(); err != nil {
-			return err // flushes wait for the healing, and that for the caller
-		}
-		if err := db.background.err(); err != nil {
+		if err := db.writable(); err != nil {
 			return err
 		}
-		if waiting == "" {
-			waiting = cause
-			db.mu.Unlock()
-			db.stallBegin(cause)
-			db.mu.Lock()
-			continue
+		limit, cause, err := db.allowance()
+		if err != nil {
+			return err
 		}
-		db.changed.Wait()
+		wait, ok := s.due(limit)
+		if ok {
+			return nil
+		}
+		now := time.Now()
+		if !waiting {
+			waiting = true
+			db.stallBegin(cause)
+		}
+		if since.IsZero() {
+			*since = now
+		}
+		if waited := now.Sub(*since); waited >= db.opts.MaxStall {
+			return db.stalledError(waited, cause, limit)
+		}
+		db.sleep(wait)
+		s.unpaid = max(0, s.unpaid-limit*time.Since(now).Seconds())
 	}
 }
 
-// runs is the number of sorted runs that may hold writes back. db.mu is held, so the view stays.
-func (db *DB) runs() int64 {
-	if v := db.view.Load(); v != nil {
-		return db.opts.Compaction.runLimits().count(v.version)
+// due returns how long to wait before looking again, or that what is unpaid needs no wait at limit,
+// in bytes a second.
+func (s *stallMeter) due(limit float64) (wait time.Duration, ok bool) {
+	if math.IsInf(limit, 1) {
+		s.unpaid = 0
+		return 0, true
 	}
-	return 0
+	if limit == 0 {
+		return recheck, false
+	}
+	owed := min(s.unpaid/limit, recheck.Seconds())
+	return time.Duration(owed * float64(time.Second)), owed < grain.Seconds()
 }
 
-// pressure returns how long a write of n bytes is to be delayed, and why.
-func (db *DB) pressure(n int64) (cause string, delay time.Duration) {
+// writable returns why nothing can be written now, or nil.
+func (db *DB) writable() error {
+	if db.closed.Load() {
+		return ErrClosed
+	}
+	return db.heal.cause()
+}
+
+// allowance is the bytes a second that may be written now, and what limits them: 0 where the
+// memtable is full and no other may be sealed. It fails where nothing more should be written and
+// background work does not get on.
+func (db *DB) allowance() (limit float64, cause string, err error) {
 	v, err := db.pin()
 	if err != nil {
-		return "", 0
+		return 0, "", err
 	}
 	defer v.unref()
-	limits := db.opts.Compaction.runLimits()
-	l0 := fraction(limits.count(v.version), limits.slow, limits.stop)
-	debt := 0.0
-	if l0 == 0 && db.opts.Compaction == Leveled {
-		// The debt is computed only where L0 alone does not answer.
-		debt = fraction(v.debt(), debtFactor*db.budget.flushBytes(), debtStop*db.budget.flushBytes())
+	p := db.pressure(v)
+	limit, cause = p.rate()
+	if v.mem.Bytes() >= db.budget.memtable && len(v.sealed) >= db.budget.maxSealed {
+		limit, cause = 0, stallMemtables
 	}
-	p := max(l0, debt)
-	if p == 0 {
-		return "", 0
+	if limit == 0 || p.runs == 1 {
+		db.mu.Lock()
+		err = db.background.err()
+		db.mu.Unlock()
 	}
-	rate := slowestRate + (fastestDelayed-slowestRate)*(1-p)*(1-p)
-	cause = stallL0
-	if debt > l0 {
-		cause = stallDebt
-	}
-	owed := time.Duration(float64(n) / rate * float64(time.Second))
-	// Sleeps shorter than the timer's grain are saved up.
-	db.stall.owed += owed
-	if db.stall.owed < time.Millisecond {
-		return "", 0
-	}
-	delay = min(db.stall.owed, maxDelay)
-	db.stall.owed -= delay
-	return cause, delay
+	return limit, cause, err
 }
 
-// fraction maps x from [from, to] to [0, 1].
-func fraction(x, from, to int64) float64 {
-	return max(0, min(1, float64(x-from)/float64(to-from)))
+// pressure measures how far background work is behind v.
+func (db *DB) pressure(v *view) (p pressure) {
+	now := time.Now()
+	db.paces.mu.Lock()
+	making := 0.0 // of the run that a flush makes
+	if t := db.paces.flushing; t != nil {
+		size := float64(db.budget.memtable)
+		held := size*float64(len(v.sealed)) + float64(v.mem.Bytes())
+		all := size * float64(1+db.budget.maxSealed)
+		left := t.left()
+		making = 1 - left/t.bytes
+		p.memory = (held - t.bytes + left) / all
+		p.room = max(0, all-held)
+		p.flushLeft = max(1, left)
+		p.quiet = db.paces.flush.quiet(now)
+		p.flushRate = db.paces.flush.rate(now)
+	}
+	p.drainRate = db.paces.drain.rate(now)
+	db.paces.mu.Unlock()
+
+	limits := db.opts.Compaction.runLimits()
+	p.runs = fraction(float64(limits.count(v.version))+making, float64(limits.slow), float64(limits.stop))
+	if p.runs == 0 && db.opts.Compaction == Leveled {
+		// The debt is computed only where L0 alone does not answer.
+		flush := float64(db.budget.flushBytes())
+		p.debt = fraction(float64(v.debt()), debtSlow*flush, debtStop*flush)
+	}
+	return p
+}
+
+// stalledError says why a write is given up.
+func (db *DB) stalledError(waited time.Duration, cause string, limit float64) error {
+	return errorf(ErrStalled, "stalled: waited %s for %s; background work gets on at %d bytes a second: nothing was written; %s, or raise Options.MaxStall",
+		waited.Round(time.Millisecond), cause, int64(limit), adviceOn(cause))
 }
 
 func (db *DB) stallBegin(cause string) {
@@ -198,7 +191,9 @@ func (db *DB) stallEnd() {
 	s.now = ""
 	s.count++
 	s.total += d
-	s.longest = max(s.longest, d)
+	if d > s.longest {
+		s.longest, s.worst = d, cause
+	}
 	if s.byCause == nil {
 		s.byCause = map[string]time.Duration{}
 	}
@@ -213,8 +208,11 @@ func (db *DB) stallEnd() {
 func (s *stallMeter) metrics(log logState) StallMetrics {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := StallMetrics{Count: s.count + log.stalls, Total: s.total + log.stallTime, Longest: max(s.longest, log.longestStall),
+	m := StallMetrics{Count: s.count + log.stalls, Total: s.total + log.stallTime, Longest: s.longest, LongestCause: s.worst,
 		Now: s.now, ByCause: map[string]time.Duration{}}
+	if log.longestStall > s.longest {
+		m.Longest, m.LongestCause = log.longestStall, stallLog
+	}
 	for cause, d := range s.byCause {
 		m.ByCause[cause] = d
 	}
@@ -227,13 +225,19 @@ func (s *stallMeter) metrics(log logState) StallMetrics {
 			worst = cause
 		}
 	}
-	switch worst {
-	case stallLog:
-		m.Advice = "the device takes the log more slowly than it is written: a faster device, or slower writes"
-	case stallMemtables:
-		m.Advice = "flushes are slower than writes: a faster device, or a larger MemoryBudget so that more memtables may wait"
-	case stallL0, stallDebt:
-		m.Advice = "compaction is behind: more CompactionThreads, a faster device, lighter Compression, or slower writes"
-	}
+	m.Advice = adviceOn(worst)
 	return m
+}
+
+// adviceOn says what would help against a cause of stalls.
+func adviceOn(cause string) string {
+	switch cause {
+	case stallLog:
+		return "the device takes the log more slowly than it is written: a faster device, or slower writes"
+	case stallMemtables:
+		return "flushes are slower than writes: a faster device, or a larger MemoryBudget so that more memtables may wait"
+	case stallL0, stallDebt:
+		return "compaction is behind: more CompactionThreads, a faster device, lighter Compression, or slower writes"
+	}
+	return ""
 }

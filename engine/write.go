@@ -127,13 +127,13 @@ func (db *DB) apply(b *Batch, opts *WriteOptions, cas *casCheck) error {
 	if b.count == 0 {
 		return nil
 	}
-	c := newCommit(b, policy)
+	c := db.newCommit(b, policy)
 	c.cas = cas
 	err := db.commit(c)
 	if err == nil && c.conflict {
 		err = errConflict
 	}
-	c.free()
+	db.freeCommit(c)
 	if err != nil && !errors.Is(err, errConflict) && !errors.Is(err, ErrClosed) {
 		err = fmt.Errorf("write to %s: %w", db.dir, err)
 	}

@@ -67,6 +67,7 @@ var sentinels = map[string]error{
 	"ErrNotFound": engine.ErrNotFound, "ErrClosed": engine.ErrClosed, "ErrReadOnly": engine.ErrReadOnly,
 	"ErrInvalidArgument": engine.ErrInvalidArgument, "ErrExists": engine.ErrExists, "ErrNotDatabase": engine.ErrNotDatabase,
 	"ErrUnsupported": engine.ErrUnsupported, "ErrNoSpace": engine.ErrNoSpace, "ErrLocked": engine.ErrLocked,
+	"ErrStalled":    engine.ErrStalled,
 	"ErrCorruption": engine.ErrCorruption, "fs.ErrPermission": fs.ErrPermission, "context.DeadlineExceeded": context.DeadlineExceeded,
 }
 
@@ -127,7 +128,7 @@ func TestSentinelsAreDocumented(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 10, found)
+	require.Equal(t, 11, found)
 }
 
 type checkFunc func(name string, err error)
@@ -401,6 +402,19 @@ func damagedDatabases(t *testing.T, check checkFunc) {
 }
 
 func failingDevices(t *testing.T, check checkFunc) {
+	hangs := vfs.NewFault(vfs.NewMem())
+	back := make(chan struct{})
+	hangs.SetSleep(func(time.Duration) { <-back })
+	hangs.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "*.sst", Delay: 1, Forever: true})
+	stalled := open(t, "data", &engine.Options{FS: hangs, MemoryBudget: engine.MinMemoryBudget, MemtableSize: 64 << 10, MaxStall: time.Millisecond})
+	var err error
+	for err == nil {
+		err = stalled.Put([]byte("k"), make([]byte, 10_000), nil)
+	}
+	check("hanging device", err)
+	close(back)
+	require.NoError(t, stalled.Close())
+
 	mem := vfs.NewMem()
 	fault := vfs.NewFault(mem)
 	db := open(t, "data", &engine.Options{FS: fault, MemoryBudget: engine.MinMemoryBudget})
