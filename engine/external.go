@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"path"
-	"time"
 
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/ikey"
@@ -208,7 +207,7 @@ func (db *DB) describe(e *external, name string, num uint64) error {
 		return err
 	}
 	defer r.Close()
-	p, now := r.Properties(), uint64(time.Now().Unix())
+	p, now := r.Properties(), db.nowMillis()/1000
 	e.userBytes = int64(p.RawKeySize+p.RawValueSize) - ikey.TrailerLen*int64(p.NumEntries)
 	e.table = &manifest.Table{Num: num, Size: uint64(r.Size()), OldestAncestorTime: now, CreationTime: now, Stats: tableStats(p, 0)}
 	e.table.Smallest, e.table.Largest, err = bounds(r)

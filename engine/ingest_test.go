@@ -351,3 +351,42 @@ func TestCloseDuringIngest(t *testing.T) {
 	within(t, "close", finished(&wg))
 	require.Empty(t, tableFiles(t, fault))
 }
+
+// TestReadOnlyBesideIngest lets a table be brought in, then a reader read the manifest, then the edit
+// come that adds the table, and then the reader read the log, which tells of it.
+func TestReadOnlyBesideIngest(t *testing.T) {
+	mem := vfs.NewMem()
+	writerFS, readerFS := vfs.NewFault(mem), vfs.NewFault(mem)
+	db := open(t, "db", small(writerFS))
+	put(t, db, "a=1")
+	table := makeTable(t, mem, "t.sst", "b=2")
+	brought := holdBack(writerFS, vfs.Rule{Ops: vfs.OpSyncDir, Path: "db"})
+	var writer, reader sync.WaitGroup
+	writer.Go(func() {
+		if err := db.Ingest(table); err != nil {
+			t.Error(err)
+		}
+	})
+	<-brought.reached
+	log := holdBack(readerFS, vfs.Rule{Ops: vfs.OpOpen, Path: "*.log"})
+	reader.Go(func() {
+		r, err := engine.OpenReadOnly("db", small(readerFS))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if got := content(t, r, nil); got != "a=1 b=2 c=3" {
+			t.Errorf("the reader sees %q", got)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	<-log.reached
+	brought.release()
+	within(t, "ingest", finished(&writer))
+	put(t, db, "c=3")
+	log.release()
+	within(t, "reader", finished(&reader))
+	require.NoError(t, db.Close())
+}
