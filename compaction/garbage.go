@@ -28,7 +28,32 @@ const (
 	mostlyLive = 0.9
 	// maxMoveBytes bounds the values that one plan moves, unless a single table refers to more.
 	maxMoveBytes = 1 << 30
+	// sunken is the live part of a blob file below which it is emptied for the sake of their
+	// number, once that many are such and a quarter of all: what is given back as holes leaves
+	// files behind that hold little, and each of them is kept open.
+	sunken    = 1.0 / 16
+	minSunken = 16
 )
+
+// GivenBack says of blob files how many bytes of their garbage take no space any more, or soon will
+// not: those of holes. The others have given nothing back.
+type GivenBack map[uint64]uint64
+
+// space returns what the file takes, and how much of that is garbage.
+func (g GivenBack) space(b *manifest.Blob) (total, garbage uint64) {
+	back := min(g[b.Num], b.GarbageBytes)
+	return b.Bytes - back, b.GarbageBytes - back
+}
+
+// sum returns the same of all blob files of a version.
+func (g GivenBack) sum(v *manifest.Version) (total, garbage uint64) {
+	for _, b := range v.Blobs {
+		t, n := g.space(b)
+		total += t
+		garbage += n
+	}
+	return total, garbage
+}
 
 // WorthHoles reports whether dead values of a blob file leave whole pages to give back one by one:
 // a record of two pages holds one or two, wherever it begins. Smaller ones do so by luck.
@@ -36,7 +61,8 @@ func WorthHoles(b *manifest.Blob) bool { return b != nil && b.Bytes >= 2*vfs.Hol
 
 // valueUse is what the tables of a version say about its blob files.
 type valueUse struct {
-	total, garbage uint64
+	back           GivenBack
+	total, garbage uint64                       // that take space
 	fresh          uint64                       // referred to from L0: what they overwrote is not known yet
 	inL0           map[uint64]bool              // blob files that L0 refers to
 	anyFrom        uint64                       // L0 may refer to any file from this number on
@@ -44,12 +70,9 @@ type valueUse struct {
 	vague          []*manifest.Table            // those that do not say to which files
 }
 
-func newValueUse(v *manifest.Version) *valueUse {
-	u := &valueUse{inL0: make(map[uint64]bool), anyFrom: ^uint64(0), users: make(map[uint64][]*manifest.Table)}
-	for _, b := range v.Blobs {
-		u.total += b.Bytes
-		u.garbage += b.GarbageBytes
-	}
+func newValueUse(v *manifest.Version, back GivenBack) *valueUse {
+	u := &valueUse{back: back, inL0: make(map[uint64]bool), anyFrom: ^uint64(0), users: make(map[uint64][]*manifest.Table)}
+	u.total, u.garbage = back.sum(v)
 	for level, tables := range v.Levels {
 		for _, t := range tables {
 			switch {
@@ -90,54 +113,40 @@ func (u *valueUse) of(num uint64) []*manifest.Table {
 // over reports whether n bytes are too much garbage in total.
 func over(n, total uint64, part float64) bool { return float64(n) > part*float64(total) }
 
-// ValuesUrgent reports whether so much of the blob files is garbage that emptying them goes
-// before everything else.
-func ValuesUrgent(v *manifest.Version) bool {
-	total, garbage := blobBytes(v)
+// ValuesUrgent reports whether so much of what the blob files take is garbage that emptying them
+// goes before everything else.
+func ValuesUrgent(v *manifest.Version, back GivenBack) bool {
+	total, garbage := back.sum(v)
 	return over(garbage, total, urgentGarbage)
 }
 
 // ValueDebt estimates the bytes of values that PickValues' plans would still write.
-func ValueDebt(v *manifest.Version) int64 {
-	total, garbage := blobBytes(v)
+func ValueDebt(v *manifest.Version, back GivenBack) int64 {
+	total, garbage := back.sum(v)
 	return int64(max(0, float64(garbage)-maxGarbage*float64(total)))
 }
 
-func blobBytes(v *manifest.Version) (total, garbage uint64) {
-	for _, b := range v.Blobs {
-		total += b.Bytes
-		garbage += b.GarbageBytes
-	}
-	return total, garbage
-}
-
 // PickValues returns a plan that brings the space of overwritten large values back, or nil where
-// too little of the blob files is garbage. What is garbage is known once the entries meet in a
+// too little of what the blob files take is garbage. What is garbage is known once the entries meet in a
 // merge: so where the values of L0 may have overwritten enough, and L0 is small beside them, the
 // plan merges L0 down. Else it rewrites tables where they are, and moves the values out of the
 // blob files with the smallest live parts, as many as leave maxGarbage behind; the last table to
 // be rewritten leaves those files without a reference, and the manifest drops them. So picking
 // and running again comes to an end. It is pure, and knows references by the Stats of tables.
-func PickValues(v *manifest.Version, busy *Reservations, o Options) *Plan {
+func PickValues(v *manifest.Version, back GivenBack, busy *Reservations, o Options) *Plan {
 	if len(v.Blobs) == 0 {
 		return nil
 	}
 	o = o.withDefaults()
-	u := newValueUse(v)
-	if !over(u.garbage+u.fresh, u.total, maxGarbage) {
-		return nil
-	}
-	if over(u.fresh, u.total, minFresh) {
+	u := newValueUse(v, back)
+	if over(u.garbage+u.fresh, u.total, maxGarbage) && over(u.fresh, u.total, minFresh) {
 		if plan := mergeFresh(v, u, false); plan != nil && busy.free(plan) {
 			return plan
 		}
 	}
-	if !over(u.garbage, u.total, maxGarbage) {
-		return nil
-	}
 	moves, users := u.choose(v)
 	if len(moves) == 0 {
-		if plan := mergeFresh(v, u, true); plan != nil && busy.free(plan) {
+		if plan := mergeFresh(v, u, true); plan != nil && over(u.garbage, u.total, maxGarbage) && busy.free(plan) {
 			return plan
 		}
 		return nil
@@ -169,28 +178,13 @@ func mergeFresh(v *manifest.Version, u *valueUse, anyPrice bool) *Plan {
 
 // choose returns the blob files to empty, and the tables that are to be rewritten for it.
 func (u *valueUse) choose(v *manifest.Version) (moves map[uint64]bool, users map[uint64]bool) {
-	var files []*manifest.Blob
-	for num, b := range v.Blobs {
-		if b.GarbageBytes > 0 && !u.inL0[num] && num < u.anyFrom && len(u.of(num)) > 0 {
-			files = append(files, b)
-		}
-	}
-	live := func(b *manifest.Blob) float64 { return 1 - float64(b.GarbageBytes)/float64(b.Bytes) }
-	slices.SortFunc(files, func(a, b *manifest.Blob) int {
-		if c := cmp.Compare(live(a), live(b)); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Num, b.Num)
-	})
+	files := u.emptiable(v)
 	moves, users = make(map[uint64]bool), make(map[uint64]bool)
 	freed, cost := uint64(0), uint64(0)
-	for _, b := range files {
-		left := over(u.garbage-freed, u.total-freed, maxGarbage)
-		if !left && (freed >= tableCost*cost || live(b) > mostlyLive) {
-			break
-		}
+	empty := func(b *manifest.Blob) {
 		moves[b.Num] = true
-		freed += b.GarbageBytes
+		_, garbage := u.back.space(b)
+		freed += garbage
 		for _, t := range u.of(b.Num) {
 			if !users[t.Num] {
 				users[t.Num] = true
@@ -198,7 +192,59 @@ func (u *valueUse) choose(v *manifest.Version) (moves map[uint64]bool, users map
 			}
 		}
 	}
+	for _, b := range tooManySunken(files, len(v.Blobs)) {
+		empty(b)
+	}
+	if !over(u.garbage, u.total, maxGarbage) {
+		return moves, users
+	}
+	for _, b := range files {
+		left := over(u.garbage-freed, u.total-freed, maxGarbage)
+		if !left && (freed >= tableCost*cost || u.live(b) > mostlyLive) {
+			break
+		}
+		if !moves[b.Num] {
+			empty(b)
+		}
+	}
 	return moves, users
+}
+
+// emptiable returns the blob files that hold garbage and to which only tables below L0 refer,
+// beginning with the one whose live part is the smallest of what it takes.
+func (u *valueUse) emptiable(v *manifest.Version) (files []*manifest.Blob) {
+	for num, b := range v.Blobs {
+		if b.GarbageBytes > 0 && !u.inL0[num] && num < u.anyFrom && len(u.of(num)) > 0 {
+			files = append(files, b)
+		}
+	}
+	slices.SortFunc(files, func(a, b *manifest.Blob) int {
+		if c := cmp.Compare(u.live(a), u.live(b)); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Num, b.Num)
+	})
+	return files
+}
+
+// live is the part of what a file takes that lives.
+func (u *valueUse) live(b *manifest.Blob) float64 {
+	total, garbage := u.back.space(b)
+	return 1 - float64(garbage)/float64(max(1, total))
+}
+
+// tooManySunken returns those of files of which almost nothing lives, if they are too many among
+// all.
+func tooManySunken(files []*manifest.Blob, all int) (low []*manifest.Blob) {
+	for _, b := range files {
+		if float64(b.Bytes-b.GarbageBytes) < sunken*float64(b.Bytes) {
+			low = append(low, b)
+		}
+	}
+	if len(low) < minSunken || 4*len(low) <= all {
+		return nil
+	}
+	return low
 }
 
 // rewrite plans the first stretch of adjacent tables of a level that refer to what moves and are

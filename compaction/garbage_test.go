@@ -17,20 +17,24 @@ import (
 )
 
 // TestValuesScript shows when blob files are emptied. Beside the tree the scripts draw blob
-// files: B7 100 40 is number 7 with 100 MiB of which 40 are garbage.
+// files: B7 100 40 is number 7 with 100 MiB of which 40 are garbage, and with a third number that
+// much of the garbage is given back.
 func TestValuesScript(t *testing.T) {
 	var v *manifest.Version
+	var back GivenBack
 	busy := &Reservations{}
 	datadriven.RunTest(t, "testdata/values", func(t *testing.T, d *datadriven.TestData) string {
 		switch d.Cmd {
 		case "define":
 			var tree []string
 			blobs := map[uint64]*manifest.Blob{}
+			back = GivenBack{}
 			for _, line := range strings.Split(d.Input, "\n") {
 				var b manifest.Blob
-				if n, _ := fmt.Sscanf(line, "B%d %d %d", &b.Num, &b.Count, &b.GarbageCount); n == 3 {
+				var given uint64
+				if n, _ := fmt.Sscanf(line, "B%d %d %d %d", &b.Num, &b.Count, &b.GarbageCount, &given); n >= 3 {
 					b.Bytes, b.GarbageBytes = b.Count<<20, b.GarbageCount<<20
-					blobs[b.Num] = &b
+					blobs[b.Num], back[b.Num] = &b, given<<20
 				} else {
 					tree = append(tree, line)
 				}
@@ -39,7 +43,7 @@ func TestValuesScript(t *testing.T) {
 			v.Blobs = blobs
 			return ""
 		case "pick":
-			plan := PickValues(v, busy, Options{})
+			plan := PickValues(v, back, busy, Options{})
 			if plan == nil {
 				return draw(plan)
 			}
@@ -53,7 +57,7 @@ func TestValuesScript(t *testing.T) {
 			}
 			return out
 		case "debt":
-			return fmt.Sprintf("%d MiB, urgent %v\n", ValueDebt(v)>>20, ValuesUrgent(v))
+			return fmt.Sprintf("%d MiB, urgent %v\n", ValueDebt(v, back)>>20, ValuesUrgent(v, back))
 		}
 		d.Fatalf(t, "unknown command %s", d.Cmd)
 		return ""
@@ -97,11 +101,12 @@ func TestBlobRefsProperty(t *testing.T) {
 // allowed may be left.
 func TestPickValuesEnds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		back := GivenBack{}
 		nextFile := uint64(1000)
 		seq := uint64(0)
 		draw := func(name string, lo, hi int) int { return rapid.IntRange(lo, hi).Draw(t, name) }
 		blobs := map[uint64]*manifest.Blob{}
-		for n := range draw("blobs", 1, 12) {
+		for n := range draw("blobs", 1, 24) {
 			blobs[uint64(n+1)] = &manifest.Blob{Num: uint64(n + 1)}
 		}
 		var levels [manifest.NumLevels][]*manifest.Table
@@ -115,7 +120,7 @@ func TestPickValuesEnds(t *testing.T) {
 					Smallest: ikey.Make(lo, seq, ikey.KindSet), Largest: ikey.Make(hi, seq, ikey.KindSet), SmallestSeq: seq, LargestSeq: seq}
 				table.Stats = manifest.TableStats{Known: true, BlobRefsKnown: draw("known", 0, 3) > 0}
 				for num := uint64(1); num <= uint64(len(blobs)); num++ {
-					if n := uint64(draw("ref", 0, 3)); n > 0 {
+					if n := uint64(max(0, draw("ref", -3, 3))); n > 0 {
 						table.Stats.BlobRefs = append(table.Stats.BlobRefs, manifest.BlobRef{Num: num, Count: n, Bytes: 100 * n})
 						blobs[num].Count += n
 					}
@@ -128,9 +133,10 @@ func TestPickValuesEnds(t *testing.T) {
 		}
 		hidden := map[uint64][]manifest.BlobRef{} // of tables that do not say
 		for _, b := range blobs {
-			b.GarbageCount = uint64(draw("garbage", 0, 30))
+			b.GarbageCount = uint64(draw("garbage", 0, 30) * (1 + 10*draw("much", 0, 1)))
 			b.Count += b.GarbageCount
 			b.Bytes, b.GarbageBytes = 100*b.Count, 100*b.GarbageCount
+			back[b.Num] = uint64(draw("back", 0, int(b.GarbageBytes)+100) * draw("holes", 0, 1))
 		}
 		var live []*manifest.Blob
 		for _, b := range blobs {
@@ -149,13 +155,13 @@ func TestPickValuesEnds(t *testing.T) {
 		v := manifest.NewVersion(levels, live)
 		for steps := 0; ; steps++ {
 			require.Less(t, steps, 200, "%s", v)
-			plan := PickValues(v, nil, Options{})
+			plan := PickValues(v, back, nil, Options{})
 			if plan == nil {
 				break
 			}
 			v = applyValues(t, v, plan, hidden, &nextFile)
 		}
-		total, garbage := blobBytes(v)
+		total, garbage := back.sum(v)
 		require.LessOrEqual(t, float64(garbage), maxGarbage*float64(total), "%s", v)
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/cambiumdb/cambium/compaction"
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/manifest"
 )
@@ -34,14 +35,25 @@ func Check(dir string) error {
 // CheckWith is Check with a context, options (nil = default) and a callback that hears about
 // progress after each file (nil = none). The error says why the check could not be made.
 func CheckWith(ctx context.Context, dir string, opts *Options, progress func(file string, done, total int)) (*CheckReport, error) {
-	db, err := OpenReadOnly(dir, opts)
-	if err != nil {
-		if errors.Is(err, ErrCorruption) {
-			return &CheckReport{Problems: []error{err}}, nil
+	for try := 1; ; try++ {
+		db, err := OpenReadOnly(dir, opts)
+		if err != nil {
+			if errors.Is(err, ErrCorruption) {
+				return &CheckReport{Problems: []error{err}}, nil
+			}
+			return nil, err
 		}
-		return nil, err
+		r, err := db.check(ctx, progress)
+		again := err == nil && len(r.Problems) > 0 && try < readOnlyTries && db.overtaken()
+		db.Close()
+		if !again {
+			return r, err
+		}
 	}
-	defer db.Close()
+}
+
+// check checks what db shows, which was opened read-only.
+func (db *DB) check(ctx context.Context, progress func(file string, done, total int)) (*CheckReport, error) {
 	v, _, err := db.pinRead()
 	if err != nil {
 		return nil, err
@@ -90,11 +102,16 @@ func CheckWith(ctx context.Context, dir string, opts *Options, progress func(fil
 			step(name)
 		}
 	}
+	dead, err := db.findDead(ctx, v.version, holding(v.version))
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	problem(err)
 	for num, b := range v.version.Blobs {
 		name := filename.Base(filename.Blob, num)
 		br, err := db.tables.blob(num)
 		if err == nil {
-			_, err = br.Verify(ctx, nil)
+			_, err = br.Verify(ctx, dead[num])
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -105,6 +122,17 @@ func CheckWith(ctx context.Context, dir string, opts *Options, progress func(fil
 		step(name)
 	}
 	return r, nil
+}
+
+// holding returns the blob files that may have holes.
+func holding(v *manifest.Version) map[uint64]bool {
+	nums := make(map[uint64]bool)
+	for num, b := range v.Blobs {
+		if b.GarbageCount > 0 && compaction.WorthHoles(b) {
+			nums[num] = true
+		}
+	}
+	return nums
 }
 
 // checkReferences compares what the tables refer to in each blob file with what the manifest

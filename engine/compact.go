@@ -145,6 +145,7 @@ func (db *DB) runPlan(j job) (err error) {
 		db.removeOutputs(res.Edit)
 		return err
 	}
+	dead := db.holes.announce(res.Dead)
 	if err := db.install(res.Edit, func() {
 		db.background.duration += time.Since(start)
 		if plan.TrivialMove {
@@ -153,8 +154,10 @@ func (db *DB) runPlan(j job) (err error) {
 			db.background.compactions++
 		}
 	}); err != nil {
+		db.holes.withdraw(dead)
 		return err
 	}
+	db.inEffect(dead)
 	info := CompactionInfo{
 		Reason: plan.Reason, FromLevel: plan.Inputs[0].Level, ToLevel: plan.Output,
 		OutputTables: len(res.Tables), BytesRead: res.BytesRead + res.ValuesMoved, BytesWritten: res.BytesWritten + res.ValuesWritten,
@@ -356,7 +359,7 @@ func (db *DB) WaitIdle(ctx context.Context) error {
 		if err := bg.err(); err != nil {
 			return fmt.Errorf("wait idle %s: %w", db.dir, err)
 		}
-		if !bg.flushing && bg.compacting == 0 && bg.manual == 0 && len(db.sealed) == 0 && !db.workDue() && !db.obsolete.busy() {
+		if !bg.flushing && bg.compacting == 0 && bg.manual == 0 && len(db.sealed) == 0 && !db.workDue() && !db.obsolete.busy() && !db.holes.learning.Load() {
 			return nil
 		}
 		db.changed.Wait()
@@ -376,16 +379,19 @@ func (db *DB) pick(version *manifest.Version, busy *compaction.Reservations) *co
 	if plan := compaction.PickDead(version, busy, db.nowMillis()); plan != nil {
 		return plan
 	}
-	if compaction.ValuesUrgent(version) {
-		if plan := compaction.PickValues(version, busy, db.compactionOptions()); plan != nil {
+	back, learning := db.holes.givenBack(), db.holes.learning.Load()
+	if !learning && compaction.ValuesUrgent(version, back) {
+		if plan := compaction.PickValues(version, back, busy, db.compactionOptions()); plan != nil {
 			return plan
 		}
 	}
 	if plan := db.policy.Pick(version, busy); plan != nil {
 		return plan
 	}
-	if plan := compaction.PickValues(version, busy, db.compactionOptions()); plan != nil {
-		return plan
+	if !learning {
+		if plan := compaction.PickValues(version, back, busy, db.compactionOptions()); plan != nil {
+			return plan
+		}
 	}
 	oldest := ikey.MaxSeq
 	db.snaps.mu.Lock()

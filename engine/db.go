@@ -63,6 +63,8 @@ type DB struct {
 	cancel        context.CancelFunc
 	workers       sync.WaitGroup
 	obsolete      obsoleteFiles
+	holes         holes
+	shown         manifestState // of a read-only database
 }
 
 // readCounters count point reads.
@@ -123,16 +125,21 @@ func (db *DB) Close() error {
 			}
 			db.queue.stage.Unlock()
 		}
-		db.saveLifetime(true)
 	}
 	if v := db.view.Swap(nil); v != nil {
 		v.unref()
 	}
 	db.releaseMemtables()
 	db.obsolete.drain()
+	version := db.set.Current()
 	if e := db.set.Close(); err == nil {
 		err = e
 	}
+	if !db.readOnly {
+		db.saveDead(version)
+		db.saveLifetime(true)
+	}
+	version.Unref()
 	db.releaseFiles()
 	if db.lock != nil {
 		if e := db.lock.Close(); err == nil {

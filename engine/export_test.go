@@ -1,6 +1,11 @@
 package engine
 
-import "github.com/cambiumdb/cambium/internal/manifest"
+import (
+	"context"
+
+	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/sstable/blob"
+)
 
 // CurrentVersion calls fn with the current version.
 func (db *DB) CurrentVersion(fn func(*manifest.Version)) {
@@ -17,4 +22,31 @@ func (db *DB) SaveLedger() { db.saveLifetime(false) }
 func FlushOften(o Options) *Options {
 	o.tuning.maxTogether = 4
 	return &o
+}
+
+// DeadRecords returns what is known to be dead in each blob file that may have holes, of how many of
+// these not all is known, and how many wait for something to be given back.
+func (db *DB) DeadRecords() (dead map[uint64]*blob.Dead, unknown, waiting int) {
+	v := db.set.Current()
+	defer v.Unref()
+	h := &db.holes
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	dead = make(map[uint64]*blob.Dead)
+	for num := range holding(v) {
+		if dead[num] = h.allDead(num); h.unknown[num] {
+			unknown++
+		}
+		if f := h.files[num]; f == nil || !f.due.Empty() {
+			waiting++
+		}
+	}
+	return dead, unknown, waiting + len(h.dying)
+}
+
+// FindDead returns the same by looking through the tables.
+func (db *DB) FindDead() (map[uint64]*blob.Dead, error) {
+	v := db.set.Current()
+	defer v.Unref()
+	return db.findDead(context.Background(), v, holding(v))
 }

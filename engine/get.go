@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cambiumdb/cambium/internal/cache"
@@ -149,7 +150,10 @@ func (db *DB) readBlob(key, ref []byte, keep func(blob.Index) bool) (*cache.Hand
 		return nil, err
 	}
 	v, err := r.Read(key, idx, block.ReadOptions{NoFill: !keep(idx)})
-	return v, classify(err)
+	if err = classify(err); errors.Is(err, ErrCorruption) && db.overtaken() {
+		return nil, fmt.Errorf("key %s: its value may be gone, since %s was written to after it was opened read-only: open it again: %v", quoteKey(key), db.dir, err)
+	}
+	return v, err
 }
 
 // keepsValue reports whether a large value that a get has read stays in the cache: one that is

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/manifest"
+	"github.com/cambiumdb/cambium/internal/vfs"
 	"github.com/cambiumdb/cambium/wal"
 )
 
@@ -132,7 +133,7 @@ func (db *DB) space(version *manifest.Version) SpaceMetrics {
 		case filename.Log:
 			s.Logs += info.Size()
 		case filename.Blob:
-			s.Blobs += info.Size()
+			s.Blobs += vfs.Allocated(info) // holes take no space
 		case filename.Manifest:
 			manifestBytes += info.Size()
 		}

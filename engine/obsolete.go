@@ -8,11 +8,12 @@ import (
 	"github.com/cambiumdb/cambium/internal/filename"
 )
 
-// obsoleteFiles removes the tables and blob files that no version names any more, in a
-// goroutine of its own, since the last one to let go may be a reader.
+// obsoleteFiles removes the tables and blob files that no version names any more, and gives back
+// what is dead in others, in a goroutine of its own, since the last one to let go may be a reader.
 type obsoleteFiles struct {
 	mu      sync.Mutex // guards the fields below
 	queue   []obsoleteFile
+	holes   bool // something dead in blob files may be due
 	running bool
 	drained bool // nothing more is removed: the directory may be another database's
 	idle    sync.WaitGroup
@@ -39,7 +40,22 @@ func (o *obsoleteFiles) add(db *DB, tables, blobs []uint64) {
 	for _, n := range blobs {
 		o.queue = append(o.queue, obsoleteFile{filename.Blob, n})
 	}
-	if len(o.queue) > 0 && !o.running {
+	o.start(db)
+}
+
+// lookForHoles has what is due in blob files given back. It never waits.
+func (o *obsoleteFiles) lookForHoles(db *DB) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.drained {
+		o.holes = true
+		o.start(db)
+	}
+}
+
+// start has done what is to be done. o.mu is held.
+func (o *obsoleteFiles) start(db *DB) {
+	if (len(o.queue) > 0 || o.holes) && !o.running {
 		o.running = true
 		o.idle.Add(1)
 		go o.remove(db)
@@ -50,9 +66,9 @@ func (o *obsoleteFiles) remove(db *DB) {
 	defer o.idle.Done()
 	for {
 		o.mu.Lock()
-		files := o.queue
-		o.queue = nil
-		if len(files) == 0 {
+		files, holes := o.queue, o.holes
+		o.queue, o.holes = nil, false
+		if len(files) == 0 && !holes {
 			o.running = false
 			o.mu.Unlock()
 			db.mu.Lock()
@@ -66,6 +82,12 @@ func (o *obsoleteFiles) remove(db *DB) {
 			if err := db.fs.Remove(filename.Path(db.dir, f.kind, f.num)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				db.log.Warn("remove obsolete file", "file", filename.Base(f.kind, f.num), "err", err)
 			}
+			if f.kind == filename.Blob {
+				db.holes.removed(f.num)
+			}
+		}
+		if holes {
+			db.giveBackDue()
 		}
 	}
 	manifests, err := db.set.ObsoleteManifests()

@@ -43,7 +43,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 // OpenReadOnly opens the database in dir for reading. It makes and changes no file and takes no
 // lock: logs are replayed into memory, and any number of readers may have the directory open.
 // Opened beside a writer it shows the moment of opening, and reads fail once the writer has
-// removed a file that they need.
+// removed a file that they need, or given back the space of a value.
 func OpenReadOnly(dir string, opts *Options) (*DB, error) {
 	for try := 1; ; try++ {
 		db, err := newDB(dir, opts, true)
@@ -160,6 +160,7 @@ func (db *DB) open() error {
 	if err := db.openTables(); err != nil {
 		return err
 	}
+	db.loadDead()
 	var flushed []*manifest.Edit
 	r := &replay{db: db, full: func(m *memory) (*memory, error) {
 		edit, err := db.flushRecovered(m)
@@ -235,6 +236,7 @@ func (db *DB) start(flushed []*manifest.Edit, names []string) error {
 	db.removeOrphans(names)
 	db.workers.Add(1)
 	go db.sweep()
+	db.startHoles()
 	db.schedule()
 	return nil
 }
@@ -262,6 +264,9 @@ func (db *DB) openReadOnly() error {
 		return errorf(ErrNotDatabase, "%s holds no database: engine.Open creates one", db.dir)
 	}
 	if err := checkForeignOptions(db.fs, db.dir, names); err != nil {
+		return err
+	}
+	if db.shown, err = db.manifestState(); err != nil {
 		return err
 	}
 	if db.set, err = manifest.Recover(db.fs, db.dir, db.manifestOptions()); err != nil {
@@ -295,11 +300,41 @@ func (db *DB) openReadOnly() error {
 	return nil
 }
 
+// manifestState is the number and the length of a manifest.
+type manifestState struct {
+	num  uint64
+	size int64
+}
+
+// manifestState returns that of the manifest which CURRENT names now.
+func (db *DB) manifestState() (s manifestState, err error) {
+	if s.num, err = filename.ReadCurrent(db.fs, db.dir); err != nil {
+		return s, err
+	}
+	info, err := db.fs.Stat(filename.Path(db.dir, filename.Manifest, s.num))
+	if err != nil {
+		return s, err
+	}
+	s.size = info.Size()
+	return s, nil
+}
+
+// overtaken reports whether a writer has changed the tree since the database was opened read-only,
+// so that it may have removed what the state that is shown here refers to.
+func (db *DB) overtaken() bool {
+	if !db.readOnly {
+		return false
+	}
+	now, err := db.manifestState()
+	return err != nil || now != db.shown
+}
+
 func (db *DB) manifestOptions() manifest.Options {
 	return manifest.Options{
 		Logger:     db.log,
 		OnWrite:    func(n int64) { db.ledger.add("manifest", -1, "", n) },
 		OnObsolete: func(tables, blobs []uint64) { db.obsolete.add(db, tables, blobs) },
+		OnRetire:   db.versionRetired,
 	}
 }
 
@@ -350,7 +385,7 @@ func holdsDatabase(dir string, names []string) (bool, error) {
 		switch {
 		case ok && t == filename.Current:
 			return true, nil
-		case ok && (t == filename.LockFile || t == filename.InfoLog || t == filename.Identity || t == filename.Temp || t == filename.Ledger):
+		case ok && (t == filename.LockFile || t == filename.InfoLog || t == filename.Identity || t == filename.Temp || t == filename.Ledger || t == filename.Dead):
 		case ok && t == filename.Manifest:
 			// A crash while the database was being made leaves it without CURRENT.
 		default:
@@ -405,8 +440,14 @@ func (db *DB) openTables() error {
 	}
 	for num := range version.Blobs {
 		g.Go(func() error {
-			_, err := db.tables.blob(num)
-			return missingFile(err, filename.Base(filename.Blob, num))
+			if _, err := db.tables.blob(num); err != nil {
+				return missingFile(err, filename.Base(filename.Blob, num))
+			}
+			info, err := db.fs.Stat(filename.Path(db.dir, filename.Blob, num))
+			if err == nil {
+				db.holes.measured(num, info)
+			}
+			return err
 		})
 	}
 	return g.Wait()

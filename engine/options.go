@@ -149,8 +149,9 @@ type Options struct {
 	// ValueThreshold, in bytes, is the length from which a value without TTL is written to a blob
 	// file instead of a table. Default 4 KiB; negative: no value is. Merges of tables then never
 	// copy it, which saves most of what a large value would be rewritten; the price is a second
-	// read for it in gets and scans, and up to 1.5x its space while overwritten values wait for
-	// the blob files to be emptied. It holds for what is written from now on.
+	// read for it in gets and scans, and for values below 16 KiB, or on a file system without
+	// holes, up to 1.5x its space while overwritten ones wait for their blob files to be emptied.
+	// It holds for what is written from now on.
 	ValueThreshold int64
 	// CompactionThreads is how many workers may compact at once, at plans of their own or at parts of
 	// a large one. Default half the CPUs, at

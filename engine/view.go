@@ -78,7 +78,9 @@ func (v *view) unref() {
 
 // debt is the bytes that compaction still has to rewrite in this version.
 func (v *view) debt() int64 {
-	v.debtOnce.Do(func() { v.debtBytes = v.db.policy.Debt(v.version) + compaction.ValueDebt(v.version) })
+	v.debtOnce.Do(func() {
+		v.debtBytes = v.db.policy.Debt(v.version) + compaction.ValueDebt(v.version, v.db.holes.givenBack())
+	})
 	return v.debtBytes
 }
 

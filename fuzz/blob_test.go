@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"github.com/cambiumdb/cambium/internal/deadfile"
 	"github.com/cambiumdb/cambium/internal/vfs"
 	"github.com/cambiumdb/cambium/sstable/blob"
 	"github.com/cambiumdb/cambium/sstable/block"
@@ -173,6 +174,12 @@ func FuzzDead(f *testing.F) {
 		}
 		again, none, err := blob.DecodeDead(d.Encode(nil))
 		must(t, err)
+		state := deadfile.State{DBID: "id", Manifest: 5, ManifestBytes: 100}
+		files, err := deadfile.Decode("f", deadfile.Encode(state, []deadfile.File{{Num: 7, Dead: d}}), state)
+		must(t, err)
+		if len(files) != 1 || !bytes.Equal(files[0].Dead.Encode(nil), d.Encode(nil)) {
+			t.Fatalf("%x is lost in a file", d.Encode(nil))
+		}
 		if len(none) > 0 || len(rest) > len(b) || !bytes.Equal(again.Encode(nil), d.Encode(nil)) {
 			t.Fatalf("%x is read as %x", d.Encode(nil), again.Encode(nil))
 		}

@@ -11,11 +11,11 @@
 //
 //	%06d.sst  %06d.blob  %06d.log  %06d.dbtmp  MANIFEST-%06d  OPTIONS-%06d
 //	CURRENT  IDENTITY  LOCK  LOG  LOG.old.%d
-//	CAMBIUM-LEDGER
+//	CAMBIUM-LEDGER  CAMBIUM-DEAD
 //
 // Numbers come from one counter, the manifest's next file number. RocksDB removes files whose
-// names it can parse and that no manifest mentions; the last of these names, the one that is ours
-// alone, means nothing to it, so it leaves that file where it is.
+// names it can parse and that no manifest mentions; the last two of these names, which are
+// ours alone, mean nothing to it, so it leaves those files where they are.
 //
 // All functions are pure except Publish, SetCurrent and ReadCurrent; those may run beside each
 // other as long as no two publish the same name.
@@ -44,9 +44,10 @@ const (
 	LockFile             // LOCK: held while a process has the database open for writing
 	InfoLog              // LOG, LOG.old.N: RocksDB's text log; N is a time and not a file number
 	Ledger               // CAMBIUM-LEDGER: what was written over the life of the directory
+	Dead                 // CAMBIUM-DEAD: which records of blob files nobody refers to
 )
 
-var typeNames = [...]string{"unknown", "table", "blob", "log", "manifest", "options", "temp", "current", "identity", "lock", "infolog", "ledger"}
+var typeNames = [...]string{"unknown", "table", "blob", "log", "manifest", "options", "temp", "current", "identity", "lock", "infolog", "ledger", "dead"}
 
 // String returns the lower-case name of the type.
 func (t Type) String() string {
@@ -88,6 +89,8 @@ func Base(t Type, num uint64) string {
 		return oldInfoLog + strconv.FormatUint(num, 10)
 	case Ledger:
 		return "CAMBIUM-LEDGER"
+	case Dead:
+		return "CAMBIUM-DEAD"
 	}
 	return ""
 }
@@ -133,6 +136,8 @@ func split(base string) (t Type, digits string) {
 		return InfoLog, ""
 	case "CAMBIUM-LEDGER":
 		return Ledger, ""
+	case "CAMBIUM-DEAD":
+		return Dead, ""
 	}
 	for _, p := range [...]struct {
 		prefix string

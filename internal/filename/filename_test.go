@@ -33,6 +33,7 @@ var names = []struct {
 	{"LOG", InfoLog, 0},
 	{"LOG.old.1795422945", InfoLog, 1795422945},
 	{"CAMBIUM-LEDGER", Ledger, 0},
+	{"CAMBIUM-DEAD", Dead, 0},
 }
 
 func TestNames(t *testing.T) {

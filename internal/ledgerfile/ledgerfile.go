@@ -1,5 +1,5 @@
 // Package ledgerfile is the content of the file CAMBIUM-LEDGER, in which a database keeps what it
-// wrote over the life of its directory. No other file is ours alone; RocksDB leaves it where it is.
+// wrote over the life of its directory. It is ours alone; RocksDB leaves it where it is.
 //
 //	c := ledgerfile.Content{DBID: id, Since: now, Rows: rows}
 //	b, err := c.Encode()

@@ -10,16 +10,22 @@ import (
 // fileNums lists tables and blob files by number.
 type fileNums struct {
 	tables, blobs []uint64
+	retired       bool // they come from a version that has gone
 }
 
-// report hands the files to OnObsolete. No lock may be held.
+// report hands the files to OnObsolete and calls OnRetire. No lock may be held.
 func (n fileNums) report(s *Set) {
-	if s.opts.OnObsolete == nil || s.closed.Load() || len(n.tables)+len(n.blobs) == 0 {
+	if s.closed.Load() {
 		return
 	}
-	slices.Sort(n.tables)
-	slices.Sort(n.blobs)
-	s.opts.OnObsolete(n.tables, n.blobs)
+	if s.opts.OnObsolete != nil && len(n.tables)+len(n.blobs) > 0 {
+		slices.Sort(n.tables)
+		slices.Sort(n.blobs)
+		s.opts.OnObsolete(n.tables, n.blobs)
+	}
+	if s.opts.OnRetire != nil && n.retired {
+		s.opts.OnRetire()
+	}
 }
 
 // doubted holds the files that failed edits add. They may be in effect after a crash, so their
@@ -62,7 +68,7 @@ func (s *Set) resolveDoubt() (orphans fileNums) {
 			delete(blobs, num)
 		}
 	}
-	return fileNums{slices.Collect(maps.Keys(tables)), slices.Collect(maps.Keys(blobs))}
+	return fileNums{tables: slices.Collect(maps.Keys(tables)), blobs: slices.Collect(maps.Keys(blobs))}
 }
 
 // adopt makes v a live version of the Set with one reference, the Set's own.
@@ -78,8 +84,22 @@ func (s *Set) adopt(v *Version) {
 		b.refs.Add(1)
 	}
 	s.liveMu.Lock()
+	s.versions++
+	v.generation = s.versions
 	s.live[v] = struct{}{}
 	s.liveMu.Unlock()
+}
+
+// Oldest is the lowest generation of a version that somebody holds. What no version from a
+// generation on refers to is free once Oldest has reached it.
+func (s *Set) Oldest() uint64 {
+	s.liveMu.Lock()
+	defer s.liveMu.Unlock()
+	oldest := s.versions
+	for v := range s.live {
+		oldest = min(oldest, v.generation)
+	}
+	return oldest
 }
 
 // install makes v the current version in place of old and returns the files that this leaves
@@ -94,6 +114,7 @@ func (s *Set) install(v, old *Version) (obsolete fileNums) {
 		more := s.release(old)
 		obsolete.tables = append(obsolete.tables, more.tables...)
 		obsolete.blobs = append(obsolete.blobs, more.blobs...)
+		obsolete.retired = more.retired
 	}
 	return obsolete
 }
@@ -104,6 +125,7 @@ func (s *Set) retire(v *Version) { s.release(v).report(s) }
 // release drops a dead version's hold on its files and returns those that no other version
 // holds.
 func (s *Set) release(v *Version) (obsolete fileNums) {
+	obsolete.retired = true
 	s.liveMu.Lock()
 	defer s.liveMu.Unlock()
 	delete(s.live, v)

@@ -34,6 +34,31 @@ func TestObsolete(t *testing.T) {
 	require.Equal(t, []string{"[5] [6]", "[7] []"}, log, "without a reader, within Apply")
 }
 
+// Every version has a number of its own, and OnRetire tells when the oldest has gone.
+func TestGenerations(t *testing.T) {
+	var s *Set
+	var log []uint64
+	s = create(t, newDir(t), Options{OnRetire: func() { log = append(log, s.Oldest()) }})
+	held := s.Current()
+	first := held.Generation()
+	require.NoError(t, s.Apply(edit(t, "add L0 5:a#7..c#9")))
+	between := s.Current()
+	require.NoError(t, s.Apply(&Edit{}))
+	require.Empty(t, log, "both are held")
+	between.Unref()
+	require.Equal(t, []uint64{first}, log)
+	held.Unref()
+	v := s.Current()
+	require.Equal(t, []uint64{first, v.Generation()}, log)
+	require.Greater(t, v.Generation(), between.Generation())
+	v.Unref()
+	require.NoError(t, s.Apply(&Edit{}))
+	require.Equal(t, v.Generation()+1, log[2], "within Apply")
+	require.NoError(t, s.Close())
+	require.Len(t, log, 3)
+	require.Zero(t, NewVersion([NumLevels][]*Table{}, nil).Generation())
+}
+
 // Closing gives nothing up: the files belong to the database.
 func TestCloseKeepsFiles(t *testing.T) {
 	var log []string
@@ -157,7 +182,9 @@ func (m *model) check(t *rapid.T, s *Set) {
 	}
 	require.Equal(t, m.tables, got)
 	want := map[uint64]bool{}
+	oldest := v.Generation()
 	for _, v := range append(m.held, v) {
+		oldest = min(oldest, v.Generation())
 		for _, tables := range v.Levels {
 			for _, table := range tables {
 				want[table.Num] = true
@@ -165,6 +192,7 @@ func (m *model) check(t *rapid.T, s *Set) {
 			}
 		}
 	}
+	require.Equal(t, oldest, s.Oldest())
 	tables, _ := live(s)
 	require.Len(t, tables, len(want))
 	for _, num := range tables {

@@ -27,6 +27,9 @@ type Options struct {
 	// ascending. It runs in the goroutine whose Unref or Apply let go of them, with no lock of
 	// the Set held, and never after Close.
 	OnObsolete func(tables, blobs []uint64)
+	// OnRetire is told that a version has lost its last reference, so that Oldest may have risen.
+	// It runs where OnObsolete does, after it.
+	OnRetire func()
 	// MaxBytes is the length at which Apply begins a new manifest, unless the state with which
 	// it began takes more than half of that; 0 = 64 MiB.
 	MaxBytes int64
@@ -59,9 +62,10 @@ type Set struct {
 	walsEnd  uint64 // RocksDB tracked logs below; 0 = none
 
 	// liveMu guards the files that must not be removed. Nothing waits under it.
-	liveMu  sync.Mutex
-	live    map[*Version]struct{}
-	doubted *doubted // nil = no failed edit can be in effect after a crash
+	liveMu   sync.Mutex
+	live     map[*Version]struct{}
+	versions uint64   // installed so far
+	doubted  *doubted // nil = no failed edit can be in effect after a crash
 }
 
 // newSet returns a Set whose current version is v, which has no references yet.

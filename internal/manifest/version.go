@@ -22,9 +22,13 @@ type Version struct {
 	// Blobs holds the blob files by number.
 	Blobs map[uint64]*Blob
 
-	set  *Set // nil = not counted
-	refs atomic.Int32
+	set        *Set // nil = not counted
+	refs       atomic.Int32
+	generation uint64 // 1, 2, ... in the order in which a Set installed them
 }
+
+// Generation is higher than that of every version which the Set had before. It is 0 outside a Set.
+func (v *Version) Generation() uint64 { return v.generation }
 
 // NewVersion returns a version outside any Set that holds the given tables, in any order, and
 // blob files: the state of a test, or of a tool. It keeps the slices and sorts them.

@@ -38,6 +38,7 @@ var allowed = map[string][]string{
 	"wal":               {"internal/corrupt", "internal/invariants", "internal/record", "internal/vfs", "internal/zstd"},
 	"sstable":           {"internal/cache", "internal/corrupt", "internal/entity", "internal/ikey", "internal/invariants", "internal/iterator", "internal/rangedel", "internal/vfs", "sstable/block"},
 	"sstable/blob":      {"internal/cache", "internal/corrupt", "internal/invariants", "internal/vfs", "sstable/block"},
+	"internal/deadfile": {"internal/corrupt", "sstable/blob"},
 	"internal/manifest": {"internal/corrupt", "internal/filename", "internal/ikey", "internal/invariants", "internal/record", "internal/vfs"},
 
 	// 3
@@ -76,7 +77,7 @@ var allowed = map[string][]string{
 
 var belowEngine = []string{
 	"internal/batch", "internal/cache", "internal/corrupt", "internal/entity", "internal/filename", "internal/ikey", "internal/invariants",
-	"internal/iterator", "internal/ledgerfile", "internal/manifest", "internal/rangedel", "internal/record", "internal/vfs", "internal/zstd",
+	"internal/deadfile", "internal/iterator", "internal/ledgerfile", "internal/manifest", "internal/rangedel", "internal/record", "internal/vfs", "internal/zstd",
 	"memtable", "wal", "sstable", "sstable/block", "sstable/blob", "compaction",
 }
 
