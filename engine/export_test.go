@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"time"
 
 	"github.com/cambiumdb/cambium/internal/manifest"
 	"github.com/cambiumdb/cambium/sstable/blob"
@@ -50,3 +51,6 @@ func (db *DB) FindDead() (map[uint64]*blob.Dead, error) {
 	defer v.Unref()
 	return db.findDead(context.Background(), v, holding(v))
 }
+
+// SweepOften lets no test wait for seconds.
+func (o *Options) SweepOften() { o.tuning.sweepEvery = 20 * time.Millisecond }

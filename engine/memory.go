@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // availableMemory is the bytes that this process may use: the smallest of the machine's memory
@@ -93,11 +94,16 @@ type tuning struct {
 	// maxTogether bounds, in number, the sealed memtables that wait for others: a read looks into
 	// each. 0 = 16.
 	maxTogether int64
+	// sweepEvery is how often an idle database looks whether values have expired. 0 = 1 s.
+	sweepEvery time.Duration
 }
 
 func (t tuning) withDefaults() tuning {
 	if t.maxTogether == 0 {
 		t.maxTogether = 16
+	}
+	if t.sweepEvery == 0 {
+		t.sweepEvery = time.Second
 	}
 	return t
 }

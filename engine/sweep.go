@@ -1,35 +1,49 @@
 package engine
 
-import "time"
-
 const (
-	// sweepEvery is how often an idle database looks whether values have expired.
-	sweepEvery = time.Second
 	// idleSweeps is after how many sweeps without a write the database counts as idle.
 	idleSweeps = 3
+	// trimSweeps is after how many the log gives back what it keeps for writes to come.
+	trimSweeps = 10
 	// ledgerSweeps is after how many sweeps the ledger is saved.
 	ledgerSweeps = 10
 )
 
 // sweep has the space come back that nothing else asks for: it has tables compacted that have
 // come due by the passing of time alone, and memory flushed where that is what keeps deleted
-// entries alive. It saves the ledger now and then.
+// entries alive; and it has the log give back what it keeps for writes to come. It saves the
+// ledger now and then.
 func (db *DB) sweep() {
 	defer db.workers.Done()
 	last, idle := db.visible.Load(), 0
 	for n := 1; db.ctx.Err() == nil; n++ {
-		db.sleep(sweepEvery)
+		db.sleep(db.opts.tuning.sweepEvery)
 		if n%ledgerSweeps == 0 {
 			db.saveLifetime(false)
 		}
 		if seq := db.visible.Load(); seq != last {
 			last, idle = seq, 0
-		} else if idle++; idle == idleSweeps && db.memoryHoldsBackSpace() {
+		} else {
+			idle++
+		}
+		switch {
+		case idle == idleSweeps && db.memoryHoldsBackSpace():
 			_ = db.Flush() // background work reports its errors
+		case idle == trimSweeps:
+			db.trimLog()
 		}
 		if db.holdsExpiries() {
 			db.schedule()
 		}
+	}
+}
+
+// trimLog gives back the space of a log to which nobody writes.
+func (db *DB) trimLog() {
+	db.queue.stage.Lock() // nobody writes to the log or replaces it
+	defer db.queue.stage.Unlock()
+	if err := db.wal.Trim(); err != nil {
+		db.log.Warn("give back the space of the log", "err", err)
 	}
 }
 

@@ -41,6 +41,7 @@ func TestSpaceComesBackWithoutACall(t *testing.T) {
 			fault := vfs.NewFault(vfs.NewMem())
 			opts := small(fault)
 			opts.Clock = clock
+			opts.SweepOften()
 			db := open(t, "db", opts)
 			for i := range n {
 				require.NoError(t, db.Put(key(i), make([]byte, 100), &engine.WriteOptions{Sync: engine.SyncNone, TTL: script.ttl}))
@@ -64,6 +65,9 @@ func TestSpaceComesBackWithoutACall(t *testing.T) {
 			if !script.reads {
 				require.Zero(t, reads.Calls())
 			}
+			eventually("the log keeps nothing", func(m engine.Metrics) bool { return m.Space.Disk < 32<<10 })
+			require.NoError(t, db.Put(key(1), []byte("again"), nil))
+			requireAcked(t, db, map[string]string{string(key(1)): "again"}, "after all was gone")
 			require.NoError(t, db.Close())
 		})
 	}

@@ -64,6 +64,8 @@ func (w *world) step() error {
 		w.clock.advance(time.Duration(w.rng.IntN(700)) * time.Millisecond)
 		w.log.tick()
 		return w.log.Err()
+	case 4:
+		return w.log.Trim()
 	}
 	size := 32 + w.rng.IntN(200)
 	if w.rng.IntN(4) == 0 {

@@ -14,7 +14,7 @@
 // # Who may call what
 //
 // Append and Rotate are serialised by the caller; their order is the order of the log. Commit,
-// Flush, SyncAll, Release, Segments, Err and Metrics may be called by many goroutines beside
+// Flush, SyncAll, Release, Trim, Segments, Err and Metrics may be called by many goroutines beside
 // them and beside each other. Close waits for nobody: it comes after all other calls have
 // returned. One background goroutine writes and syncs what no caller waits for; Close ends it.
 //

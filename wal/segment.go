@@ -258,3 +258,48 @@ func (l *Log) retire(s *segment) error {
 	}
 	return fmt.Errorf("release log %d: %w", s.num, err)
 }
+
+// Trim gives back the space that is kept for what may come: the files for recycling, and what is
+// reserved behind the last byte written. Later writes reserve anew, so it is for a log to which
+// nobody writes. It gives up where it meets an error, which costs nothing else.
+func (l *Log) Trim() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if err := l.acquire(false); err != nil {
+		return err
+	}
+	defer l.release()
+	if err := l.removeSpares(); err != nil {
+		return err
+	}
+	s := l.current()
+	if s.file == nil || s.allocated == s.written {
+		return nil
+	}
+	l.mu.Unlock()
+	err := s.file.Truncate(s.written)
+	l.mu.Lock()
+	if err != nil {
+		return fmt.Errorf("cut log %s: %w", s.path, err)
+	}
+	s.allocated, s.ready = s.written, min(s.ready, s.written)
+	return nil
+}
+
+// removeSpares removes the files kept for recycling. The lock is released meanwhile.
+func (l *Log) removeSpares() (err error) {
+	for len(l.free) > 0 && err == nil {
+		f := l.free[len(l.free)-1]
+		l.free = l.free[:len(l.free)-1]
+		l.mu.Unlock()
+		err = l.opts.FS.Remove(f.path)
+		l.mu.Lock()
+	}
+	if err != nil {
+		return fmt.Errorf("remove recycled log: %w", err)
+	}
+	return nil
+}
