@@ -110,6 +110,7 @@ func (m *modelRun) open() {
 			engine.DefaultCompression, engine.NoCompression, engine.Snappy, engine.Zstd,
 		}).Draw(m.t, "compression"),
 		ValueThreshold: rapid.SampledFrom([]int64{-1, 0, 1, 100, 100, 5000}).Draw(m.t, "value threshold"),
+		Compaction:     rapid.SampledFrom([]engine.Compaction{engine.Leveled, engine.Tiered, engine.LazyLeveled}).Draw(m.t, "policy"),
 	}))
 	require.NoError(m.t, err)
 	m.db = db

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,8 +14,8 @@ import (
 	"github.com/cambiumdb/cambium/engine"
 )
 
-// TestSwitchCompaction reopens one directory under every policy after every other, with writes
-// before each settling. Nothing is lost, and the tree is in order at each stage.
+// TestSwitchCompaction reopens one directory under every policy after every other, with writes and
+// ingests before each settling. Nothing is lost, and the tree is in order at each stage.
 func TestSwitchCompaction(t *testing.T) {
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -24,7 +25,10 @@ func TestSwitchCompaction(t *testing.T) {
 		engine.LazyLeveled, engine.Tiered, engine.Leveled,
 	} {
 		db := open(t, dir, engine.FlushOften(engine.Options{Compaction: policy, MemtableSize: 64 << 10, MemoryBudget: 8 << 20, Sync: engine.SyncNone}))
-		for range 4000 {
+		for n := range 4000 {
+			if n%400 == 399 {
+				ingestInto(t, db, rng, model)
+			}
 			key := fmt.Sprintf("key%06d", rng.IntN(8000))
 			if rng.IntN(10) == 0 {
 				delete(model, key)
@@ -49,6 +53,29 @@ func TestSwitchCompaction(t *testing.T) {
 			require.Contains(t, string(out), "OK", "stage %d, %s", i, policy)
 		}
 	}
+}
+
+// ingestInto takes in a table that deletes a range and sets keys, in a stretch that is long or short.
+func ingestInto(t *testing.T, db *engine.DB, rng *rand.Rand, model map[string][]byte) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "t.sst")
+	w, err := engine.NewTableWriter(path, nil)
+	require.NoError(t, err)
+	at, step := rng.IntN(8000), 1+rng.IntN(100)
+	lo, hi := fmt.Sprintf("key%06d", at), fmt.Sprintf("key%06d", at+20)
+	require.NoError(t, w.DeleteRange([]byte(lo), []byte(hi)))
+	for key := range model {
+		if key >= lo && key < hi {
+			delete(model, key)
+		}
+	}
+	for ; at < 8000; at += step {
+		key, value := fmt.Sprintf("key%06d", at), fmt.Appendf(nil, "ingested %d", rng.Int())
+		require.NoError(t, w.Put([]byte(key), value))
+		model[key] = value
+	}
+	require.NoError(t, w.Close())
+	require.NoError(t, db.Ingest(path))
 }
 
 func sameAs(t *testing.T, db *engine.DB, model map[string][]byte, format string, args ...any) {
