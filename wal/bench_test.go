@@ -46,6 +46,7 @@ func BenchmarkCommit(b *testing.B) {
 // commitFrom shares b.N commits among writers, with segments of 64 MiB that are released.
 func commitFrom(b *testing.B, l *Log, rec []byte, p Policy, writers int) {
 	var mu sync.Mutex
+	var seq uint64
 	segment := uint64(1)
 	var left atomic.Int64
 	left.Store(int64(b.N))
@@ -55,6 +56,8 @@ func commitFrom(b *testing.B, l *Log, rec []byte, p Policy, writers int) {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
 				mu.Lock()
+				seq++
+				batch.SetHeader(rec, seq, 1)
 				pos, err := l.Append(rec, p)
 				if err == nil && pos.Records*int64(len(rec)) > 64<<20 {
 					segment++

@@ -107,7 +107,8 @@ type Log struct {
 	// Owned by who owns the write stage.
 	last       [headBytes]byte // start of the last record framed
 	lastLen    int
-	scratch    []byte   // for compressed bytes
+	scratch    []byte // for compressed bytes
+	futile     futile
 	spareQueue []queued // the memory of a queue
 
 	err     error // sticky

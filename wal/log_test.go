@@ -267,6 +267,23 @@ func TestWhatIsCompressed(t *testing.T) {
 	}
 }
 
+// TestFutile: what does not get shorter is tried ever more rarely, and a success forgets that.
+func TestFutile(t *testing.T) {
+	var f futile
+	var tries []int
+	for i := range 200 {
+		if f.try() {
+			tries = append(tries, i)
+			f.note(false)
+		}
+	}
+	require.Equal(t, []int{0, 2, 5, 10, 19, 36, 69, 102, 135, 168}, tries)
+	for !f.try() {
+	}
+	require.True(t, f.note(true))
+	require.True(t, f.try())
+}
+
 // framedLen is how many bytes a record of size bytes takes at offset at of a file when it is not
 // compressed.
 func framedLen(at, size int) (n int) {

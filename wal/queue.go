@@ -37,7 +37,11 @@ func (l *Log) enqueue(s *segment, rec []byte, p Policy) {
 		}
 	}
 	l.unwritten += int64(len(rec))
-	buf := vfs.GetBuffer(max(len(rec), mergeBytes))
+	size := len(rec)
+	if l.opts.Merge != nil {
+		size = max(size, mergeBytes)
+	}
+	buf := vfs.GetBuffer(max(size, 1))
 	s.queue = append(s.queue, queued{append(buf[:0], rec...), stored})
 }
 
@@ -96,15 +100,37 @@ func (l *Log) encode(piece []byte, stored bool) []byte {
 	if !l.opts.Compress {
 		return piece
 	}
-	if !stored {
+	if !stored && l.futile.try() {
 		out, err := zstd.Compress(l.scratch[:0], piece, zstdLevel, nil)
 		l.scratch = out[:0]
-		if err == nil && len(out) < len(piece) {
+		if l.futile.note(err == nil && len(out) < len(piece)-len(piece)/16) {
 			return out
 		}
 	}
 	l.scratch = zstd.AppendStored(l.scratch[:0], piece)
 	return l.scratch
+}
+
+// futile spares the time of compressing what does not get shorter: after each piece in a row that did
+// not, twice as many are stored without a try, up to maxUntried.
+type futile struct{ rest, next int }
+
+const maxUntried = 32
+
+func (f *futile) try() bool {
+	f.rest--
+	return f.rest < 0
+}
+
+// note takes the outcome of a try and returns it.
+func (f *futile) note(worthIt bool) bool {
+	if worthIt {
+		*f = futile{}
+		return true
+	}
+	f.next = min(max(1, 2*f.next), maxUntried)
+	f.rest = f.next
+	return false
 }
 
 // zstdLevel is the fastest of the ordinary levels: on values that halve it takes 0.5 ms for a
