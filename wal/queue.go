@@ -151,8 +151,9 @@ func (l *Log) fragment(s *segment, first, last bool, rec []byte) (rest []byte, m
 	}
 	n := min(len(rec), len(room)-record.RecyclableHeaderLen)
 	last = last && n == len(rec)
-	if l.opts.Compress && len(room) == record.BlockSize && !last {
-		n = min(n, record.BlockSize/2) // the next block begins with the same record: see package record
+	if left := len(room) - record.RecyclableHeaderLen - n; !last && (left > 0 && left < record.RecyclableHeaderLen ||
+		l.opts.Compress && len(room) == record.BlockSize) {
+		n = (n + 1) / 2 // RocksDB would lose the record: see package record
 	}
 	out := record.AppendFragment(room[:0], uint32(s.num), true, first, last, rec[:n])
 	s.tail += int64(len(out))

@@ -153,6 +153,25 @@ func TestRocksDBReadsLongRecords(t *testing.T) {
 	require.NoError(t, l.shut())
 }
 
+// TestRocksDBReadsPieceEnds: what a long record is compressed in ends at each of the last 40 offsets of
+// a block.
+func TestRocksDBReadsPieceEnds(t *testing.T) {
+	for shift := range 40 {
+		dir := t.TempDir()
+		l := newQuiet(t, rocksOptions(dir), 7)
+		// A piece of 256 KiB of noise, in frames and fragments, is 8 blocks and some 200 bytes.
+		for seq, size := range []int{record.BlockSize - 220 - shift, 2*pieceBytes + 1000, 100} {
+			_, err := l.Append(recordOf(uint64(seq+1), size), None)
+			require.NoError(t, err)
+		}
+		require.NoError(t, l.Flush())
+		seqs, noise := dumpWAL(t, filepath.Join(dir, fileName(7)))
+		require.Empty(t, noise, "shift %d", shift)
+		require.Equal(t, upTo(1, 3), seqs)
+		require.NoError(t, l.shut())
+	}
+}
+
 // TestRocksDBReadsRecycled: killed logs in recycled, preallocated files, of many lengths. Where
 // a live log has ended at a page of its former life RocksDB may say so, but reads all of it.
 func TestRocksDBReadsRecycled(t *testing.T) {

@@ -19,8 +19,9 @@
 //	       9 compression follows   10, 11 timestamp sizes   128.. may be skipped by readers
 //
 // A file whose first fragment is of type 9 with the payload 7 holds records that are compressed: each
-// is zstd frames. There, no two fragments of a record that follow each other begin at the same offset
-// of their blocks: RocksDB up to 8 takes the second for the first again, and loses it.
+// is zstd frames. There a fragment need not fill its block, and two things must not be, since RocksDB
+// 7.8 loses such a record: fragments of it that follow each other and begin at the same offset of their
+// blocks, of which it takes the second for the first again; and zeros that close a block between them.
 //
 // Integers are little-endian. The checksum covers everything behind the length field. A log
 // number that is not the file's marks what a former life of a recycled file left there: the
