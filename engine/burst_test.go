@@ -104,3 +104,46 @@ func TestMaxStall(t *testing.T) {
 		}
 	})
 }
+
+// TestIngestWaitsForCompaction takes in table over table while compaction does not get on. Each is a
+// run; beyond a number of them an ingest waits, and gives up in time, but no other write waits for it.
+func TestIngestWaitsForCompaction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fault := vfs.NewFault(vfs.NewMem())
+		opts := small(fault)
+		opts.MaxStall = 3 * time.Second
+		db := open(t, "db", opts)
+		defer db.Close()
+		table := makeTable(t, fault, "t.table", "a=1 z=1")
+		device := holdBack(fault, vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst", Forever: true})
+		defer device.release()
+		for i := 0; ; i++ {
+			require.Less(t, i, 40, "so many runs")
+			begun := time.Now()
+			put := make(chan time.Duration, 1)
+			go func() {
+				time.Sleep(opts.MaxStall / 2)
+				at := time.Now()
+				if err := db.Put([]byte("zz"), nil, nil); err != nil {
+					t.Error(err)
+				}
+				put <- time.Since(at)
+			}()
+			err := db.Ingest(table)
+			took := time.Since(begun)
+			require.Less(t, <-put, 100*time.Millisecond)
+			if err == nil {
+				continue
+			}
+			require.ErrorIs(t, err, engine.ErrStalled)
+			require.ErrorContains(t, err, "ingest into db: stalled: waited 3")
+			require.InDelta(t, opts.MaxStall, took, float64(100*time.Millisecond))
+			require.Greater(t, i, 12)
+			break
+		}
+		device.release()
+		require.NoError(t, db.WaitIdle(t.Context()))
+		require.NoError(t, db.Ingest(table))
+		require.Equal(t, "a=1 z=1 zz=", content(t, db, nil))
+	})
+}

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/cambiumdb/cambium/compaction"
@@ -85,7 +86,11 @@ func (db *DB) bringAllIn(paths []string) (tables []*external, err error) {
 // staged: so those before are published and on the device, and none after it is logged before the
 // tables are. After an error their files are gone.
 func (db *DB) ingest(tables []*external) error {
-	if err := db.flushAhead(tables); err != nil {
+	err := db.flushAhead(tables)
+	if err == nil {
+		err = db.waitForRoom(tables)
+	}
+	if err != nil {
 		db.removeOutputs(ingestEdit(tables, nil))
 		return err
 	}
@@ -120,8 +125,7 @@ func (db *DB) ingest(tables []*external) error {
 // readyToIngest returns the first sequence number for the tables once every write before is
 // durable, and none that they overlap is still in memory.
 func (db *DB) readyToIngest(tables []*external) (first uint64, err error) {
-	// What it adds may be a sorted run, as a flush does.
-	if err := db.holdBack(db.budget.flushBytes(), new(time.Time)); err != nil {
+	if err := db.writable(); err != nil {
 		return 0, err
 	}
 	if err := db.flushBeneath(tables); err != nil {
@@ -129,7 +133,7 @@ func (db *DB) readyToIngest(tables []*external) (first uint64, err error) {
 	}
 	q := &db.queue
 	q.waitPublished(q.lastGroup)
-	if err := db.heal.cause(); err != nil {
+	if err := db.writable(); err != nil {
 		return 0, err
 	}
 	if err := db.wal.SyncAll(); err != nil {
@@ -156,6 +160,52 @@ func (db *DB) flushAhead(tables []*external) error {
 	return db.Flush()
 }
 
+// waitForRoom returns when background work has got on by as much as the tables will add to it, since
+// each that comes to L0 is a sorted run like a flush's. Others write meanwhile. It gives up after
+// Options.MaxStall.
+func (db *DB) waitForRoom(tables []*external) error {
+	left := float64(int64(db.runsOf(tables)) * db.budget.flushBytes())
+	start := time.Now()
+	for last := start; left > 0; {
+		if err := db.writable(); err != nil {
+			return err
+		}
+		limit, cause, err := db.allowance()
+		if err != nil {
+			return err
+		}
+		if math.IsInf(limit, 1) {
+			return nil
+		}
+		now := time.Now()
+		if left -= limit * now.Sub(last).Seconds(); now.Sub(start) >= db.opts.MaxStall {
+			return db.stalledError(now.Sub(start), cause, limit)
+		}
+		last = now
+		db.sleep(recheck)
+	}
+	return nil
+}
+
+// runsOf is how many of the tables would come to L0 now.
+func (db *DB) runsOf(tables []*external) (runs int) {
+	version := db.set.Current()
+	defer version.Unref()
+	for _, p := range compaction.PlaceIngested(version, nil, manifestTables(tables)) {
+		if p.Output == 0 {
+			runs++
+		}
+	}
+	return runs
+}
+
+func manifestTables(tables []*external) (out []*manifest.Table) {
+	for _, e := range tables {
+		out = append(out, e.table)
+	}
+	return out
+}
+
 // flushBeneath flushes memory when it holds keys of the tables: they are older, and reads look into
 // memory first. queue.stage is held.
 func (db *DB) flushBeneath(tables []*external) error {
@@ -166,6 +216,11 @@ func (db *DB) flushBeneath(tables []*external) error {
 	defer v.unref()
 	if !v.holdsInMemory(tables) {
 		return nil
+	}
+	if len(v.sealed) >= db.budget.maxSealed {
+		if err := db.waitFlushed(db.queue.lastSeq, db.heal.cause); err != nil {
+			return err
+		}
 	}
 	if !db.mem.Empty() {
 		if err := db.rotate(); err != nil {
@@ -211,11 +266,7 @@ func (db *DB) placeIngested(tables []*external) []*compaction.Plan {
 	busy := db.reservations.Clone() // before the version: see PlaceIngested
 	version := db.set.Current()
 	defer version.Unref()
-	var in []*manifest.Table
-	for _, e := range tables {
-		in = append(in, e.table)
-	}
-	places := compaction.PlaceIngested(version, busy, in)
+	places := compaction.PlaceIngested(version, busy, manifestTables(tables))
 	for _, p := range places {
 		if p.Output > 0 {
 			db.reservations.Reserve(p) // it is free: nothing else reserves without mu
