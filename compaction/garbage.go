@@ -35,13 +35,18 @@ const (
 	minSunken = 16
 )
 
-// GivenBack says of blob files how many bytes of their garbage take no space any more, or soon will
-// not: those of holes. The others have given nothing back.
-type GivenBack map[uint64]uint64
+// GivenBack says what blob files have given back of their garbage. Those that are missing have given
+// nothing back.
+type GivenBack map[uint64]Holes
 
-// space returns what the file takes, and how much of that is garbage.
+// Holes are bytes of one blob file that take no space any more, and those that soon will not.
+type Holes struct{ Given, Due uint64 }
+
+// space returns what the file takes, and how much of that is garbage. Where more is due than a
+// quarter of the file, giving back is slower than garbage comes, and the rest counts.
 func (g GivenBack) space(b *manifest.Blob) (total, garbage uint64) {
-	back := min(g[b.Num], b.GarbageBytes)
+	h := g[b.Num]
+	back := min(h.Given+min(h.Due, b.Bytes/4), b.GarbageBytes)
 	return b.Bytes - back, b.GarbageBytes - back
 }
 
@@ -55,9 +60,10 @@ func (g GivenBack) sum(v *manifest.Version) (total, garbage uint64) {
 	return total, garbage
 }
 
-// WorthHoles reports whether dead values of a blob file leave whole pages to give back one by one:
-// a record of two pages holds one or two, wherever it begins. Smaller ones do so by luck.
-func WorthHoles(b *manifest.Blob) bool { return b != nil && b.Bytes >= 2*vfs.HoleUnit*b.Count }
+// WorthHoles reports whether dead values of a blob file leave whole pages to give back one by one: of
+// a record of four pages, three or four come back, wherever it begins. Where records are smaller, more
+// of their space would stay, and the file system would note more for less.
+func WorthHoles(b *manifest.Blob) bool { return b != nil && b.Bytes >= 4*vfs.HoleUnit*b.Count }
 
 // valueUse is what the tables of a version say about its blob files.
 type valueUse struct {

@@ -18,7 +18,7 @@ import (
 
 // TestValuesScript shows when blob files are emptied. Beside the tree the scripts draw blob
 // files: B7 100 40 is number 7 with 100 MiB of which 40 are garbage, and with a third number that
-// much of the garbage is given back.
+// much of the garbage is given back, and with a fourth that much due.
 func TestValuesScript(t *testing.T) {
 	var v *manifest.Version
 	var back GivenBack
@@ -31,10 +31,10 @@ func TestValuesScript(t *testing.T) {
 			back = GivenBack{}
 			for _, line := range strings.Split(d.Input, "\n") {
 				var b manifest.Blob
-				var given uint64
-				if n, _ := fmt.Sscanf(line, "B%d %d %d %d", &b.Num, &b.Count, &b.GarbageCount, &given); n >= 3 {
+				var holes Holes
+				if n, _ := fmt.Sscanf(line, "B%d %d %d %d %d", &b.Num, &b.Count, &b.GarbageCount, &holes.Given, &holes.Due); n >= 3 {
 					b.Bytes, b.GarbageBytes = b.Count<<20, b.GarbageCount<<20
-					blobs[b.Num], back[b.Num] = &b, given<<20
+					blobs[b.Num], back[b.Num] = &b, Holes{holes.Given << 20, holes.Due << 20}
 				} else {
 					tree = append(tree, line)
 				}
@@ -136,7 +136,7 @@ func TestPickValuesEnds(t *testing.T) {
 			b.GarbageCount = uint64(draw("garbage", 0, 30) * (1 + 10*draw("much", 0, 1)))
 			b.Count += b.GarbageCount
 			b.Bytes, b.GarbageBytes = 100*b.Count, 100*b.GarbageCount
-			back[b.Num] = uint64(draw("back", 0, int(b.GarbageBytes)+100) * draw("holes", 0, 1))
+			back[b.Num] = Holes{Given: uint64(draw("back", 0, int(b.GarbageBytes)+100) * draw("holes", 0, 1)), Due: uint64(draw("due", 0, 100))}
 		}
 		var live []*manifest.Blob
 		for _, b := range blobs {

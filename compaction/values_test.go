@@ -277,12 +277,12 @@ func TestDeadValues(t *testing.T) {
 	}
 	env := func() *Env {
 		e := valueEnv(tr)
-		e.ValueFileBytes, e.ValueCompression, e.Parts, e.TargetFileBytes = 200<<10, block.None, 3, 1<<10
+		e.ValueFileBytes, e.ValueCompression, e.Parts, e.TargetFileBytes = 400<<10, block.None, 3, 1<<10
 		return e
 	}
 	for round := range 4 {
 		for i := 0; i < 90; i += round + 1 {
-			n := 9000 + i*37
+			n := 16_400 + i*37
 			if round == 3 {
 				n = 60 // a file of small values
 			}

@@ -91,11 +91,11 @@ func (h *holes) refresh(nums ...uint64) {
 			delete(back, num)
 			continue
 		}
-		n := f.given
+		holes := compaction.Holes{Given: uint64(max(0, f.given))}
 		if !f.kept {
-			n += h.allDead(num).HoleBytes(vfs.HoleUnit) - f.dead.HoleBytes(vfs.HoleUnit)
+			holes.Due = uint64(h.allDead(num).HoleBytes(vfs.HoleUnit) - f.dead.HoleBytes(vfs.HoleUnit))
 		}
-		back[num] = uint64(max(0, n))
+		back[num] = holes
 	}
 	h.back.Store(&back)
 }
@@ -197,10 +197,14 @@ func (h *holes) ripen(oldest uint64) (nums []uint64) {
 	return nums
 }
 
-// giveBackDue gives back what nobody can read any more. Only the remover of files calls it.
-func (db *DB) giveBackDue() {
+// giveBackDue gives back what nobody can read any more, file after file, and reports whether it
+// stopped before the end since hurry said so. Only the remover of files calls it.
+func (db *DB) giveBackDue(hurry func() bool) (more bool) {
 	nums := db.holes.ripen(db.set.Oldest())
-	for _, num := range nums {
+	for i, num := range nums {
+		if more = i > 0 && hurry(); more {
+			break
+		}
 		switch err := db.giveBack(num); {
 		case err == nil || errors.Is(err, errShared):
 		case errors.Is(err, errors.ErrUnsupported):
@@ -212,6 +216,7 @@ func (db *DB) giveBackDue() {
 	if len(nums) > 0 {
 		db.schedule() // what is not given back may be worth a plan
 	}
+	return more
 }
 
 // giveBack gives the pages back that are due in a blob file.

@@ -140,7 +140,7 @@ func TestHolesInsteadOfCopies(t *testing.T) {
 func TestHolesWaitForReaders(t *testing.T) {
 	fs := vfs.NewMem()
 	db := open(t, "db", separating(fs))
-	w := newOverwriter(db, 60, 10_000)
+	w := newOverwriter(db, 60, 17_000)
 	w.all(t)
 	flushed(t, db)
 	old := *w
@@ -178,7 +178,7 @@ func TestHolesSpareCheckpoints(t *testing.T) {
 	fs := vfs.NewMem()
 	o := separating(fs)
 	db := open(t, "db", o)
-	w := newOverwriter(db, 60, 10_000)
+	w := newOverwriter(db, 60, 17_000)
 	w.all(t)
 	flushed(t, db)
 	require.NoError(t, db.Checkpoint("copy"))
@@ -242,7 +242,7 @@ func TestDeadRecordsOverOpens(t *testing.T) {
 	logger, learnt := learning()
 	o.Logger = logger
 	file := filename.Path("db", filename.Dead, 0)
-	w := newOverwriter(open(t, "db", o), 80, 10_000)
+	w := newOverwriter(open(t, "db", o), 80, 17_000)
 	w.all(t)
 	write := func(b []byte) { require.NoError(t, filename.Publish(fs, "db", path.Base(file), 99999, b)) }
 	var older []byte
@@ -294,7 +294,7 @@ func TestHolesWithoutHoles(t *testing.T) {
 	fs.SetHoles(false)
 	o := separating(fs)
 	db := open(t, "db", o)
-	w := newOverwriter(db, 150, 10_000)
+	w := newOverwriter(db, 150, 17_000)
 	w.all(t)
 	w.some(t, 450)
 	flushed(t, db)
@@ -346,7 +346,7 @@ func crashHoles(t *testing.T, seed uint64) (points int, holes int64) {
 	})
 	o := separating(fs)
 	db := open(t, "db", o)
-	value := func(k int, version int64) []byte { return largeValue(2*k, int(version), 9000+k*1000) }
+	value := func(k int, version int64) []byte { return largeValue(2*k, int(version), 16_400+k*1000) }
 	for i := range ops {
 		k := rng.IntN(keys)
 		next := acked[k].Load() + 1
@@ -396,9 +396,9 @@ func TestHolesBesideReaders(t *testing.T) {
 	o := separating(fs)
 	db := open(t, "db", o)
 	const keys = 40
-	mark := func(k, version int) []byte { return bytes.Repeat(fmt.Appendf(nil, "%03d-%05d/", k, version), 1000) }
+	mark := func(k, version int) []byte { return bytes.Repeat(fmt.Appendf(nil, "%03d-%05d/", k, version), 1700) }
 	whole := func(k int, v []byte) bool {
-		return len(v) == 10_000 && bytes.Equal(v, bytes.Repeat(v[:10], 1000)) && string(v[:3]) == fmt.Sprintf("%03d", k)
+		return len(v) == 17_000 && bytes.Equal(v, bytes.Repeat(v[:10], 1700)) && string(v[:3]) == fmt.Sprintf("%03d", k)
 	}
 	o.Compression = engine.NoCompression
 	for k := range keys {
@@ -471,7 +471,7 @@ func TestHolesBesideReaders(t *testing.T) {
 func TestReaderBesideAWriterThatGivesBack(t *testing.T) {
 	fs := vfs.NewMem()
 	o := separating(fs)
-	w := newOverwriter(open(t, "db", o), 20, 10_000)
+	w := newOverwriter(open(t, "db", o), 20, 17_000)
 	w.all(t)
 	flushed(t, w.db)
 	old := *w
@@ -507,7 +507,7 @@ func TestRocksDBReadsAroundHoles(t *testing.T) {
 	o := separating(nil)
 	logger, learnt := learning()
 	o.Logger = logger
-	w := newOverwriter(open(t, dir, o), 60, 12_000)
+	w := newOverwriter(open(t, dir, o), 60, 17_000)
 	w.all(t)
 	for round := range 3 {
 		w.some(t, 40)

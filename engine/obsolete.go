@@ -86,8 +86,10 @@ func (o *obsoleteFiles) remove(db *DB) {
 				db.holes.removed(f.num)
 			}
 		}
-		if holes {
-			db.giveBackDue()
+		if holes && db.giveBackDue(o.filesWait) {
+			o.mu.Lock()
+			o.holes = true
+			o.mu.Unlock()
 		}
 	}
 	manifests, err := db.set.ObsoleteManifests()
@@ -99,6 +101,13 @@ func (o *obsoleteFiles) remove(db *DB) {
 			db.log.Warn("remove old manifest", "file", filename.Base(filename.Manifest, n), "err", err)
 		}
 	}
+}
+
+// filesWait reports whether files are queued: removing one gives back more at once than holes do.
+func (o *obsoleteFiles) filesWait() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue) > 0
 }
 
 // busy reports whether files wait for their removal.
