@@ -23,7 +23,8 @@ type treeModel struct {
 	present float64 // keys written so far, in a load
 
 	l0      []float64   // distinct entries of each table, oldest first
-	levels  []float64   // leveled: below L0, the bottom last; universal: runs, the oldest last
+	levels  [][]float64 // leveled: columns of each level below L0, the bottom last
+	runs    []float64   // universal: the oldest last
 	columns [][]float64 // stacked: the runs over each part of the key space, the oldest last
 	flushed float64
 	merged  float64
@@ -53,13 +54,6 @@ const (
 	modelLevels  = 6 // below L0
 	modelColumns = 64
 )
-
-// densest is how many times more than the average a level holds where it is merged next. Where a
-// level was merged last it is empty, and it has filled evenly since; so its density is spread
-// evenly between nothing and twice the average, and the next merge takes the densest place (Lim,
-// Andersen, Kaminsky, "Towards accurate and fast evaluation of multi-stage log-structured
-// designs", 2016). This is where half a ratio a level comes from.
-const densest = 2
 
 // policyLimits are MaxRuns and MaxSpace of the policies that stack runs.
 var policyLimits = map[string]struct{ runs, space float64 }{
@@ -104,7 +98,10 @@ func Predict(policy string, c Config, m Measured) (load, overwrite Prediction, o
 		p := Prediction{Flush: t.flushed * m.Tables / t.keys, Compaction: t.merged * m.Tables / t.keys}
 		p.Factor = m.Log + m.Blob + p.Flush + p.Compaction
 		total, _ := t.stacked()
-		p.Space = (total + sum(t.levels)) * m.Tables / t.keys
+		for _, level := range t.levels {
+			total += sum(level)
+		}
+		p.Space = (total + sum(t.runs)) * m.Tables / t.keys
 		return p
 	}
 	return step(true), step(false), true
@@ -140,48 +137,69 @@ func (t *treeModel) unionAll(sets []float64) float64 {
 	return all
 }
 
-// leveled merges L0 into the base level, and what a level holds above its target, taken where it
-// is densest, with what lies beneath in the next.
+// leveled merges L0 into the base level, and of a level above its target the columns with the least
+// beneath them in the next level for what they hold.
 func (t *treeModel) leveled() {
+	const part = 1.0 / modelColumns
 	if len(t.levels) == 0 {
-		t.levels = []float64{0}
+		t.levels = [][]float64{make([]float64, modelColumns)}
 	}
 	if len(t.l0) >= modelTrigger {
-		t.levels[0] = t.union(t.unionAll(t.l0), t.levels[0], 1)
-		t.merged += t.levels[0]
+		run := t.unionAll(t.l0) * part
+		for c, held := range t.levels[0] {
+			t.levels[0][c] = t.union(run, held, part)
+		}
+		t.merged += sum(t.levels[0])
 		t.l0 = nil
 	}
-	bottom := len(t.levels) - 1
-	growth := slices.Max(t.levels) / t.base
-	steps := 0
-	for steps < modelLevels-1 && growth > math.Pow(t.ratio, float64(steps)) {
-		steps++
-	}
-	if steps > 0 && math.Pow(growth, 1/float64(steps)) < modelMinStep {
-		steps--
-	}
-	for bottom < steps {
-		t.levels = slices.Insert(t.levels, 0, 0)
-		bottom++
+	steps, step := t.steps()
+	for len(t.levels) <= steps {
+		t.levels = slices.Insert(t.levels, 0, make([]float64, modelColumns))
 	}
 	if steps == 0 {
 		return
 	}
-	step := math.Pow(growth, 1/float64(steps))
 	target := t.base
-	for i := range bottom {
-		if over := t.levels[i] - target; over > 0 {
-			share := over / t.levels[i] / densest
-			below := t.levels[i+1] * share
-			after := t.union(over, below, share)
-			if below > 0 {
+	for i := range len(t.levels) - 1 {
+		level, below := t.levels[i], t.levels[i+1]
+		for over := sum(level) - target; over > 0; {
+			c := cheapestColumn(level, below)
+			over -= level[c]
+			after := t.union(level[c], below[c], part)
+			if below[c] > 0 {
 				t.merged += after
 			}
-			t.levels[i] = target
-			t.levels[i+1] += after - below
+			level[c], below[c] = 0, after
 		}
 		target *= step
 	}
+}
+
+// steps is how many steps the levels make from the base to the largest, and the factor of each.
+func (t *treeModel) steps() (n int, step float64) {
+	largest := 0.0
+	for _, level := range t.levels {
+		largest = max(largest, sum(level))
+	}
+	growth := largest / t.base
+	for n < modelLevels-1 && growth > math.Pow(t.ratio, float64(n)) {
+		n++
+	}
+	if n > 0 && math.Pow(growth, 1/float64(n)) < modelMinStep {
+		n--
+	}
+	return n, math.Pow(growth, 1/float64(max(1, n)))
+}
+
+// cheapestColumn is the column of level that has the least beneath it for what it holds.
+func cheapestColumn(level, below []float64) int {
+	best, least := 0, math.Inf(1)
+	for c, held := range level {
+		if held > 0 && below[c]/held < least {
+			best, least = c, below[c]/held
+		}
+	}
+	return best
 }
 
 // stack makes a run of L0 when there are too many tables, merges the newest runs of a column to
@@ -273,15 +291,15 @@ func (t *treeModel) mergeColumn(column, to int) {
 
 // universal is RocksDB's universal compaction with its defaults, L0 being runs like all others.
 func (t *treeModel) universal() {
-	t.levels, t.l0 = append(t.l0, t.levels...), nil // one table at a time
+	t.runs, t.l0 = append(t.l0, t.runs...), nil // one table at a time
 	for {
-		from, to := universalPick(t.levels)
+		from, to := universalPick(t.runs)
 		if from == to {
 			return
 		}
-		run := t.unionAll(t.levels[from:to])
+		run := t.unionAll(t.runs[from:to])
 		t.merged += run
-		t.levels = slices.Replace(t.levels, from, to, run)
+		t.runs = slices.Replace(t.runs, from, to, run)
 	}
 }
 
