@@ -128,7 +128,7 @@ func (db *DB) runPlan(j job) (err error) {
 	}
 	start := time.Now()
 	env := db.env(j.version)
-	env.Parts = j.workers
+	env.Parts, env.Limiter = j.workers, db.newTurn(plan)
 	env.Read = func(entries uint64) { db.paces.advance(pace, entries) }
 	res, err := compaction.Run(db.ctx, env, plan)
 	if err != nil {

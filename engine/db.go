@@ -50,10 +50,11 @@ type DB struct {
 	background  background
 	changed     *sync.Cond // on mu: any of the fields above changed
 
-	stall stallMeter
-	paces paces
-	heal  healer
-	reads readCounters
+	stall   stallMeter
+	limiter *limiter
+	paces   paces
+	heal    healer
+	reads   readCounters
 
 	openIterators atomic.Int64
 	liveViews     atomic.Int64

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+
+	"github.com/cambiumdb/cambium/compaction"
 )
 
 // Ledger counts every byte that the database handed to the device, by cause.
@@ -119,6 +121,18 @@ func (l *ledger) addUser(n int64) {
 	l.mu.Lock()
 	l.user += n
 	l.mu.Unlock()
+}
+
+// costOfCompaction returns the bytes that were accepted and those that compactions have written.
+func (l *ledger) costOfCompaction() (user, compacted int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for r, n := range l.rows {
+		if r.Cause == "compaction" || r.Cause == "blob" && r.Reason != compaction.ReasonFlush {
+			compacted += n
+		}
+	}
+	return l.user, compacted
 }
 
 func (l *ledger) snapshot() Ledger {

@@ -90,7 +90,7 @@ func newDB(dir string, opts *Options, readOnly bool) (*DB, error) {
 		dir: dir, opts: o, budget: divide(o), fs: o.FS, log: o.Logger, readOnly: readOnly,
 		ledger: newLedger(), reservations: new(compaction.Reservations),
 	}
-	db.paces = newPaces()
+	db.paces, db.limiter = newPaces(), newLimiter(time.Now())
 	db.changed = sync.NewCond(&db.mu)
 	db.ctx, db.cancel = context.WithCancel(context.Background())
 	db.cache = cache.New(db.budget.cache)

@@ -157,6 +157,11 @@ type Options struct {
 	// a large one. Default half the CPUs, at
 	// least 1 and at most 4. More take CPU and device time from the foreground.
 	CompactionThreads int
+	// CompactionRate, in bytes a second, bounds what compactions write together; flushes are not
+	// counted. Default 0: it follows the load, without a bound while little is written, else what
+	// keeps debt falling. Less leaves the device to reads, and holds writes back once it is less
+	// than what they cost; more than the device can do is no bound.
+	CompactionRate int64
 	// MaxStall is how long a write waits at most while flushes and compaction do not keep up, as
 	// when the device hangs; it then fails with ErrStalled. Default one minute. Less tells callers
 	// sooner and fails writes that would have gone through; more suits a bulk load.
@@ -252,6 +257,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if r.CompactionThreads < 1 || r.CompactionThreads > 64 {
 		return r, badOption("CompactionThreads", r.CompactionThreads, "1 to 64")
+	}
+	if r.CompactionRate < 0 {
+		return r, badOption("CompactionRate", r.CompactionRate, "0 to follow the load, or bytes a second")
 	}
 	if r.MaxStall == 0 {
 		r.MaxStall = DefaultMaxStall
