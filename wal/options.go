@@ -54,8 +54,9 @@ type Options struct {
 	// FileName gives a segment's base name in Dir.
 	FileName func(num uint64) string
 
-	// SegmentBytes is preallocated for each segment, in bytes; 0 is 64 MiB. A segment may grow
-	// beyond it. More costs disk space before it is used.
+	// SegmentBytes is what a segment is expected to hold; 0 is 64 MiB. It is preallocated as it
+	// fills: first 1 MiB, then as much again as there is, at most 8 MiB at a time, and no more than
+	// this unless the segment grows beyond it.
 	SegmentBytes int64
 	// MaxRecycled is how many released segments are kept for new ones; 0 removes them at once.
 	// Each costs its size on disk and spares a new segment the extra device writes that make

@@ -121,8 +121,8 @@ func (l *Log) makeFile(s *segment, old *spare) (err error) {
 	if old != nil {
 		s.allocated, s.ready = old.size, old.size-old.size%record.BlockSize
 	}
-	if s.allocated < l.opts.SegmentBytes {
-		s.allocated = l.opts.SegmentBytes
+	if least := l.opts.allocation(0, 0); s.allocated < least {
+		s.allocated = least
 		err = f.Preallocate(s.allocated)
 	}
 	if err == nil {
@@ -136,6 +136,21 @@ func (l *Log) makeFile(s *segment, old *spare) (err error) {
 	}
 	s.file = f
 	return nil
+}
+
+// Steps in which a segment is preallocated.
+const (
+	leastAllocated = 1 << 20
+	mostAllocated  = 8 << 20
+)
+
+// allocation is how long to make a segment of have bytes that is to be written up to to.
+func (o *Options) allocation(have, to int64) int64 {
+	n := max(have, to) + min(mostAllocated, max(leastAllocated, have))
+	if to < o.SegmentBytes {
+		n = min(n, o.SegmentBytes)
+	}
+	return n
 }
 
 // openFile makes the file of the segment whose first bytes are to be written. The caller owns

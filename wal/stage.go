@@ -196,7 +196,7 @@ func (l *Log) write(s *segment, to int64, ahead bool) error {
 	l.mu.Unlock()
 	err := func() error {
 		if to > s.allocated {
-			allocated = to + max(l.opts.SegmentBytes/8, chunkBytes)
+			allocated = l.opts.allocation(s.allocated, to)
 			if err := s.file.Preallocate(allocated); err != nil {
 				return err
 			}

@@ -61,3 +61,28 @@ func TestTrim(t *testing.T) {
 	requireRecords(t, m, 10, want)
 	require.ErrorIs(t, l.Trim(), ErrClosed)
 }
+
+// TestPreallocation: a segment's file grows in steps, and is cut in the end.
+func TestPreallocation(t *testing.T) {
+	const mib = 1 << 20
+	m := newMem(t)
+	opts := testOptions(m)
+	opts.SegmentBytes = 20 * mib
+	l := newQuiet(t, opts, 7)
+	size := func() int64 {
+		info, err := m.Stat(l.path(7))
+		require.NoError(t, err)
+		return info.Size()
+	}
+	sizes := []int64{size()}
+	for range 24 {
+		appendCommit(t, l, recordOf(1, mib), PerWrite)
+		if n := size() / mib * mib; n != sizes[len(sizes)-1] { // it ends where the writes ended, not the mebibyte
+			sizes = append(sizes, n)
+		}
+	}
+	require.Equal(t, []int64{mib, 2 * mib, 4 * mib, 8 * mib, 16 * mib, 20 * mib, 28 * mib}, sizes)
+	end := l.current().tail
+	require.NoError(t, l.shut())
+	require.Equal(t, end, size())
+}
