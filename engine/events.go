@@ -50,7 +50,7 @@ type IngestInfo struct {
 
 // StallInfo describes a time in which writes were slowed.
 type StallInfo struct {
-	Reason string // "memtables", "l0files", "debt"
+	Reason string // "memtables", "l0files", "debt", "ingest"
 	Ended  bool
 	Waited time.Duration // when Ended
 }

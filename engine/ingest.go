@@ -217,6 +217,8 @@ func (db *DB) flushBeneath(tables []*external) error {
 	if !v.holdsInMemory(tables) {
 		return nil
 	}
+	db.stallBegin(stallIngest)
+	defer db.stallEnd()
 	if len(v.sealed) >= db.budget.maxSealed {
 		if err := db.waitFlushed(db.queue.lastSeq, db.heal.cause); err != nil {
 			return err

@@ -40,7 +40,7 @@ func makeTable(t testing.TB, fs vfs.FS, path, words string) string {
 	return path
 }
 
-// content is everything that a database shows, as k=v.
+// content is everything that a database shows, as k=v, to iterators and to gets.
 func content(t testing.TB, db *engine.DB, s *engine.Snapshot) string {
 	t.Helper()
 	var words []string
@@ -48,6 +48,13 @@ func content(t testing.TB, db *engine.DB, s *engine.Snapshot) string {
 	o := &engine.IterOptions{Snapshot: s, Err: &err}
 	for k, v := range db.All(o) {
 		words = append(words, fmt.Sprintf("%s=%s", k, v))
+		get := db.Get
+		if s != nil {
+			get = s.Get
+		}
+		got, err := get(k)
+		require.NoError(t, err, "%s", k)
+		require.Equal(t, string(v), string(got), "%s", k)
 	}
 	require.NoError(t, err)
 	return strings.Join(words, " ")
@@ -128,6 +135,32 @@ func TestIngestGoesDeep(t *testing.T) {
 	require.Equal(t, []int{2, 2}, []int{told[0].Tables, told[0].Linked})
 	require.Equal(t, "a=1 b=2 c=1 m=1 x=1 z=1", content(t, db, nil))
 	require.NoError(t, db.Ingest())
+	require.NoError(t, db.Close())
+}
+
+// TestWriteWhileIngestFlushes overwrites a key of the table while the memory under it is flushed: the
+// table is the newer one all the same, and the flush of that write too is told as a stall.
+func TestWriteWhileIngestFlushes(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem)
+	db := open(t, "db", small(fault))
+	put(t, db, "a=1")
+	table := makeTable(t, mem, "t.sst", "a=2")
+	flush := holdBack(fault, vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst"})
+	var ingest sync.WaitGroup
+	ingest.Go(func() {
+		if err := db.Ingest(table); err != nil {
+			t.Error(err)
+		}
+	})
+	<-flush.reached
+	put(t, db, "a=3")
+	require.Equal(t, "a=3", content(t, db, nil))
+	flush.release()
+	within(t, "ingest", finished(&ingest))
+	require.Equal(t, "a=2", content(t, db, nil))
+	require.Positive(t, db.Metrics().Stalls.ByCause["ingest"])
+	require.NotEmpty(t, db.Metrics().Stalls.Advice)
 	require.NoError(t, db.Close())
 }
 

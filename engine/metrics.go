@@ -62,7 +62,7 @@ type StallMetrics struct {
 	Longest time.Duration // of a single write
 	// LongestCause is what that write waited for.
 	LongestCause string
-	ByCause      map[string]time.Duration // "memtables", "l0files", "debt", "log"
+	ByCause      map[string]time.Duration // "memtables", "l0files", "debt", "log", "ingest"
 	Now          string                   // the cause in force, "" for none
 	Rate         int64                    // bytes a second that writes are held to now, 0 for no limit
 	Bound        time.Duration            // a write that waits longer fails with ErrStalled

@@ -13,6 +13,7 @@ const (
 	stallL0        = "l0files"
 	stallDebt      = "debt"
 	stallLog       = "log"
+	stallIngest    = "ingest"
 )
 
 // stallMeter measures the time that writes were held back.
@@ -238,6 +239,8 @@ func adviceOn(cause string) string {
 		return "flushes are slower than writes: a faster device, or a larger MemoryBudget so that more memtables may wait"
 	case stallL0, stallDebt:
 		return "compaction is behind: more CompactionThreads, a faster device, lighter Compression, or slower writes"
+	case stallIngest:
+		return "memory under ingested tables is flushed first: ingest into ranges that are not written to meanwhile"
 	}
 	return ""
 }

@@ -102,7 +102,7 @@ type Stats struct {
 
 // WriteRow counts the bytes written for one cause.
 type WriteRow struct {
-	Cause  string `json:"cause"`            // "wal", "flush", "compaction", "blob", "manifest"
+	Cause  string `json:"cause"`            // "wal", "flush", "ingest", "compaction", "blob", "manifest"
 	Level  int    `json:"level"`            // the level written to; -1 where there is none
 	Reason string `json:"reason,omitempty"` // of compactions: "l0files", "size", ...
 	Bytes  int64  `json:"bytes"`

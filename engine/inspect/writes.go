@@ -18,7 +18,7 @@ type Writes struct {
 
 // WriteRow is one cause of writing.
 type WriteRow struct {
-	Cause  string `json:"cause"`            // wal, flush, compaction, blob, manifest
+	Cause  string `json:"cause"`            // wal, flush, ingest, compaction, blob, manifest
 	Level  int    `json:"level"`            // the level written to; -1 where there is none
 	Reason string `json:"reason,omitempty"` // of a compaction
 	Bytes  int64  `json:"bytes"`
