@@ -305,6 +305,47 @@ func TestHolesWithoutHoles(t *testing.T) {
 	requireClean(t, "db", o)
 }
 
+// TestHolesThatFail: while no hole can be punched, blob files are emptied as if there were none; then
+// what is due is given back. What cannot be saved or read of dead records is learnt.
+func TestHolesThatFail(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem)
+	o := separating(fault)
+	logger, learnt := learning()
+	o.Logger = logger
+	w := newOverwriter(open(t, "db", o), 60, 17_000)
+	fault.Add(vfs.Rule{Ops: vfs.OpPunchHole, Forever: true, Err: errors.New("input/output error")})
+	w.all(t)
+	w.some(t, 180)
+	settleHoles(t, w.db)
+	total, garbage, _ := blobSpace(w.db)
+	require.Less(t, float64(total), 1.45*float64(total-garbage))
+	fault.Clear()
+	w.some(t, 10)
+	settleHoles(t, w.db)
+	requireHoles(t, "db", mem, w.db)
+
+	failed := 0
+	for n := 0; failed == n; n++ {
+		w.some(t, 5)
+		settleHoles(t, w.db)
+		rule := fault.Add(vfs.Rule{Path: filename.Base(filename.Dead, 0), Ops: vfs.OpAny &^ (vfs.OpRemove | vfs.OpClose), Skip: n, Err: errors.New("input/output error")})
+		require.NoError(t, w.db.Close())
+		w.db = open(t, "db", o)
+		fault.Clear()
+		waitIdle(t, w.db)
+		if rule.Hits() > 0 {
+			failed++
+		}
+		require.Equal(t, rule.Hits() > 0, learnt(), "call %d", n)
+		requireHoles(t, "db", mem, w.db)
+		w.check(t, w.db)
+	}
+	require.Greater(t, failed, 2)
+	require.NoError(t, w.db.Close())
+	requireClean(t, "db", o)
+}
+
 // TestCrashNeverHolesALiveValue cuts the power at every sync: whatever pages of holes survive, each
 // key reads as it was last acknowledged, or newer.
 func TestCrashNeverHolesALiveValue(t *testing.T) {
