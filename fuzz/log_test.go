@@ -149,6 +149,7 @@ func FuzzBatch(f *testing.F) {
 	f.Add(seedBatch())
 	f.Add(batch.AppendFiller(nil, 100, 5, batch.FillerMark(4096)))
 	f.Add(batch.AppendLogHeader(nil, 5, 3, 4))
+	f.Add(batch.AppendIngestMark(nil, 4))
 	for _, b := range fixtures(f, ".log", 64<<10) {
 		r := record.NewReader(bytes.NewReader(b), logName, 0)
 		for range 3 {
@@ -178,6 +179,7 @@ func useBatch(t *testing.T, rep []byte) {
 		if op.Kind == ikey.KindLogData {
 			batch.ParseFiller(op.Value)
 			batch.ParseLogHeader(op.Value)
+			batch.ParseIngestMark(op.Value)
 		}
 		again = batch.AppendOp(again, op.Kind, op.Key, op.Value)
 	}
