@@ -181,7 +181,7 @@ func (db *DB) stageGroup(g *group) {
 		if m.policy < g.policy {
 			g.policy = m.policy
 		}
-		if _, err := addBatch(db.mem, m.rep, q.lastSeq+1); err != nil {
+		if _, err := addBatch(db.mem, m.rep, q.lastSeq+1, &db.barren); err != nil {
 			panic(fmt.Sprintf("a batch that this engine encoded does not decode: %v", err))
 		}
 		q.lastSeq += uint64(m.count)
@@ -190,8 +190,9 @@ func (db *DB) stageGroup(g *group) {
 	g.lastSeq = q.lastSeq
 }
 
-// addBatch adds the operations of rep to m and returns how many there were.
-func addBatch(m *memory, rep []byte, seq uint64) (n uint64, err error) {
+// addBatch adds the operations of rep to m, tells b of the values, and returns how many operations
+// there were.
+func addBatch(m *memory, rep []byte, seq uint64, b *barren) (n uint64, err error) {
 	r, err := batch.NewReader(rep)
 	if err != nil {
 		return 0, err
@@ -211,24 +212,35 @@ func addBatch(m *memory, rep []byte, seq uint64) (n uint64, err error) {
 			if op.Kind != ikey.KindSet {
 				m.ending.Add(1)
 			}
+			if op.Kind != ikey.KindDelete {
+				b.put(op.Key)
+			}
 		}
 		n++
 	}
 }
 
+// pinSince returns a view whose memtables hold every entry with a sequence number above inTables that
+// was in a memtable at the call.
+func (db *DB) pinSince() (v *view, inTables uint64, err error) {
+	// The view keeps the memtables from being given back once they are flushed. What came to tables
+	// before it was pinned, flushedSeq and ingestedSeq tell.
+	if v, err = db.pin(); err != nil {
+		return nil, 0, err
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return v, max(db.flushedSeq, db.ingestedSeq), nil
+}
+
 // touchedSince reports whether key was or may have been written after sequence number at.
 // q.stage is held, so every staged write is in a memtable, was flushed or was ingested.
 func (db *DB) touchedSince(key []byte, at uint64) bool {
-	// The view keeps the memtables from being given back once they are flushed. What came to tables
-	// before it was pinned, flushedSeq and ingestedSeq tell.
-	v, err := db.pin()
+	v, inTables, err := db.pinSince()
 	if err != nil {
 		return true // reading again gives the error
 	}
 	defer v.unref()
-	db.mu.Lock()
-	inTables := max(db.flushedSeq, db.ingestedSeq)
-	db.mu.Unlock()
 	if inTables > at {
 		return true
 	}

@@ -55,6 +55,7 @@ type DB struct {
 	paces   paces
 	heal    healer
 	reads   readCounters
+	barren  barren
 
 	openIterators atomic.Int64
 	liveViews     atomic.Int64

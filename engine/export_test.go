@@ -19,9 +19,9 @@ func (db *DB) CurrentVersion(fn func(*manifest.Version)) {
 func (db *DB) SaveLedger() { db.saveLifetime(false) }
 
 // FlushOften returns o with at most four memtables flushed together, so that a small database has
-// tables.
+// tables, and with scans that are impatient where little is live.
 func FlushOften(o Options) *Options {
-	o.tuning.maxTogether = 4
+	o.tuning.maxTogether, o.tuning.patience = 4, 1
 	return &o
 }
 

@@ -115,6 +115,7 @@ func (db *DB) ingest(tables []*external) error {
 	if err := db.install(ingestEdit(tables, places), func() { db.ingestedSeq = last }); err != nil {
 		return errors.Join(err, db.forgetIngest())
 	}
+	db.barren.clear() // who remembers something from now on sees ingestedSeq
 	db.publishIngest(last)
 	for _, e := range tables {
 		db.ledger.addUser(e.userBytes)

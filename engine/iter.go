@@ -57,6 +57,7 @@ type Iterator struct {
 	buf   []byte // the value's copy on a backward walk
 	err   error
 
+	walk   walk
 	target []byte        // of a seek
 	large  *cache.Handle // holds value where that lies in a blob file
 }
@@ -351,9 +352,11 @@ func (it *Iterator) fail(err error) bool {
 // forward finds the first live key at or after the entry that in stands on. ok says whether in
 // is on one.
 func (it *Iterator) forward(ok bool) bool {
+	it.walk.dead, it.walk.leapt = 0, nil
 	for ok {
 		k := it.in.Key()
 		if it.upper != nil && bytes.Compare(k.User, it.upper) >= 0 {
+			it.walked(it.upper)
 			it.state = pastEnd
 			return false
 		}
@@ -367,14 +370,16 @@ func (it *Iterator) forward(ok bool) bool {
 			return it.fail(err)
 		}
 		if live {
+			it.walked(it.key)
 			it.state = atEntry
 			return true
 		}
-		ok = it.pass()
+		ok = it.passDead()
 	}
 	if err := it.in.Err(); err != nil {
 		return it.fail(err)
 	}
+	it.walked(append(it.key, 0))
 	it.state = pastEnd
 	return false
 }

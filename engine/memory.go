@@ -96,6 +96,9 @@ type tuning struct {
 	maxTogether int64
 	// sweepEvery is how often an idle database looks whether values have expired. 0 = 1 s.
 	sweepEvery time.Duration
+	// patience is after how many keys that are not live a scan asks whether there are more of them.
+	// 0 = 8.
+	patience int
 }
 
 func (t tuning) withDefaults() tuning {
@@ -104,6 +107,9 @@ func (t tuning) withDefaults() tuning {
 	}
 	if t.sweepEvery == 0 {
 		t.sweepEvery = time.Second
+	}
+	if t.patience == 0 {
+		t.patience = 8
 	}
 	return t
 }

@@ -118,7 +118,7 @@ func (r *replay) record(num uint64, rec []byte) error {
 		}
 		r.torn = nil
 	}
-	n, err := addBatch(r.mem, rec, seq)
+	n, err := addBatch(r.mem, rec, seq, nil)
 	if err != nil {
 		return err
 	}
