@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path"
 
@@ -22,7 +23,7 @@ type external struct {
 
 // bringIn makes the table file name one of the directory's: by a link where it can stay as it is,
 // else by a copy or, where it is no table for other databases, by rewriting it as one.
-func (db *DB) bringIn(name string) (_ *external, err error) {
+func (db *DB) bringIn(ctx context.Context, name string) (_ *external, err error) {
 	src, err := db.openExternal(name)
 	if err != nil {
 		return nil, err
@@ -37,14 +38,17 @@ func (db *DB) bringIn(name string) (_ *external, err error) {
 		}
 	}()
 	if staysAsItIs(src) {
-		e.linked, err = db.adopt(src, name, to)
+		e.linked, err = db.adopt(ctx, src, name, to)
 	} else {
-		err = db.rewrite(src, to, num)
+		err = db.rewrite(ctx, src, to, num)
+	}
+	if err == nil {
+		err = db.describe(e, to, num)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return e, db.describe(e, to, num)
+	return e, nil
 }
 
 // openExternal opens a table file that somebody names, and refuses what can be no such file.
@@ -94,8 +98,8 @@ func staysAsItIs(r *sstable.Reader) bool {
 }
 
 // adopt reads all of src and, when every byte is right, links or copies it to the path to.
-func (db *DB) adopt(src *sstable.Reader, name, to string) (linked bool, err error) {
-	stats, err := src.VerifyEach(db.ctx, ingestible)
+func (db *DB) adopt(ctx context.Context, src *sstable.Reader, name, to string) (linked bool, err error) {
+	stats, err := src.VerifyEach(ctx, ingestible)
 	if err == nil && stats.Entries == 0 {
 		err = errNoEntries()
 	}
@@ -117,7 +121,7 @@ func (db *DB) adopt(src *sstable.Reader, name, to string) (linked bool, err erro
 
 // rewrite writes what is to be seen of src as a table for other databases: of each key the newest
 // version, unless a newer range tombstone hides it.
-func (db *DB) rewrite(src *sstable.Reader, to string, num uint64) error {
+func (db *DB) rewrite(ctx context.Context, src *sstable.Reader, to string, num uint64) error {
 	f, err := db.fs.Create(to, vfs.Direct)
 	if err != nil {
 		return err
@@ -129,7 +133,7 @@ func (db *DB) rewrite(src *sstable.Reader, to string, num uint64) error {
 	opts.External, opts.FileNumber, opts.DBID = true, num, db.set.DBID()
 	w := sstable.NewWriter(vfs.NewSequentialWriter(f, vfs.WriterOptions{OnWrite: db.ingestWrote("rewrite")}), opts)
 	defer w.Abort() // after Finish it does nothing
-	if err := db.rewriteEntries(src, w); err != nil {
+	if err := rewriteEntries(ctx, src, w); err != nil {
 		return err
 	}
 	for _, span := range src.RangeDels() {
@@ -145,11 +149,11 @@ func (db *DB) rewrite(src *sstable.Reader, to string, num uint64) error {
 }
 
 // rewriteEntries does so for the point entries.
-func (db *DB) rewriteEntries(src *sstable.Reader, w *sstable.Writer) error {
+func rewriteEntries(ctx context.Context, src *sstable.Reader, w *sstable.Writer) error {
 	ranges := src.RangeDels()
 	var last []byte
 	read := uint64(0)
-	_, err := src.VerifyEach(db.ctx, func(key ikey.Key, value []byte) error {
+	_, err := src.VerifyEach(ctx, func(key ikey.Key, value []byte) error {
 		if err := ingestible(key, value); err != nil {
 			return err
 		}

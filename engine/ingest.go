@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cambiumdb/cambium/compaction"
 	"github.com/cambiumdb/cambium/internal/batch"
@@ -60,26 +63,34 @@ func (db *DB) Ingest(paths ...string) error {
 }
 
 // bringAllIn makes all the files files of the directory, with durable names, or none.
-func (db *DB) bringAllIn(paths []string) (tables []*external, err error) {
+func (db *DB) bringAllIn(paths []string) ([]*external, error) {
+	if i := slices.Index(paths, ""); i >= 0 {
+		return nil, errorf(ErrInvalidArgument, "path %d of %d is empty", i+1, len(paths))
+	}
 	if err := db.settleManifest(); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			db.removeOutputs(ingestEdit(tables, nil))
-		}
-	}()
+	tables := make([]*external, len(paths))
+	g, ctx := errgroup.WithContext(db.ctx)
+	g.SetLimit(db.opts.CompactionThreads)
 	for i, name := range paths {
-		if name == "" {
-			return tables, errorf(ErrInvalidArgument, "path %d of %d is empty", i+1, len(paths))
-		}
-		e, err := db.bringIn(name)
-		if err != nil {
-			return tables, fmt.Errorf("%s: %w", name, err)
-		}
-		tables = append(tables, e)
+		g.Go(func() (err error) {
+			if tables[i], err = db.bringIn(ctx, name); err != nil {
+				err = fmt.Errorf("%s: %w", name, err)
+			}
+			return err
+		})
 	}
-	return tables, db.fs.SyncDir(db.dir)
+	err := g.Wait()
+	if err == nil {
+		err = db.fs.SyncDir(db.dir)
+	}
+	if err != nil {
+		tables = slices.DeleteFunc(tables, func(e *external) bool { return e == nil })
+		db.removeOutputs(ingestEdit(tables, nil))
+		return nil, err
+	}
+	return tables, nil
 }
 
 // ingest makes the tables part of the tree at the next sequence numbers, while no other write is
@@ -150,13 +161,8 @@ func (db *DB) readyToIngest(tables []*external) (first uint64, err error) {
 // flushAhead flushes what flushBeneath would have to flush now, so that writers, who wait for that,
 // wait for what has been written in between only.
 func (db *DB) flushAhead(tables []*external) error {
-	v, err := db.pin()
-	if err != nil {
+	if overlap, err := db.memoryHolds(tables); err != nil || !overlap {
 		return err
-	}
-	defer v.unref()
-	if !v.holdsInMemory(tables) {
-		return nil
 	}
 	return db.Flush()
 }
@@ -210,17 +216,15 @@ func manifestTables(tables []*external) (out []*manifest.Table) {
 // flushBeneath flushes memory when it holds keys of the tables: they are older, and reads look into
 // memory first. queue.stage is held.
 func (db *DB) flushBeneath(tables []*external) error {
-	v, err := db.pin()
-	if err != nil {
+	if overlap, err := db.memoryHolds(tables); err != nil || !overlap {
 		return err
-	}
-	defer v.unref()
-	if !v.holdsInMemory(tables) {
-		return nil
 	}
 	db.stallBegin(stallIngest)
 	defer db.stallEnd()
-	if len(v.sealed) >= db.budget.maxSealed {
+	db.mu.Lock()
+	full := len(db.sealed) >= db.budget.maxSealed
+	db.mu.Unlock()
+	if full {
 		if err := db.waitFlushed(db.queue.lastSeq, db.heal.cause); err != nil {
 			return err
 		}
@@ -233,19 +237,20 @@ func (db *DB) flushBeneath(tables []*external) error {
 	return db.waitFlushed(db.queue.lastSeq, db.heal.cause)
 }
 
-// holdsInMemory reports whether a memtable has an entry or a tombstone in the bounds of a table.
-func (v *view) holdsInMemory(tables []*external) bool {
+// memoryHolds reports whether a memtable has an entry or a tombstone in the bounds of a table.
+func (db *DB) memoryHolds(tables []*external) (bool, error) {
+	v, err := db.pin()
+	if err != nil {
+		return false, err
+	}
+	defer v.unref()
 	for _, e := range tables {
-		if v.mem.meets(e.table) {
-			return true
-		}
-		for _, m := range v.sealed {
-			if m.meets(e.table) {
-				return true
-			}
+		meets := func(m *memory) bool { return m.meets(e.table) }
+		if meets(v.mem) || slices.ContainsFunc(v.sealed, meets) {
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 func (m *memory) meets(t *manifest.Table) bool {

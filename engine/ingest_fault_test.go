@@ -21,7 +21,9 @@ func ingestScene(t *testing.T) (mem *vfs.Mem, fault *vfs.Fault, db *engine.DB, p
 	mem = vfs.NewMem()
 	fault = vfs.NewFault(mem)
 	paths = []string{makeTable(t, mem, "one.sst", "b=2 m=2"), makeTable(t, mem, "two.sst", "-c..e m=3")}
-	db = open(t, "db", small(fault))
+	opts := small(fault)
+	opts.CompactionThreads = 2 // tables are brought in at the same time
+	db = open(t, "db", opts)
 	put(t, db, "a=1 b=1 c=1")
 	require.NoError(t, db.Flush())
 	put(t, db, "d=1 z=1")
