@@ -21,7 +21,7 @@ import (
 // values writes the blob files of one run: the large values of a flush, which leave their
 // entries for the first time, and those that a plan moves out of files that are mostly garbage.
 // Every other reference is copied as it is, so that merging keys never copies a large value. It
-// holds one value at a time.
+// holds one compressed value at most, and of one that moves a piece.
 //
 // A blob file has one compression for all its values, so there is one file for each compression
 // that is met: values that do not compress lie in a file beside that of those that do.
@@ -62,18 +62,13 @@ func (vs *values) add(user, value []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compress a value of %d bytes: %w", len(value), err)
 		}
-		if vs.scratch = out; cap(out) > maxKeptScratch {
-			vs.scratch = nil
-		}
+		vs.scratch = out
 		if len(out) < len(value)-len(value)/8 {
 			c, stored = want, out
 		}
 	}
-	return vs.write(user, stored, c)
+	return vs.write(c, func(w *blob.Writer) (blob.Index, error) { return w.AddStored(user, stored) })
 }
-
-// maxKeptScratch bounds the buffer that is kept from one compressed value to the next.
-const maxKeptScratch = 1 << 20
 
 // move copies the value that idx points to, as it is stored, and returns its new index.
 func (vs *values) move(user []byte, idx blob.Index) (index []byte, err error) {
@@ -82,14 +77,11 @@ func (vs *values) move(user []byte, idx blob.Index) (index []byte, err error) {
 		return nil, err
 	}
 	defer release()
-	err = r.Stored(user, idx, func(stored []byte) error {
-		index, err = vs.write(user, stored, idx.Compression)
-		return err
-	})
-	return index, err
+	return vs.write(idx.Compression, func(w *blob.Writer) (blob.Index, error) { return w.Copy(r, user, idx) })
 }
 
-func (vs *values) write(user, stored []byte, c block.Compression) ([]byte, error) {
+// write has add append a record to the file of compression c, and returns the encoded index.
+func (vs *values) write(c block.Compression, add func(*blob.Writer) (blob.Index, error)) ([]byte, error) {
 	f := vs.open[c]
 	if f == nil {
 		var err error
@@ -97,7 +89,7 @@ func (vs *values) write(user, stored []byte, c block.Compression) ([]byte, error
 			return nil, err
 		}
 	}
-	idx, err := f.w.AddStored(user, stored)
+	idx, err := add(f.w)
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", f.path, err)
 	}

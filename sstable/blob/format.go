@@ -134,8 +134,11 @@ func checksum(parts ...[]byte) uint32 {
 	for _, p := range parts {
 		c = crc32.Update(c, castagnoli, p)
 	}
-	return bits.RotateLeft32(c, 17) + 0xa282ead8
+	return mask(c)
 }
+
+// mask is how a CRC is stored.
+func mask(crc uint32) uint32 { return bits.RotateLeft32(crc, 17) + 0xa282ead8 }
 
 func encodeHeader(c block.Compression) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, magic)
@@ -218,9 +221,11 @@ func decodeRecordHeader(b []byte) (h recordHeader, err error) {
 }
 
 // check compares the CRC of key and value with the header's.
-func (h recordHeader) check(key, stored []byte) error {
-	if got := checksum(key, stored); got != h.blobCRC {
-		return fmt.Errorf("blob record of %d+%d bytes: crc32c want %08x got %08x", len(key), len(stored), h.blobCRC, got)
+func (h recordHeader) check(key, stored []byte) error { return h.compare(checksum(key, stored)) }
+
+func (h recordHeader) compare(got uint32) error {
+	if got != h.blobCRC {
+		return fmt.Errorf("blob record of %d+%d bytes: crc32c want %08x got %08x", h.keyLen, h.valueLen, h.blobCRC, got)
 	}
 	return nil
 }

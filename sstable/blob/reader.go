@@ -163,66 +163,34 @@ func (r *Reader) check(key []byte, x Index) error {
 	return nil
 }
 
-// Stored calls fn with the value that x points to as the file holds it, in the compression that
-// x names, after the checks of Get. The slice is valid until fn returns, whose error it returns.
-// It neither asks nor fills the cache: AddStored copies a value from file to file with it.
-func (r *Reader) Stored(key []byte, x Index, fn func(stored []byte) error) error {
-	if err := r.check(key, x); err != nil {
-		return err
-	}
-	s, stored, err := r.whole(key, x)
-	if err != nil {
-		return err
-	}
-	defer s.release()
-	return fn(stored)
-}
-
 // load reads and verifies the whole record and returns its value.
 func (r *Reader) load(key []byte, x Index) (*cache.Handle, error) {
-	s, stored, err := r.whole(key, x)
+	front := RecordHeaderLen + len(key)
+	if uint64(front)+x.Size > pieceBytes {
+		return r.loadInPieces(key, x)
+	}
+	at := int64(x.Offset) - int64(front)
+	r.countRecord(uint64(front) + x.Size)
+	s, err := r.span(at, front+int(x.Size))
 	if err != nil {
 		return nil, err
 	}
 	defer s.release()
-	return r.decompress(stored, int64(x.Offset)-int64(len(key))-RecordHeaderLen)
+	head, err := r.frontOf(s.bytes, key, x, at)
+	if err != nil {
+		return nil, err
+	}
+	if err := head.check(s.bytes[RecordHeaderLen:front], s.bytes[front:]); err != nil {
+		return nil, r.bad(at, err)
+	}
+	return r.decompress(s.bytes[front:], at)
 }
 
-// whole reads and verifies the whole record. Its value aliases the span, which is the caller's
-// to release.
-func (r *Reader) whole(key []byte, x Index) (_ span, stored []byte, err error) {
-	at := int64(x.Offset) - int64(len(key)) - RecordHeaderLen
+func (r *Reader) countRecord(n uint64) {
 	if c := r.opts.Counters; c != nil {
 		c.BlockReads.Add(1)
-		c.BlockBytes.Add(uint64(RecordHeaderLen+len(key)) + x.Size)
+		c.BlockBytes.Add(n)
 	}
-	s, err := r.span(at, RecordHeaderLen+len(key)+int(x.Size))
-	if err != nil {
-		return span{}, nil, err
-	}
-	defer func() {
-		if err != nil {
-			s.release()
-		}
-	}()
-	b := s.bytes
-	head, err := decodeRecordHeader(b)
-	if err != nil {
-		return span{}, nil, r.bad(at, err)
-	}
-	if head.keyLen != uint64(len(key)) || head.valueLen != x.Size {
-		return span{}, nil, corrupt.Errorf(r.name, at, "blob record of %d+%d bytes, the index wants %d+%d",
-			head.keyLen, head.valueLen, len(key), x.Size)
-	}
-	stored = b[RecordHeaderLen+len(key):]
-	got := b[RecordHeaderLen : RecordHeaderLen+len(key)]
-	if err := head.check(got, stored); err != nil {
-		return span{}, nil, r.bad(at, err)
-	}
-	if !bytes.Equal(got, key) {
-		return span{}, nil, corrupt.Errorf(r.name, at, "blob record of key %q, the index is that of %q", clip(got), clip(key))
-	}
-	return s, stored, nil
 }
 
 // decompress returns the value of the record at offset at.

@@ -68,8 +68,7 @@ func (b *Writer) Add(key, value []byte) (Index, error) {
 	return b.AddStored(key, stored)
 }
 
-// AddStored appends a record whose value is in the file's compression already: Record.Stored
-// of a file with the same compression.
+// AddStored appends a record whose value is in the file's compression already.
 func (b *Writer) AddStored(key, stored []byte) (Index, error) {
 	if b.err != nil {
 		return Index{}, b.err
