@@ -19,6 +19,8 @@ type Batch struct {
 	userBytes int64  // key + value bytes, as the ledger counts them
 	err       error
 	scratch   []byte
+	admitted  int64     // bytes that it holds of budget.writes
+	since     time.Time // when it began to wait for them; zero: it has not
 }
 
 // NewBatch returns an empty batch for Apply of the same database.

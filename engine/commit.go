@@ -88,7 +88,9 @@ func (db *DB) commit(c *commit) error {
 	q := &db.queue
 	q.mu.Lock()
 	if q.leading {
-		c.since = time.Now()
+		if c.since.IsZero() {
+			c.since = time.Now()
+		}
 		q.pending = append(q.pending, c)
 		q.mu.Unlock()
 		if lead := <-c.wake; !lead {
@@ -314,7 +316,7 @@ func (db *DB) newCommit(b *Batch, policy wal.Policy) *commit {
 	if c == nil {
 		c = &commit{wake: make(chan bool, 1)}
 	}
-	*c = commit{rep: b.rep, count: b.count, userBytes: b.userBytes, policy: policy, wake: c.wake}
+	*c = commit{rep: b.rep, count: b.count, userBytes: b.userBytes, policy: policy, since: b.since, wake: c.wake}
 	return c
 }
 

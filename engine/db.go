@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cambiumdb/cambium/compaction"
 	"github.com/cambiumdb/cambium/internal/cache"
 	"github.com/cambiumdb/cambium/internal/manifest"
@@ -36,9 +38,10 @@ type DB struct {
 	visible atomic.Uint64        // sequence number that new reads see
 	snaps   snapshots
 
-	queue   commitQueue
-	commits sync.Pool // of *commit: what a write needs
-	wal     *wal.Log  // replaced under queue.stage and mu
+	queue       commitQueue
+	largeWrites *semaphore.Weighted
+	commits     sync.Pool // of *commit: what a write needs
+	wal         *wal.Log  // replaced under queue.stage and mu
 	// mem is written by the leader of the commit queue, under queue.stage; the pointer changes
 	// under queue.stage and mu.
 	mem *memory

@@ -15,6 +15,12 @@ func (db *DB) CurrentVersion(fn func(*manifest.Version)) {
 	fn(v)
 }
 
+// HoldLargeWrites keeps every large value out of the log until the function that it returns is called.
+func (db *DB) HoldLargeWrites() (release func()) {
+	b := db.borrowBatchFor(make([]byte, db.budget.writes))
+	return func() { returnBatch(b) }
+}
+
 // SaveLedger saves what the sweep saves now and then.
 func (db *DB) SaveLedger() { db.saveLifetime(false) }
 

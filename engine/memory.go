@@ -78,6 +78,7 @@ type budget struct {
 	// flushTogether is how many sealed memtables make one table of L0: fewer, larger runs cost
 	// less merging, and the log that a crash leaves to replay grows by as much.
 	flushTogether int
+	writes        int64 // large values on their way into the log
 	cache         int64 // block cache, with the tables' indexes and filters
 }
 
@@ -123,6 +124,7 @@ func divide(o Options) budget {
 	b.maxSealed = int(max(1, min(fewSealed, half), min(2*maxTogether, quarter)))
 	b.flushTogether = int(max(1, min(maxTogether, int64(b.maxSealed)/2, maxReplay/o.MemtableSize)))
 	memtables := o.MemtableSize * int64(1+b.maxSealed)
+	b.writes = max(16<<20, o.MemoryBudget/16)
 	b.cache = max(1<<20, o.MemoryBudget-memtables-o.MemoryBudget/8)
 	return b
 }

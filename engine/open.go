@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/cambiumdb/cambium/compaction"
 	"github.com/cambiumdb/cambium/internal/batch"
@@ -96,6 +97,7 @@ func newDB(dir string, opts *Options, readOnly bool) (*DB, error) {
 	db.cache = cache.New(db.budget.cache)
 	db.tables = newTables(db.fs, dir, db.cache)
 	db.queue.init(0)
+	db.largeWrites = semaphore.NewWeighted(db.budget.writes)
 	return db, nil
 }
 

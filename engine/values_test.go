@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -329,4 +330,43 @@ func TestForeignBlobFiles(t *testing.T) {
 		require.NoFileExists(t, name, "RocksDB has moved its values")
 	}
 	require.Equal(t, 300, compareWithRocksDB(t, dir))
+}
+
+// TestLargeWritesTakeTurns: a large value waits while others fill their part of the budget, a small
+// one does not, and none is lost.
+func TestLargeWritesTakeTurns(t *testing.T) {
+	db := open(t, "db", separating(vfs.NewMem()))
+	release := db.HoldLargeWrites()
+	var wg sync.WaitGroup
+	started := make(chan bool)
+	for k := range 40 {
+		wg.Go(func() {
+			started <- true
+			key := fmt.Appendf(nil, "large%02d", k)
+			if k%2 == 0 {
+				if err := db.Put(key, largeValue(k, 0, 1<<20), nil); err != nil {
+					t.Error(err)
+				}
+			} else if ok, err := db.CompareAndSwap(key, nil, largeValue(k, 0, 1<<20), nil); err != nil || !ok {
+				t.Error(ok, err)
+			}
+		})
+		<-started
+	}
+	for k := range 40 {
+		require.NoError(t, db.Put(fmt.Appendf(nil, "small%02d", k), largeValue(k, 0, 60_000), nil))
+	}
+	require.NoError(t, db.Flush())
+	for k := range 40 {
+		_, err := db.Get(fmt.Appendf(nil, "large%02d", k))
+		require.ErrorIs(t, err, engine.ErrNotFound)
+	}
+	release()
+	wg.Wait()
+	for k := range 40 {
+		v, err := db.Get(fmt.Appendf(nil, "large%02d", k))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(largeValue(k, 0, 1<<20), v))
+	}
+	require.NoError(t, db.Close())
 }

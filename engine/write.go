@@ -2,15 +2,17 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Put sets key to value. opts may be nil. With a positive TTL the value is absent that long
 // after the write.
 func (db *DB) Put(key, value []byte, opts *WriteOptions) error {
-	b := db.borrowBatch()
+	b := db.borrowBatchFor(value)
 	defer returnBatch(b)
 	b.putWith(key, value, opts)
 	return db.apply(b, opts, nil)
@@ -51,7 +53,7 @@ func (db *DB) Apply(b *Batch, opts *WriteOptions) error {
 // new nil deletes the key. It is linearizable with every other write. Like Put, new takes
 // opts.TTL.
 func (db *DB) CompareAndSwap(key, old, new []byte, opts *WriteOptions) (bool, error) {
-	b := db.borrowBatch()
+	b := db.borrowBatchFor(new)
 	defer returnBatch(b)
 	for {
 		b.Reset()
@@ -156,7 +158,30 @@ func (db *DB) borrowBatch() *Batch {
 	return b
 }
 
+// admitBytes is the length from which a value waits for its place among the large writes.
+const admitBytes = 64 << 10
+
+// borrowBatchFor is borrowBatch for a value that will be copied into the batch. All large ones
+// together take a bounded part of the budget, however many write at once: the others wait here.
+func (db *DB) borrowBatchFor(value []byte) *Batch {
+	var since time.Time
+	n := int64(0)
+	if len(value) >= admitBytes {
+		if n = min(int64(len(value)), db.budget.writes); !db.largeWrites.TryAcquire(n) {
+			since = time.Now()
+			_ = db.largeWrites.Acquire(context.Background(), n) // which never ends
+		}
+	}
+	b := db.borrowBatch()
+	b.admitted, b.since = n, since
+	return b
+}
+
 func returnBatch(b *Batch) {
+	if b.admitted > 0 {
+		b.db.largeWrites.Release(b.admitted)
+		b.admitted, b.since = 0, time.Time{}
+	}
 	if b.db = nil; cap(b.rep) <= 1<<20 {
 		batchPool.Put(b)
 	}
