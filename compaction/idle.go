@@ -16,7 +16,8 @@ type Moment struct {
 // PickIdle returns a plan that gives space back where no level is too full: it is asked when
 // Pick has nothing. It looks for tables that are mostly deletions, hold range tombstones, are
 // marked for compaction, or whose every expiring value has expired, and whose merge costs no more than moving them down
-// would have cost anyway (range tombstones at any price: what they overlap is what goes). Such
+// would have cost anyway, or gives back half of what it reads (range tombstones at any price: what they overlap is what
+// goes). Such
 // a table is rewritten in place where nothing lies beneath it, and else merged into the first
 // level that overlaps; so PickIdle too comes to an end. It is pure, and knows tables by their
 // Stats only.
@@ -30,7 +31,7 @@ func PickIdle(v *manifest.Version, busy *Reservations, at Moment, o Options) *Pl
 			}
 			plan := reclaim(v, level, i, reason)
 			cost := plan.Bytes() - totalBytes(plan.Inputs[0].Tables)
-			if t.Stats.RangeDeletes == 0 && cost > int64(o.Ratio)*totalBytes(plan.Inputs[0].Tables) {
+			if t.Stats.RangeDeletes == 0 && cost > int64(o.Ratio)*totalBytes(plan.Inputs[0].Tables) && !halfGoes(plan) {
 				continue
 			}
 			if busy.free(plan) {
@@ -100,6 +101,24 @@ func idleReason(t *manifest.Table, at Moment) string {
 		return ReasonTombstones
 	}
 	return ""
+}
+
+// halfGoes reports whether a plan's upper tables delete at least half as many entries as lie in the
+// tables beneath: a deletion is small, whatever the size of what it deletes.
+func halfGoes(plan *Plan) bool {
+	var deletes, beneath uint64
+	for _, t := range plan.Inputs[0].Tables {
+		deletes += uint64(t.Stats.Deletes)
+	}
+	for _, input := range plan.Inputs[1:] {
+		for _, t := range input.Tables {
+			if !t.Stats.Known {
+				return false
+			}
+			beneath += uint64(t.Stats.Entries)
+		}
+	}
+	return 2*deletes >= beneath
 }
 
 // reclaim plans the way down for table i of level.

@@ -19,6 +19,7 @@ type Finding struct {
 	Number float64 `json:"number"`           // in base units: seconds, bytes, ratios
 	Target string  `json:"target,omitempty"` // what it should be; "" for a fact
 	Met    bool    `json:"met"`              // true where there is no target
+	Timed  bool    `json:"timed,omitempty"`  // whether it is met depends on the machine's speed
 }
 
 // Scenario is a situation that engines get into, and what should then hold.

@@ -3,7 +3,6 @@ package perf
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -61,7 +60,8 @@ func queue(ctx context.Context, s *session, _ Task) error {
 	first, last := begin.latencyOf(ActionFirst).P99, end.latencyOf(ActionFirst).P99
 	s.lasting("p99 of finding the head, first tenth", first)
 	s.lasting("p99 of finding the head, last tenth", last)
-	s.ratio("last / first", float64(last)/float64(max(1, first)), 3)
+	slower := float64(last) / float64(max(1, first))
+	s.find(Finding{Name: "last / first", Value: twoDigits(slower), Number: slower, Target: "at most 3", Met: slower <= 3, Timed: true})
 	s.ratio("space at the end / live", float64(end.Space.End)/float64(max(1, s.live)), 0)
 	return nil
 }
@@ -79,11 +79,14 @@ func (p Phase) latencyOf(kind ActionKind) Latency {
 // burstFor is how long a burst lasts without --duration.
 const burstFor = time.Minute
 
+// burstProbe is how long the device is looked at before.
+const burstProbe = 2 * time.Second
+
 // burst finds the rate of overwrites that compaction keeps up with, doubles it, and watches.
 func burst(ctx context.Context, s *session, _ Task) error {
-	device, tries, err := slowestSync(ctx, s.dir, 2*time.Second)
+	device, err := probeLongest(ctx, s.dir, burstProbe)
 	if err != nil {
-		return fmt.Errorf("sync a file of its own: %w", err)
+		return fmt.Errorf("probe the device: %w", err)
 	}
 	s.start = markProcess() // the kernel's count of those writes is not the engine's
 	if _, err := s.workload(ctx, "fillrandom", func(c *Config) { c.Rate, c.Duration = 0, 0 }); err != nil {
@@ -110,13 +113,13 @@ func burst(ctx context.Context, s *session, _ Task) error {
 	rate("offered in the burst", 2*sustained)
 	rate("performed in the burst", p.Throughput)
 	s.find(Finding{
-		Name: "longest 4 KiB write + sync of the device", Number: device.Seconds(), Met: true,
-		Value: fmt.Sprintf("%s of %s, before the run", Seconds(device), Count(tries)),
+		Name: "the device's own longest 4 KiB write + sync", Number: device.longest.Seconds(), Met: true,
+		Value: fmt.Sprintf("%s of %s by %s, before the run", Seconds(device.longest), Count(device.writes), device.by),
 	})
-	limit := device + 100*time.Millisecond
+	limit := device.longest + 100*time.Millisecond
 	s.find(Finding{
 		Name: "longest wait of a write at once", Value: Seconds(p.Slowest), Number: p.Slowest.Seconds(),
-		Target: "at most 100 ms beyond the device: " + Seconds(limit), Met: p.Slowest <= limit,
+		Target: "at most 100 ms beyond the device: " + Seconds(limit), Met: p.Slowest <= limit, Timed: true,
 	})
 	s.lasting("stalls in all", p.Stalls.Total)
 	s.lasting("recovery until settled", p.Settle)
@@ -126,29 +129,6 @@ func burst(ctx context.Context, s *session, _ Task) error {
 	}
 	s.find(f)
 	return nil
-}
-
-// slowestSync writes 4 KiB to a file in dir and syncs, again and again for a while, and returns
-// the longest time that took. The file is removed.
-func slowestSync(ctx context.Context, dir string, lasts time.Duration) (slowest time.Duration, tries int64, err error) {
-	f, err := os.CreateTemp(dir, ".kvbench-sync-*")
-	if err != nil {
-		return 0, 0, err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	page := make([]byte, 4096)
-	for begun := time.Now(); time.Since(begun) < lasts && ctx.Err() == nil; tries++ {
-		at := time.Now()
-		if _, err := f.WriteAt(page, tries%256*4096); err != nil {
-			return 0, 0, err
-		}
-		if err := f.Sync(); err != nil {
-			return 0, 0, err
-		}
-		slowest = max(slowest, time.Since(at))
-	}
-	return slowest, tries, ctx.Err()
 }
 
 // largeValues loads values of the configured size, which Command chooses, and overwrites twice

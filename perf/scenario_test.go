@@ -3,8 +3,6 @@ package perf
 import (
 	"bytes"
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -36,23 +34,32 @@ func finding(t *testing.T, run Run, name string) Finding {
 
 func TestEveryScenarioPlays(t *testing.T) {
 	c := smallConfig()
-	c.Keys, c.Memtable, c.Duration = 2000, 64<<10, 60*time.Millisecond
+	c.Keys, c.ValueSize, c.Compressible = 10_000, 1000, 1
+	c.Memtable, c.Duration = 256<<10, 60*time.Millisecond
 	for _, s := range Scenarios() {
 		t.Run(s.Name, func(t *testing.T) {
-			run := playOne(t, OpenCambium, c, Task{Names: []string{s.Name}, TTL: 300 * time.Millisecond, Idle: 100 * time.Millisecond})
+			c := c
+			switch s.Name {
+			case "ttl-churn", "delete-all": // 2 % of the peak is more than empty logs take
+				c.Keys = 40_000
+			case "large-values":
+				c.Keys, c.ValueSize, c.Memtable = 800, 64<<10, 1<<20
+			}
+			// The wait for space ends as soon as it is back.
+			run := playOne(t, OpenCambium, c, Task{Names: []string{s.Name}, TTL: time.Second, Idle: time.Minute})
 			require.Equal(t, s.Name, run.Scenario)
 			for _, f := range run.Findings {
 				require.NotEmpty(t, f.Value, f.Name)
-				require.True(t, f.Met || f.Target != "", f.Name)
+				require.True(t, f.Met || f.Timed, "%s: %s, want %s", f.Name, f.Value, f.Target)
 			}
 			switch s.Name {
 			case "queue":
-				require.EqualValues(t, 200, run.Phases[1].latencyOf(ActionFirst).Count)
-				require.EqualValues(t, 200*(16+100), run.Phases[3].Space.Live, "as many are in the queue as at first")
+				require.EqualValues(t, 1000, run.Phases[1].latencyOf(ActionFirst).Count)
+				require.EqualValues(t, 1000*(16+1000), run.Phases[3].Space.Live, "as many are in the queue as at first")
 			case "snapshot-pinned":
-				require.EqualValues(t, 2000, run.Phases[2].Ops)
+				require.EqualValues(t, 10_000, run.Phases[2].Ops)
 			case "policy-switch":
-				require.EqualValues(t, 2000, finding(t, run, "every byte was compared").Number)
+				require.EqualValues(t, 10_000, finding(t, run, "every byte was compared").Number)
 			case "burst":
 				require.Equal(t, "open", run.Phases[2].Loop)
 				require.NotZero(t, run.Phases[2].Slowest)
@@ -128,17 +135,4 @@ func TestFindingsText(t *testing.T) {
   fact       7
 
 `, b.String())
-}
-
-func TestSlowestSyncLeavesNothing(t *testing.T) {
-	dir := t.TempDir()
-	slowest, tries, err := slowestSync(context.Background(), dir, 5*time.Millisecond)
-	require.NoError(t, err)
-	require.NotZero(t, slowest)
-	require.NotZero(t, tries)
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Empty(t, left)
-	_, _, err = slowestSync(context.Background(), filepath.Join(dir, "absent"), time.Millisecond)
-	require.Error(t, err)
 }
