@@ -112,6 +112,7 @@ const (
 	ReasonSpace      = "space"      // what lies above the last level may hide too much of it
 	ReasonManual     = "manual"     // somebody asked
 	ReasonTombstones = "tombstones" // a table is mostly deletions
+	ReasonSnapshot   = "snapshot"   // a table holds what only closed snapshots saw
 	ReasonExpired    = "expired"    // a table holds values whose life has ended
 	ReasonMarked     = "marked"     // RocksDB marked the table
 	ReasonValues     = "values"     // blob files are mostly garbage, or may be

@@ -14,7 +14,7 @@ import (
 
 // The scripts draw a tree as text, one level on a line:
 //
-//	L1  b#3..d#2   e#1..g)#1{size=20,dels=5/9,rangedels=1,expiry=10..20/3,marked,refs=7:30+8:1}
+//	L1  b#3..d#2   e#1..g)#1{size=20,dels=5/9,rangedels=1,hidden=2/9,expiry=10..20/3,marked,refs=7:30+8:1}
 //
 // is a table from b to d and one from e to, exclusively, g. Sizes are in MiB and 10 where not
 // given. Tables are numbered in the order in which they are drawn.
@@ -77,6 +77,9 @@ func drawnTable(t *testing.T, num uint64, word string) *manifest.Table {
 		case "dels":
 			n, of, _ := strings.Cut(value, "/")
 			table.Stats.Deletes, table.Stats.Entries = mustUint(t, n), mustUint(t, of)
+		case "hidden":
+			n, of, _ := strings.Cut(value, "/")
+			table.Stats.Hidden, table.Stats.Entries = mustUint(t, n), mustUint(t, of)
 		case "rangedels":
 			table.Stats.RangeDeletes = mustUint(t, value)
 		case "expiry":

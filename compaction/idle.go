@@ -14,7 +14,8 @@ type Moment struct {
 }
 
 // PickIdle returns a plan that gives space back where no level is too full: it is asked when
-// Pick has nothing. It looks for tables that are mostly deletions, hold range tombstones, are
+// Pick has nothing. It looks for tables that are mostly deletions, hold range tombstones or much that
+// only snapshots saw which are closed, are
 // marked for compaction, or whose every expiring value has expired, and whose merge costs no more than moving them down
 // would have cost anyway, or gives back half of what it reads (range tombstones at any price: what they overlap is what
 // goes). Such
@@ -96,9 +97,11 @@ func idleReason(t *manifest.Table, at Moment) string {
 	case t.MarkedForCompaction:
 		return ReasonMarked
 	case !s.Known || t.LargestSeq > at.OldestSnapshot:
-		return "" // a snapshot may keep the tombstones alive: rewriting would change nothing
+		return "" // a snapshot may need the tombstones or what is hidden: rewriting would change nothing
 	case s.RangeDeletes > 0, s.Deletes > 0 && s.Deletes*2 >= s.Entries:
 		return ReasonTombstones
+	case s.Hidden > 0 && s.Hidden*8 >= s.Entries:
+		return ReasonSnapshot
 	}
 	return ""
 }

@@ -172,7 +172,7 @@ func (o *outputs) finish(ctx context.Context, tombstones rangedel.List) error {
 		SmallestSeq: info.SmallestSeq, LargestSeq: info.LargestSeq,
 		OldestBlob:         oldestBlob,
 		OldestAncestorTime: o.ancestorTime, CreationTime: o.env.NowMillis / 1000,
-		Stats: manifest.TableStats{Entries: p.NumEntries, Deletes: c.deletes, RangeDeletes: c.rangeDels,
+		Stats: manifest.TableStats{Entries: p.NumEntries, Deletes: c.deletes, RangeDeletes: c.rangeDels, Hidden: p.Hidden,
 			BlobRefs: refs, BlobRefsKnown: true, Known: true},
 	}
 	if c.expiring > 0 {

@@ -229,7 +229,7 @@ func TestFlush(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Dropped{Shadowed: 1}, r.Dropped)
 	stats := r.Tables[0].Stats
-	require.Equal(t, manifest.TableStats{Entries: 5, Deletes: 2, Expiring: 1, MinExpiry: tr.now + 5, MaxExpiry: tr.now + 5, BlobRefsKnown: true, Known: true}, stats)
+	require.Equal(t, manifest.TableStats{Entries: 5, Deletes: 2, Hidden: 1, Expiring: 1, MinExpiry: tr.now + 5, MaxExpiry: tr.now + 5, BlobRefsKnown: true, Known: true}, stats)
 	require.Equal(t, uint64(1), r.Tables[0].CreationTime)
 	table, release, err := tr.openTable(r.Tables[0])
 	require.NoError(t, err)

@@ -493,7 +493,7 @@ func tableStats(p sstable.Properties, oldestBlob uint64) manifest.TableStats {
 	refs, known := compaction.BlobRefs(p, oldestBlob)
 	return manifest.TableStats{
 		Entries: p.NumEntries, Deletes: p.NumDeletions - min(p.NumDeletions, p.NumRangeDeletions), RangeDeletes: p.NumRangeDeletions,
-		Expiring: p.ExpiryCount, MinExpiry: p.ExpiryMin, MaxExpiry: p.ExpiryMax,
+		Hidden: p.Hidden, Expiring: p.ExpiryCount, MinExpiry: p.ExpiryMin, MaxExpiry: p.ExpiryMax,
 		BlobRefs: refs, BlobRefsKnown: known, Known: true,
 	}
 }

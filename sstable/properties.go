@@ -56,6 +56,9 @@ type Properties struct {
 	// ExpiryCount entries carry an expiry, between ExpiryMin and ExpiryMax, in Unix
 	// milliseconds. Only tables of ours say so: see Writer.NoteExpiry.
 	ExpiryCount, ExpiryMin, ExpiryMax uint64
+	// Hidden entries lie behind a newer one of the same key: snapshots may have needed them. Only
+	// tables of ours say so.
+	Hidden uint64
 
 	// User holds every property that is not named above, as stored.
 	User map[string]string
@@ -80,6 +83,7 @@ const (
 	propExpiryMin   = "cambium.expiry.min"
 	propExpiryMax   = "cambium.expiry.max"
 	propExpiryCount = "cambium.expiry.count"
+	propHidden      = "cambium.hidden.count"
 )
 
 // numbers maps the varint64 properties to their fields.
@@ -163,6 +167,9 @@ func (p *Properties) encode() []byte {
 		all[propExpiryMax] = fixed64(p.ExpiryMax)
 		all[propExpiryCount] = fixed64(p.ExpiryCount)
 	}
+	if p.Hidden > 0 {
+		all[propHidden] = fixed64(p.Hidden)
+	}
 	b := block.NewBuilder(math.MaxInt32)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		b.Add([]byte(name), []byte(all[name]))
@@ -240,13 +247,13 @@ func (p *Properties) decodeSpecial(name string, v []byte, origin block.Origin) e
 		p.WholeKeyFiltering = string(v) != "0"
 	case propPrefix:
 		p.PrefixFiltering = string(v) != "0"
-	case propGlobalSeq, propExpiryMin, propExpiryMax, propExpiryCount:
+	case propGlobalSeq, propExpiryMin, propExpiryMax, propExpiryCount, propHidden:
 		if len(v) != 8 {
 			return bad()
 		}
 		*map[string]*uint64{
 			propGlobalSeq: &p.GlobalSeq, propExpiryMin: &p.ExpiryMin,
-			propExpiryMax: &p.ExpiryMax, propExpiryCount: &p.ExpiryCount,
+			propExpiryMax: &p.ExpiryMax, propExpiryCount: &p.ExpiryCount, propHidden: &p.Hidden,
 		}[name] = binary.LittleEndian.Uint64(v)
 	default:
 		if p.User == nil {

@@ -87,6 +87,7 @@ type verifier struct {
 	last    ikey.Key // greatest entry so far, own memory
 	sep     []byte   // separator of the block before
 	stats   VerifyStats
+	hidden  uint64 // entries behind a newer one of the same key
 }
 
 // block checks one data block against the index entry that leads to it.
@@ -153,6 +154,9 @@ func (v *verifier) blockStart(k ikey.Key, origin block.Origin) error {
 func (v *verifier) entry(k ikey.Key, origin block.Origin) error {
 	same := v.stats.Entries > 0 && bytes.Equal(k.User, v.last.User)
 	v.stats.Entries++
+	if same {
+		v.hidden++
+	}
 	switch k.Kind() {
 	case ikey.KindDelete, ikey.KindSingleDelete:
 		v.stats.Deletions++
@@ -211,6 +215,7 @@ func (v *verifier) counts() error {
 		{propNumEntries, p.NumEntries, s.Entries},
 		{propNumDeletions, p.NumDeletions, s.Deletions},
 		{propNumRangeDels, p.NumRangeDeletions, s.RangeDels},
+		{propHidden, p.Hidden, v.hidden},
 		{propNumBlocks, p.NumDataBlocks, s.Blocks},
 	} {
 		if p.Has(c.name) && c.want != c.got {

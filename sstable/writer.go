@@ -168,6 +168,9 @@ func (w *Writer) checkPoint(key ikey.Key) error {
 	if ikey.Compare(prev, key) >= 0 || w.opts.External && bytes.Equal(prev.User, key.User) {
 		return fmt.Errorf("write table: %v does not sort after %v", key, prev)
 	}
+	if bytes.Equal(prev.User, key.User) {
+		w.props.Hidden++
+	}
 	return nil
 }
 

@@ -379,24 +379,6 @@ func TestOrder(t *testing.T) {
 	require.NoError(t, w.Abort())
 }
 
-// TestExpiry shows the expiry properties.
-func TestExpiry(t *testing.T) {
-	fs := vfs.NewMem()
-	f, err := fs.Create("t.sst", vfs.Buffered)
-	require.NoError(t, err)
-	w := NewWriter(vfs.NewSequentialWriter(f, vfs.WriterOptions{}), WriterOptions{})
-	for i, ms := range []uint64{500, 300, 900} {
-		require.NoError(t, w.Add(ikey.Make([]byte{byte(i)}, 1, ikey.KindEntity), nil))
-		w.NoteExpiry(ms)
-	}
-	_, err = w.Finish()
-	require.NoError(t, err)
-	r := openFile(t, fs, "t.sst", ReaderOptions{})
-	defer r.Close()
-	p := r.Properties()
-	require.Equal(t, []uint64{3, 300, 900}, []uint64{p.ExpiryCount, p.ExpiryMin, p.ExpiryMax})
-}
-
 // TestGlobalSeq reads an ingested table: its entries get the manifest's sequence number.
 func TestGlobalSeq(t *testing.T) {
 	fs := vfs.NewMem()

@@ -44,6 +44,7 @@ type TableStats struct {
 	Entries      uint64 // all entries, tombstones included
 	Deletes      uint64 // point tombstones
 	RangeDeletes uint64
+	Hidden       uint64 // entries behind a newer one of the same key, which snapshots may need
 	// Expiring entries have an expiry, between MinExpiry and MaxExpiry, in Unix milliseconds.
 	Expiring, MinExpiry, MaxExpiry uint64
 	// BlobRefs says how much of which blob files the entries refer to, in ascending order of
