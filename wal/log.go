@@ -59,10 +59,9 @@ const (
 	minPage             = 4096
 
 	// None's promise: a killed process loses at most a mebibyte or a second. backlogBytes bounds
-	// what is framed and not yet written, so with the written part of a record that is cut it is
-	// the mebibyte. backlogSealing takes its place for at most sealGrace while a full segment is
-	// being synced.
-	backlogBytes   = 1<<20 - largeRecord
+	// the records, as they were appended, that are not whole in the file. backlogSealing takes its
+	// place for at most sealGrace while a full segment is being synced.
+	backlogBytes   = 1 << 20
 	backlogSealing = 4 << 20
 	sealGrace      = 900 * time.Millisecond
 	// largeRecord is the length from which Append itself writes a record out.
@@ -99,7 +98,7 @@ type Log struct {
 	flight []*group // being written or synced, in order
 	synced Position // everything up to here is on the device
 
-	unwritten    int64     // bytes framed and not yet written
+	unwritten    int64     // bytes of records, as appended, that are not whole in the file
 	noneSince    time.Time // the oldest None commit that may still be unwritten; zero: there is none
 	dueSince     time.Time // the oldest PerSecond commit that no group in flight covers
 	sealingSince time.Time // since when a full segment is being written out and synced
@@ -184,7 +183,7 @@ func (l *Log) current() *segment { return l.segs[len(l.segs)-1] }
 
 // Append takes rec as the next record and returns the position behind it. p is the strictest policy
 // that will be asked of it. It keeps no reference to rec. It waits for the device only while too much
-// is unwritten, 768 KiB in general, and to write a record of 256 KiB or more.
+// is unwritten, 1 MiB in general, and to write a record of 256 KiB or more.
 func (l *Log) Append(rec []byte, p Policy) (Position, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -252,20 +251,14 @@ func (l *Log) appendLarge(rec []byte, p Policy) error {
 	l.metrics.RecordBytes += uint64(len(rec))
 	s := l.current()
 	l.frameQueue(s, true)
-	counted := s.tail
-	count := func() {
-		l.unwritten += s.tail - counted
-		counted = s.tail
-	}
 	err := l.frame(s, rec, p == PerWrite, func() error {
-		if count(); l.unwritten < writeTrigger {
+		if s.tail-s.written < writeTrigger {
 			return nil
 		}
 		return l.write(s, s.tail-s.tail%l.page, false)
 	})
 	if err == nil {
 		s.records++
-		count()
 		l.pad(s)
 		err = l.write(s, s.tail, false)
 	}

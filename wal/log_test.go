@@ -463,35 +463,6 @@ func TestOnWrite(t *testing.T) {
 	require.Less(t, met.Bytes, met.RecordBytes+met.FillerBytes+met.ZeroBytes+100*30+4096)
 }
 
-// TestBacklogBound: without a background goroutine Append itself keeps the bound.
-func TestBacklogBound(t *testing.T) {
-	m := newMem(t)
-	l := newQuiet(t, testOptions(m), 7)
-	var want [][]byte
-	rng := rand.New(rand.NewPCG(3, 4))
-	for i := range 300 {
-		size := 32 + rng.IntN(40_000)
-		if i%50 == 49 {
-			size = 3 << 20
-		}
-		rec := recordOf(uint64(i+1), size)
-		want = append(want, rec)
-		appendCommit(t, l, rec, None)
-		require.LessOrEqual(t, l.Metrics().Backlog, int64(backlogBytes))
-		require.LessOrEqual(t, len(l.current().chunks), backlogBytes/chunkBytes+3)
-	}
-	require.NotZero(t, l.Metrics().Stalls)
-	// A killed process loses at most the backlog.
-	lost := 0
-	recs, _ := readSegment(t, m.CrashKeepAll(), 7)
-	for _, rec := range want[len(recs):] {
-		lost += len(rec)
-	}
-	require.LessOrEqual(t, lost, 1<<20)
-	require.NoError(t, l.shut())
-	requireRecords(t, m, 7, want)
-}
-
 func TestSegmentsAndRelease(t *testing.T) {
 	m := newMem(t)
 	opts := testOptions(m)

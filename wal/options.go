@@ -107,5 +107,5 @@ type Metrics struct {
 	Stalls   uint64 // Appends that waited since the backlog was full
 	// StallTime is how long they waited in all, LongestStall the longest of them.
 	StallTime, LongestStall time.Duration
-	Backlog                 int64 // bytes framed and not yet written, now
+	Backlog                 int64 // bytes of records that are not whole in the file, now
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func TestNone(t *testing.T) {
 		appendCommit(t, l, want[len(want)-1], None)
 	}
 	require.Equal(t, writeIdle, l.tick(), "whole pages are written, the last one waits for its time")
-	require.Less(t, l.Metrics().Backlog, int64(4096+mergeBytes/2))
+	require.Less(t, l.Metrics().Backlog, int64(mergeBytes+mergeBytes/2), "a record that is cut, and one that may yet grow")
 	c.advance(writeIdle)
 	l.tick()
 	requireRecords(t, m.CrashKeepAll(), 7, want)
@@ -121,6 +122,81 @@ func TestNone(t *testing.T) {
 	l.tick()
 	require.Equal(t, 1, syncs.Calls())
 	requireRecords(t, m.CrashLoseUnsynced(), 7, want)
+	require.NoError(t, l.shut())
+}
+
+// TestBacklogBound: without a background goroutine Append itself keeps the bound, of bytes as they were
+// appended, however short they become.
+func TestBacklogBound(t *testing.T) {
+	for _, noise := range []int{1 << 30, 10_000, 40} {
+		m := newMem(t)
+		l := newQuiet(t, testOptions(m), 7)
+		var want [][]byte
+		rng := rand.New(rand.NewPCG(3, 4))
+		for i := range 300 {
+			size := 32 + rng.IntN(40_000)
+			if i%150 == 149 {
+				size = 3 << 20
+			}
+			rec := recordOf(uint64(i+1), size)
+			clear(rec[min(len(rec), noise):])
+			want = append(want, rec)
+			appendCommit(t, l, rec, None)
+			require.LessOrEqual(t, len(l.current().chunks), backlogBytes/chunkBytes+3)
+			if i%10 > 0 {
+				continue
+			}
+			// A killed process loses at most the backlog.
+			lost := int64(0)
+			recs, _ := readSegment(t, m.CrashKeepAll(), 7)
+			for _, rec := range want[len(recs):] {
+				lost += int64(len(rec))
+			}
+			require.LessOrEqual(t, lost, int64(1<<20), "noise %d, record %d", noise, i)
+		}
+		require.NotZero(t, l.Metrics().Stalls)
+		require.NoError(t, l.shut())
+		requireRecords(t, m, 7, want)
+	}
+}
+
+// TestBacklogBoundWhileWriting appends beside a write that does not end: what it writes is not in the file.
+func TestBacklogBoundWhileWriting(t *testing.T) {
+	fault := vfs.NewFault(newMem(t))
+	l := newQuiet(t, testOptions(fault), 7)
+	reached, open := make(chan struct{}, 1000), make(chan struct{})
+	fault.SetSleep(func(time.Duration) {
+		reached <- struct{}{}
+		<-open
+	})
+	fault.Add(vfs.Rule{Ops: vfs.OpWrite, Delay: 1, Forever: true})
+	var acked atomic.Int64
+	written, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for seq := uint64(1); seq <= 200; seq++ {
+			rec := recordOf(seq, 10_000)
+			clear(rec[1000:])
+			pos, err := l.Append(rec, None)
+			if err == nil {
+				err = l.Commit(pos, None)
+			}
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if n := acked.Add(int64(len(rec))); n >= writeTrigger && n < writeTrigger+10_000 {
+				go l.tick()
+				<-reached
+				close(written)
+			}
+		}
+	}()
+	<-written
+	await(l, func() bool { return l.metrics.Stalls > 0 })
+	require.LessOrEqual(t, acked.Load(), int64(1<<20))
+	close(open)
+	<-done
 	require.NoError(t, l.shut())
 }
 

@@ -57,17 +57,15 @@ func (l *Log) frameQueue(s *segment, all bool) {
 	}
 	taken := s.queue[:n:n]
 	s.queue = append(l.spareQueue[:0], s.queue[n:]...)
-	before, raw := s.tail, 0
 	l.mu.Unlock()
 	for i := range taken {
-		raw += len(taken[i].rec)
 		_ = l.frame(s, taken[i].rec, taken[i].stored, nil) // only spilling fails
+		s.framed = append(s.framed, framed{end: s.tail, bytes: int64(len(taken[i].rec))})
 		vfs.PutBuffer(taken[i].rec)
 	}
 	clear(taken)
 	l.mu.Lock()
 	l.spareQueue = taken
-	l.unwritten += s.tail - before - int64(raw)
 }
 
 // frame appends a record to s: fragments of rec itself, or of zstd frames that hold it. spill, which
@@ -183,7 +181,6 @@ func (l *Log) pad(s *segment) {
 			filler, more = l.fragment(s, first, true, filler)
 		}
 	}
-	l.unwritten += s.tail - before
 	l.metrics.FillerBytes += uint64(s.tail - before)
 }
 

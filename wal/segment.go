@@ -35,11 +35,12 @@ type segment struct {
 	records int64    // appended so far, what is queued included
 	queue   []queued // not framed yet
 
-	// The next three change only under the ownership of the write stage.
+	// The next five change only under the ownership of the write stage.
 	tail    int64    // end of the framed bytes
 	written int64    // end of the bytes in the file
 	synced  int64    // end of the bytes on the device
 	chunks  [][]byte // buffers for [written rounded down to chunkBytes, tail)
+	framed  []framed // what is not whole in the file; large records are not listed
 
 	allocated int64 // length of the file
 	ready     int64 // blocks below were written at least once, not only reserved
@@ -48,6 +49,9 @@ type segment struct {
 	finished bool // written, cut, synced, closed
 	released bool
 }
+
+// framed is a record that is framed: bytes long as it was appended, it ends at end in the file.
+type framed struct{ end, bytes int64 }
 
 // spare is the file of a released segment. Behind its first page all is records with recyclable headers.
 type spare struct {
@@ -82,14 +86,32 @@ func (s *segment) pieces(to int64) [][]byte {
 	return list
 }
 
-// wrote moves written and gives up the chunks below it.
-func (s *segment) wrote(to int64) {
+// wrote moves written, gives up the chunks below it, and returns how many bytes of records are whole
+// in the file since.
+func (s *segment) wrote(to int64) (whole int64) {
 	n := min(to/chunkBytes-s.written/chunkBytes, int64(len(s.chunks)))
 	for _, c := range s.chunks[:n] {
 		vfs.PutBuffer(c)
 	}
 	s.chunks = append(s.chunks[:0], s.chunks[n:]...)
 	s.written = to
+	cut := 0
+	for cut < len(s.framed) && s.framed[cut].end <= to {
+		whole += s.framed[cut].bytes
+		cut++
+	}
+	s.framed = append(s.framed[:0], s.framed[cut:]...)
+	return whole
+}
+
+// behind is how many bytes of framed records are not whole in the file once it is written up to to.
+func (s *segment) behind(to int64) (bytes int64) {
+	for _, f := range s.framed {
+		if f.end > to {
+			bytes += f.bytes
+		}
+	}
+	return bytes
 }
 
 // drop gives up the buffers and closes the file. Nobody uses either.

@@ -15,7 +15,7 @@ import (
 //
 // Its leader is the goroutine that made it.
 type group struct {
-	pad  bool // fill up the last page; else leave what does not fill one
+	pad  bool // fill up the last page; else leave what does not fill one, unless that is much
 	sync bool
 
 	commits  uint64    // how many PerWrite commits wait for it
@@ -119,7 +119,7 @@ func (l *Log) run(g *group) {
 		l.syncing++
 	}
 	l.frameQueue(s, g.pad)
-	if g.pad {
+	if g.pad || s.behind(s.tail-s.tail%l.page) >= largeRecord {
 		l.pad(s)
 	}
 	g.to = s.tail - s.tail%l.page
@@ -222,8 +222,7 @@ func (l *Log) write(s *segment, to int64, ahead bool) error {
 	if err != nil {
 		return fmt.Errorf("write log %s at %d: %w", s.path, from+n, err)
 	}
-	l.unwritten -= min(to, s.tail) - s.written
-	s.wrote(to)
+	l.unwritten -= s.wrote(to)
 	s.allocated = max(s.allocated, allocated)
 	s.ready = max(s.ready, to+zeroed)
 	return nil
