@@ -4,7 +4,7 @@ GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.7.0
 FUZZTIME    ?= 30s
 DATASET     ?= ../shared/data/real/debian-packages.jsonl.zst
-RACE        := ./engine/... ./memtable/... ./wal/... ./internal/cache/... ./internal/manifest/... ./internal/vfs/... ./compaction/...
+RACE        := ./engine/... ./memtable/... ./wal/... ./internal/cache/... ./internal/manifest/... ./internal/vfs/... ./compaction/... ./distrib/...
 
 .DEFAULT_GOAL := help
 

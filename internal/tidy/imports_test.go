@@ -50,8 +50,9 @@ var allowed = map[string][]string{
 	"engine/inspect": append([]string{"engine", "internal/grid"}, belowEngine...),
 
 	// distribution: knows the engine only through distrib.Store
-	"distrib":             {},
 	"distrib/vclock":      {},
+	"distrib":             {"distrib/vclock"},
+	"distrib/storetest":   {"distrib"},
 	"distrib/ring":        {"distrib", "distrib/vclock"},
 	"distrib/gossip":      {"distrib", "distrib/vclock"},
 	"distrib/meta":        {"distrib", "distrib/vclock"},

@@ -1,0 +1,238 @@
+package distrib
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// OpID names an operation of a client, so that it can be tried again without being done twice. The zero value
+// names none.
+type OpID [16]byte
+
+// Timestamp is a hybrid logical clock's: milliseconds since 1970 in the upper 48 bits, a count below. It
+// orders siblings for those who want the last one; nothing rests on it.
+type Timestamp uint64
+
+// Value is what a write wrote.
+type Value struct {
+	Data    []byte // nil where Deleted
+	Deleted bool
+	Expires int64 // milliseconds since 1970 from which on it is absent; 0: never
+	Time    Timestamp
+	Op      OpID
+}
+
+// Expired reports whether v is absent at now, in milliseconds since 1970, because of its time to live.
+func (v *Value) Expired(now int64) bool { return v.Expires != 0 && v.Expires <= now }
+
+// Sibling is a write and what its writer had seen.
+type Sibling = vclock.Version[Value]
+
+// Record is what a replica holds of a key. The empty one is that of a key never written.
+type Record = vclock.Set[Value]
+
+// InlineBytes is the longest value that stands in a record's head.
+const InlineBytes = 4 << 10
+
+const recordVersion = 1
+
+const (
+	flagDeleted = 1 << iota
+	flagExpires
+	flagOp
+	flagApart  // the bytes are in an entry of their own
+	flagsKnown = flagDeleted | flagExpires | flagOp | flagApart
+)
+
+// AppendHead appends the head of r to dst and returns it. Values of more than InlineBytes are not in it, only
+// their lengths: lengths has those of all, since the bytes of such a value need not be in r.
+func AppendHead(dst []byte, r Record, lengths []int) []byte {
+	dst = appendCount(dst, r)
+	for i := range r {
+		dst = appendSibling(dst, &r[i], lengths[i], lengths[i] > InlineBytes)
+	}
+	return dst
+}
+
+// AppendRecord appends all of r to dst, as it travels between nodes, and returns it.
+func AppendRecord(dst []byte, r Record) []byte {
+	dst = appendCount(dst, r)
+	for i := range r {
+		dst = appendSibling(dst, &r[i], len(r[i].Value.Data), false)
+	}
+	return dst
+}
+
+func appendCount(dst []byte, r Record) []byte {
+	return binary.AppendUvarint(append(dst, recordVersion), uint64(len(r)))
+}
+
+func appendSibling(dst []byte, s *Sibling, length int, apart bool) []byte {
+	dst = appendDot(dst, s.Dot)
+	dst = s.Past.Append(dst)
+	v, flags := &s.Value, byte(0)
+	if v.Deleted {
+		flags |= flagDeleted
+	}
+	if v.Expires != 0 {
+		flags |= flagExpires
+	}
+	if v.Op != (OpID{}) {
+		flags |= flagOp
+	}
+	if apart {
+		flags |= flagApart
+	}
+	dst = append(dst, flags)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(v.Time))
+	if flags&flagExpires != 0 {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(v.Expires))
+	}
+	if flags&flagOp != 0 {
+		dst = append(dst, v.Op[:]...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(length))
+	if apart {
+		return dst
+	}
+	return append(dst, v.Data...)
+}
+
+func appendDot(dst []byte, d vclock.Dot) []byte {
+	dst = binary.AppendUvarint(dst, d.Node)
+	dst = binary.AppendUvarint(dst, d.Birth)
+	return binary.AppendUvarint(dst, d.Counter)
+}
+
+// DecodeRecord reads what AppendRecord made, which must be all of b. The record's bytes alias b.
+func DecodeRecord(b []byte) (Record, error) {
+	r, missing, err := DecodeHead(b)
+	if err == nil && len(missing) > 0 {
+		return nil, errors.New("record: the bytes of a value are not there")
+	}
+	return r, err
+}
+
+// Missing is a value whose bytes are in an entry of their own: Bytes of them, to become the Data of the
+// sibling of that index.
+type Missing struct {
+	Sibling int
+	Bytes   int
+}
+
+// DecodeHead reads what AppendHead made, which must be all of b. The record's bytes alias b.
+func DecodeHead(b []byte) (r Record, missing []Missing, err error) {
+	d := recordDecoder{rest: b}
+	if v := d.byte(); d.err == nil && v != recordVersion {
+		return nil, nil, fmt.Errorf("record of version %d, this program knows %d: it was written by a newer one", v, recordVersion)
+	}
+	const least = 3 + 1 + 1 + 8 + 1 // bytes of a sibling
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		if n > uint64(len(d.rest)/least) {
+			d.fail("bytes end early")
+			break
+		}
+		s := d.sibling()
+		if k := len(r); k > 0 && d.err == nil && r[k-1].Dot.Compare(s.Dot) >= 0 {
+			d.fail("siblings out of order")
+		}
+		if d.apart >= 0 {
+			missing = append(missing, Missing{len(r), d.apart})
+		}
+		r = append(r, s)
+	}
+	if d.err == nil && len(d.rest) > 0 {
+		d.fail("bytes behind the end")
+	}
+	if d.err != nil {
+		return nil, nil, d.err
+	}
+	return r, missing, nil
+}
+
+// recordDecoder reads the parts of a record; its first error sticks.
+type recordDecoder struct {
+	rest  []byte
+	apart int // the length of the last sibling's value where that is in an entry of its own, else -1
+	err   error
+}
+
+func (d *recordDecoder) fail(what string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("record: %s", what)
+	}
+	d.rest = nil
+}
+
+func (d *recordDecoder) take(n int) []byte {
+	if n > len(d.rest) {
+		d.fail("bytes end early")
+		return make([]byte, n)
+	}
+	b := d.rest[:n:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+func (d *recordDecoder) byte() byte     { return d.take(1)[0] }
+func (d *recordDecoder) uint64() uint64 { return binary.BigEndian.Uint64(d.take(8)) }
+
+func (d *recordDecoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 || n > 1 && d.rest[n-1] == 0 {
+		d.fail("bad number")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *recordDecoder) sibling() (s Sibling) {
+	s.Dot.Node, s.Dot.Birth, s.Dot.Counter = d.uvarint(), d.uvarint(), d.uvarint()
+	d.apart = -1
+	if d.err != nil {
+		return s
+	}
+	past, rest, err := vclock.Decode(d.rest)
+	if err != nil {
+		d.fail(err.Error())
+		return s
+	}
+	s.Past, d.rest = past, rest
+	if s.Dot.Counter == 0 || past.Contains(s.Dot) {
+		d.fail("a version that has seen itself")
+	}
+	v, flags := &s.Value, d.byte()
+	if flags&^flagsKnown != 0 {
+		d.fail("unknown flags")
+	}
+	v.Deleted = flags&flagDeleted != 0
+	v.Time = Timestamp(d.uint64())
+	if flags&flagExpires != 0 {
+		if v.Expires = int64(d.uint64()); v.Expires == 0 {
+			d.fail("an expiry of 0")
+		}
+	}
+	if flags&flagOp != 0 {
+		if v.Op = OpID(d.take(len(v.Op))); v.Op == (OpID{}) {
+			d.fail("an op id of 0")
+		}
+	}
+	n := d.uvarint()
+	switch {
+	case n > 0 && v.Deleted:
+		d.fail("a deleted value has bytes")
+	case flags&flagApart != 0 && (n <= InlineBytes || n > MaxValueBytes):
+		d.fail("a value apart of a length that is none")
+	case flags&flagApart != 0:
+		d.apart = int(n)
+	case n > uint64(len(d.rest)):
+		d.fail("bytes end early")
+	case !v.Deleted:
+		v.Data = d.take(int(n))
+	}
+	return s
+}

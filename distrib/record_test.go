@@ -1,0 +1,152 @@
+package distrib
+
+import (
+	"bytes"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+func drawRecord(t *rapid.T) (r Record) {
+	for range rapid.IntRange(0, 6).Draw(t, "writes") {
+		v := Value{Time: Timestamp(rapid.Uint64().Draw(t, "time")), Deleted: rapid.Bool().Draw(t, "deleted")}
+		if rapid.Bool().Draw(t, "expires") {
+			v.Expires = rapid.Int64Range(1, math.MaxInt64).Draw(t, "when")
+		}
+		if rapid.Bool().Draw(t, "op") {
+			v.Op = OpID{0: 1, 15: rapid.Byte().Draw(t, "id")}
+		}
+		if !v.Deleted {
+			size := rapid.SampledFrom([]int{0, 1, 100, InlineBytes, InlineBytes + 1, 20_000}).Draw(t, "size")
+			v.Data = bytes.Repeat([]byte{rapid.Byte().Draw(t, "byte")}, size)
+		}
+		var context vclock.Clock
+		if rapid.Bool().Draw(t, "seen") {
+			context = vclock.Context(r)
+		}
+		var err error
+		r, _, err = vclock.Put(r, vclock.Actor{Node: rapid.Uint64Range(1, 3).Draw(t, "node"), Birth: rapid.Uint64().Draw(t, "birth")}, context, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+func TestRecordRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawRecord(t)
+		whole := AppendRecord([]byte("x"), r)[1:]
+		got, err := DecodeRecord(whole)
+		require.NoError(t, err)
+		require.Equal(t, whole, AppendRecord(nil, got), "one record has one encoding")
+		require.Len(t, got, len(r))
+
+		lengths := make([]int, len(r))
+		for i := range r {
+			lengths[i] = len(r[i].Value.Data)
+		}
+		head := AppendHead(nil, r, lengths)
+		got, missing, err := DecodeHead(head)
+		require.NoError(t, err)
+		for _, m := range missing {
+			require.Len(t, r[m.Sibling].Value.Data, m.Bytes)
+			require.Greater(t, m.Bytes, InlineBytes)
+			require.Empty(t, got[m.Sibling].Value.Data)
+			got[m.Sibling].Value.Data = r[m.Sibling].Value.Data
+		}
+		require.Equal(t, whole, AppendRecord(nil, got))
+		_, err = DecodeRecord(head)
+		require.Equal(t, len(missing) > 0, err != nil)
+
+		for _, cut := range []int{0, 1, len(whole) / 2, len(whole) - 1} {
+			if cut < len(whole) {
+				_, err = DecodeRecord(whole[:cut])
+				require.Error(t, err, "cut at %d of %d", cut, len(whole))
+			}
+		}
+		_, err = DecodeRecord(append(whole, 0))
+		require.Error(t, err)
+	})
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	one := AppendRecord(nil, Record{{Dot: vclock.Dot{Actor: vclock.Actor{Node: 1}, Counter: 1}, Value: Value{Data: []byte("v")}}})
+	change := func(at int, b byte) []byte {
+		c := bytes.Clone(one)
+		c[at] = b
+		return c
+	}
+	for want, b := range map[string][]byte{
+		"record of version 2, this program knows 1": change(0, 2),
+		"bytes end early":           change(1, 200),
+		"seen itself":               change(4, 0),
+		"unknown flags":             change(6, 0x80),
+		"a deleted value has bytes": change(6, flagDeleted),
+		"of a length that is none":  change(6, flagApart),
+		"siblings out of order":     append(append([]byte{1, 2}, one[2:]...), one[2:]...),
+	} {
+		_, err := DecodeRecord(b)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add(AppendRecord(nil, Record{{Dot: vclock.Dot{Actor: vclock.Actor{Node: 1}, Counter: 1}, Value: Value{Data: []byte("v"), Expires: 5, Op: OpID{1}}}}))
+	f.Add([]byte{1, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := DecodeRecord(b); err == nil {
+			require.Equal(t, b, AppendRecord(nil, r))
+		}
+	})
+}
+
+func TestStoreKeys(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		key := rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "key")
+		token := rapid.Uint64().Draw(t, "token")
+		head := HeadKey(SpaceData, token, key)
+		space, tok, k, isHead, err := ParseKey(head)
+		require.NoError(t, err)
+		require.True(t, isHead)
+		require.Equal(t, []any{SpaceData, token, key}, []any{space, tok, k})
+		value := ValueKey(head, vclock.Dot{Actor: vclock.Actor{Node: rapid.Uint64().Draw(t, "node"), Birth: rapid.Uint64().Draw(t, "birth")}, Counter: rapid.Uint64().Draw(t, "counter")})
+		_, _, k, isHead, err = ParseKey(value)
+		require.NoError(t, err)
+		require.False(t, isHead)
+		require.Equal(t, key, k)
+		require.Negative(t, bytes.Compare(head, value), "a record's values follow its head")
+
+		other := HeadKey(SpaceData, token, rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "other"))
+		if !bytes.Equal(head, other) {
+			require.Equal(t, bytes.Compare(head, other), bytes.Compare(value, other), "and no other record comes between")
+		}
+		first, last := rapid.Uint64().Draw(t, "first"), rapid.Uint64().Draw(t, "last")
+		if first <= last {
+			lower, upper := TokenBounds(SpaceData, first, last)
+			in := bytes.Compare(head, lower) >= 0 && bytes.Compare(head, upper) < 0
+			require.Equal(t, token >= first && token <= last, in)
+		}
+	})
+	require.LessOrEqual(t, len(ValueKey(HeadKey(SpaceHint, math.MaxUint64, make([]byte, MaxKeyBytes)), vclock.Dot{Actor: vclock.Actor{Node: math.MaxUint64, Birth: math.MaxUint64}, Counter: math.MaxUint64})), MaxStoreKeyBytes)
+	for _, bad := range [][]byte{nil, make([]byte, 12), HeadKey(SpaceData, 1, nil), append(HeadKey(SpaceData, 1, []byte("k")), 0)} {
+		_, _, _, _, err := ParseKey(bad)
+		require.ErrorContains(t, err, "is none of a record")
+	}
+}
+
+func TestLimitsOfUsers(t *testing.T) {
+	require.ErrorContains(t, CheckKey(nil), "key is empty")
+	require.NoError(t, CheckKey(make([]byte, MaxKeyBytes)))
+	require.ErrorContains(t, CheckKey(make([]byte, MaxKeyBytes+1)), "key of 1025 bytes, the limit is 1024")
+	require.NoError(t, CheckValue(make([]byte, MaxValueBytes)))
+	require.ErrorContains(t, CheckValue(make([]byte, MaxValueBytes+1)), "the limit is 10485760")
+	v := Value{Expires: 100}
+	require.False(t, v.Expired(99))
+	require.True(t, v.Expired(100))
+	require.False(t, (&Value{}).Expired(math.MaxInt64))
+}

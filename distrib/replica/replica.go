@@ -1,0 +1,283 @@
+// Package replica keeps the records of one node in its Store: it stores writes, merges what other nodes have,
+// and answers what it holds.
+//
+//	run, err := replica.NextRun(store)          // once, when the node starts
+//	r := replica.New(replica.Options{Store: store, Space: distrib.SpaceData, Node: 1, Run: run, ...})
+//	w, err := r.Put(key, replica.Put{Context: context, Value: value}) // this node stores the write first
+//	_, err = other.Merge(key, distrib.Record{w.Sibling}, sync)        // the others get it from there
+//	record, err := r.Read(key)
+//
+// All methods may be called by many goroutines at once. Changes of one key take their turn.
+//
+// # Who counts
+//
+// The node that stores a write first gives it its dot. It counts on in the birth that the key's record shows
+// for it in this run of the node, and begins a new birth where it shows none: the copy may be gone, or, after a
+// crash, older than what others got from it. A birth is the run's number and a counter, so none comes twice as
+// long as run numbers are never used again.
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// ErrTooManySiblings is returned by a put that would make more than distrib.SiblingsMax. Nothing is written.
+var ErrTooManySiblings = errors.New("too many siblings")
+
+// Options of a Replica. All are required.
+type Options struct {
+	Store distrib.Store
+	Space distrib.Space
+	Node  uint64 // the node's number in the ring
+	Run   uint64 // from NextRun, 1 to 2^32-1
+}
+
+// Replica is the records of a node in one space of its store.
+type Replica struct {
+	opts   Options
+	births atomic.Uint32 // given out in this run
+
+	seed  maphash.Seed
+	locks [256]sync.Mutex // by hash of the key: each guards the changes of its keys
+}
+
+// runKey is where NextRun counts.
+var runKey = []byte{byte(distrib.SpaceMeta), 'r', 'u', 'n'}
+
+// NextRun counts the starts of the node that owns s, durably, and returns the number of this one.
+func NextRun(s distrib.Store) (uint64, error) {
+	run := uint64(0)
+	switch b, err := s.Get(runKey); {
+	case errors.Is(err, distrib.ErrNotFound):
+	case err != nil:
+		return 0, fmt.Errorf("number of the last run: %w", err)
+	default:
+		if _, err := fmt.Sscanf(string(b), "%d", &run); err != nil {
+			return 0, fmt.Errorf("number of the last run is %q, want digits", b)
+		}
+	}
+	if run++; run >= 1<<32 {
+		return 0, fmt.Errorf("run %d: a node can start %d times", run, uint64(1)<<32-1)
+	}
+	return run, s.Apply([]distrib.Op{{Key: runKey, Value: fmt.Append(nil, run)}}, distrib.SyncNow)
+}
+
+// New returns the replica of a node.
+func New(opts Options) *Replica {
+	if opts.Run == 0 || opts.Run >= 1<<32 {
+		panic(fmt.Sprintf("replica: run %d, want 1 to %d", opts.Run, uint64(1)<<32-1))
+	}
+	return &Replica{opts: opts, seed: maphash.MakeSeed()}
+}
+
+// lock makes changes of key wait for each other until the function that it returns is called.
+func (r *Replica) lock(key []byte) (unlock func()) {
+	mu := &r.locks[maphash.Bytes(r.seed, key)%uint64(len(r.locks))]
+	mu.Lock()
+	return mu.Unlock
+}
+
+func (r *Replica) headKey(key []byte) []byte {
+	return distrib.HeadKey(r.opts.Space, ring.TokenOf(key).Hi, key)
+}
+
+// Read returns the record of key; it is empty where the node holds none.
+func (r *Replica) Read(key []byte) (distrib.Record, error) {
+	record, err := r.read(key)
+	if errors.Is(err, distrib.ErrNotFound) {
+		// A change between the reads of the head and of a value apart. With the lock there is none.
+		defer r.lock(key)()
+		record, err = r.read(key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read record of %q: %w", key, err)
+	}
+	return record, nil
+}
+
+func (r *Replica) read(key []byte) (distrib.Record, error) {
+	head := r.headKey(key)
+	record, missing, err := r.readHead(head)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range missing {
+		s := &record[m.Sibling]
+		if s.Value.Data, err = r.opts.Store.Get(distrib.ValueKey(head, s.Dot)); err != nil {
+			return nil, fmt.Errorf("value of version %s: %w", s.Dot, err)
+		}
+		if len(s.Value.Data) != m.Bytes {
+			return nil, fmt.Errorf("value of version %s: %d bytes, its head says %d", s.Dot, len(s.Value.Data), m.Bytes)
+		}
+	}
+	return record, nil
+}
+
+// readHead reads a record without the values that stand apart.
+func (r *Replica) readHead(head []byte) (distrib.Record, []distrib.Missing, error) {
+	b, err := r.opts.Store.Get(head)
+	if errors.Is(err, distrib.ErrNotFound) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return distrib.DecodeHead(b)
+}
+
+// Put is a write.
+type Put struct {
+	Context vclock.Clock // what its writer has seen of the key
+	Value   distrib.Value
+	Sync    distrib.Sync
+}
+
+// Written is what became of a Put.
+type Written struct {
+	Sibling  distrib.Sibling // what other replicas must merge
+	Siblings int             // how many there are now, this one included
+	Repeated bool            // the write had been stored before, by its op id
+}
+
+// Put stores a write that no replica has yet. Where a sibling has the op id of the write it is that write.
+func (r *Replica) Put(key []byte, p Put) (Written, error) {
+	defer r.lock(key)()
+	head := r.headKey(key)
+	old, missing, err := r.readHead(head)
+	if err != nil {
+		return Written{}, fmt.Errorf("put %q: %w", key, err)
+	}
+	if i := withOp(old, p.Value.Op); i >= 0 {
+		// The bytes that were stored, whatever this try says: others have them under this dot.
+		full, err := r.read(key)
+		if err != nil {
+			return Written{}, fmt.Errorf("put %q again: %w", key, err)
+		}
+		return Written{Sibling: full[i], Siblings: len(old), Repeated: true}, nil
+	}
+	record, dot, err := vclock.Put(old, r.actor(old), p.Context, p.Value)
+	if err != nil {
+		return Written{}, fmt.Errorf("put %q: %w", key, err)
+	}
+	if len(record) > distrib.SiblingsMax && len(record) > len(old) {
+		return Written{}, fmt.Errorf("put %q: it has %d siblings, the limit: read it, and write with the context of what was read: %w", key, len(old), ErrTooManySiblings)
+	}
+	if err := r.store(head, old, missing, record, p.Sync); err != nil {
+		return Written{}, fmt.Errorf("put %q: %w", key, err)
+	}
+	return Written{Sibling: distrib.Sibling{Dot: dot, Past: p.Context, Value: p.Value}, Siblings: len(record)}, nil
+}
+
+// withOp is the index of the sibling that operation op wrote, -1 where there is none.
+func withOp(record distrib.Record, op distrib.OpID) int {
+	if op == (distrib.OpID{}) {
+		return -1
+	}
+	return slices.IndexFunc(record, func(s distrib.Sibling) bool { return s.Value.Op == op })
+}
+
+// actor is who counts the next write of a key of which the node holds record.
+func (r *Replica) actor(record distrib.Record) vclock.Actor {
+	a := vclock.Actor{Node: r.opts.Node}
+	for _, known := range vclock.Context(record).Actors() {
+		if known.Node == r.opts.Node && known.Birth>>32 == r.opts.Run {
+			a.Birth = max(a.Birth, known.Birth)
+		}
+	}
+	if a.Birth == 0 {
+		a.Birth = r.opts.Run<<32 | uint64(r.births.Add(1))
+	}
+	return a
+}
+
+// Merge adds what another node holds of key. changed reports whether anything was new.
+func (r *Replica) Merge(key []byte, other distrib.Record, sync distrib.Sync) (changed bool, err error) {
+	defer r.lock(key)()
+	head := r.headKey(key)
+	old, missing, err := r.readHead(head)
+	if err != nil {
+		return false, fmt.Errorf("merge %q: %w", key, err)
+	}
+	record := vclock.Merge(old, other)
+	if sameVersions(old, record) {
+		return false, nil
+	}
+	if err := r.store(head, old, missing, record, sync); err != nil {
+		return false, fmt.Errorf("merge %q: %w", key, err)
+	}
+	return true, nil
+}
+
+func sameVersions(a, b distrib.Record) bool {
+	return slices.EqualFunc(a, b, func(s, t distrib.Sibling) bool { return s.Dot == t.Dot })
+}
+
+// store replaces a record, in one change. missing are the values of old that stand apart and were not read.
+func (r *Replica) store(head []byte, old distrib.Record, missing []distrib.Missing, record distrib.Record, sync distrib.Sync) error {
+	apart := map[vclock.Dot]int{} // where the bytes are in the store already
+	for _, m := range missing {
+		apart[old[m.Sibling].Dot] = m.Bytes
+	}
+	var ops []distrib.Op
+	lengths := make([]int, len(record))
+	for i := range record {
+		s := &record[i]
+		n, there := apart[s.Dot]
+		if there {
+			lengths[i] = n
+			delete(apart, s.Dot)
+			continue
+		}
+		if lengths[i] = len(s.Value.Data); lengths[i] > distrib.InlineBytes {
+			ops = append(ops, distrib.Op{Key: distrib.ValueKey(head, s.Dot), Value: s.Value.Data})
+		}
+	}
+	for dot := range apart {
+		ops = append(ops, distrib.Op{Key: distrib.ValueKey(head, dot), Delete: true})
+	}
+	ops = append(ops, distrib.Op{Key: head, Value: distrib.AppendHead(nil, record, lengths)})
+	return r.opts.Store.Apply(ops, sync)
+}
+
+// Digest says which versions of a key a node holds: two that are equal hold the same. A version's value never
+// changes, so the dots say it all.
+type Digest []vclock.Dot
+
+// Digest returns what the node holds of key, without reading values that stand apart.
+func (r *Replica) Digest(key []byte) (Digest, error) {
+	record, _, err := r.readHead(r.headKey(key))
+	if err != nil {
+		return nil, fmt.Errorf("digest of %q: %w", key, err)
+	}
+	d := make(Digest, len(record))
+	for i, s := range record {
+		d[i] = s.Dot
+	}
+	return d, nil
+}
+
+// Scan calls visit with the key and the record of everything whose token's top half is first to last, by token.
+// Values that stand apart are not read. It ends at the first error of visit and returns it.
+func (r *Replica) Scan(first, last uint64, visit func(key []byte, record distrib.Record, missing []distrib.Missing) error) error {
+	lower, upper := distrib.TokenBounds(r.opts.Space, first, last)
+	return r.opts.Store.Scan(lower, upper, func(k, v []byte) error {
+		_, _, key, head, err := distrib.ParseKey(k)
+		if err != nil || !head {
+			return err
+		}
+		record, missing, err := distrib.DecodeHead(v)
+		if err != nil {
+			return fmt.Errorf("record of %q: %w", key, err)
+		}
+		return visit(key, record, missing)
+	})
+}

@@ -1,0 +1,123 @@
+package storetest
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/cambiumdb/cambium/distrib"
+)
+
+// Mem is a Store in memory that can crash: the model for tests and simulations.
+type Mem struct {
+	mu       sync.Mutex // guards what follows
+	entries  map[string][]byte
+	durable  map[string][]byte
+	unsynced []map[string][]byte // changes since durable, in order; nil is a delete
+}
+
+// NewMem returns an empty store.
+func NewMem() *Mem { return &Mem{entries: map[string][]byte{}, durable: map[string][]byte{}} }
+
+// Get implements distrib.Store.
+func (m *Mem) Get(key []byte) ([]byte, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.entries[string(key)]
+	if !ok {
+		return nil, distrib.ErrNotFound
+	}
+	return bytes.Clone(v), nil
+}
+
+// Apply implements distrib.Store.
+func (m *Mem) Apply(ops []distrib.Op, sync distrib.Sync) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change := map[string][]byte{}
+	for _, op := range ops {
+		change[string(op.Key)] = nil
+		if !op.Delete {
+			change[string(op.Key)] = append([]byte{}, op.Value...)
+		}
+	}
+	m.apply(change, sync)
+	return nil
+}
+
+// DeleteRange implements distrib.Store.
+func (m *Mem) DeleteRange(lower, upper []byte, sync distrib.Sync) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change := map[string][]byte{}
+	for k := range m.entries {
+		if k >= string(lower) && (upper == nil || k < string(upper)) {
+			change[k] = nil
+		}
+	}
+	m.apply(change, sync)
+	return nil
+}
+
+func (m *Mem) apply(change map[string][]byte, sync distrib.Sync) {
+	amend(m.entries, change)
+	m.unsynced = append(m.unsynced, change)
+	if sync == distrib.SyncNow {
+		m.sync(len(m.unsynced))
+	}
+}
+
+func amend(entries, change map[string][]byte) {
+	for k, v := range change {
+		if v == nil {
+			delete(entries, k)
+		} else {
+			entries[k] = v
+		}
+	}
+}
+
+// sync makes the first n unsynced changes durable.
+func (m *Mem) sync(n int) {
+	for _, c := range m.unsynced[:n] {
+		amend(m.durable, c)
+	}
+	m.unsynced = m.unsynced[n:]
+}
+
+// Crash returns the store that a crash leaves: what was durable and the first keep of the changes that were
+// not. m itself goes on.
+func (m *Mem) Crash(keep int) *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	left := &Mem{durable: maps.Clone(m.durable)}
+	for _, c := range m.unsynced[:min(keep, len(m.unsynced))] {
+		amend(left.durable, c)
+	}
+	left.entries = maps.Clone(left.durable)
+	return left
+}
+
+// Unsynced is how many changes a crash may lose.
+func (m *Mem) Unsynced() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.unsynced)
+}
+
+// Scan implements distrib.Store.
+func (m *Mem) Scan(lower, upper []byte, visit func(key, value []byte) error) error {
+	m.mu.Lock()
+	seen := maps.Clone(m.entries)
+	m.mu.Unlock()
+	for _, k := range slices.Sorted(maps.Keys(seen)) {
+		if k < string(lower) || upper != nil && k >= string(upper) {
+			continue
+		}
+		if err := visit([]byte(k), bytes.Clone(seen[k])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
