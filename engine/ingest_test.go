@@ -274,6 +274,29 @@ func TestIngestThroughLinks(t *testing.T) {
 	require.NoError(t, os.Remove(table))
 }
 
+// TestIngestKeepsLargeKeysAndValues: the limits of a database bind its own writes only.
+func TestIngestKeepsLargeKeysAndValues(t *testing.T) {
+	fs := vfs.NewMem()
+	opts := small(fs)
+	opts.MaxKeyBytes, opts.MaxValueBytes = 5000, 2<<20
+	w, err := engine.NewTableWriter("t.sst", opts)
+	require.NoError(t, err)
+	key, value := bytes.Repeat([]byte("k"), 5000), bytes.Repeat([]byte("value "), 300_000)
+	require.NoError(t, w.Put(key, value))
+	require.NoError(t, w.Close())
+	opts = small(fs)
+	opts.MaxValueBytes = 1000
+	db := open(t, "db", opts)
+	require.ErrorIs(t, db.Put(key, nil, nil), engine.ErrInvalidArgument)
+	require.NoError(t, db.Ingest("t.sst"))
+	want := string(key) + "=" + string(value)
+	require.Equal(t, want, content(t, db, nil))
+	require.NoError(t, db.Ingest(makeTable(t, fs, "u.sst", "kk=1 kkkkkkkkkkkkl=1")))
+	require.NoError(t, db.Compact(nil, nil))
+	require.Equal(t, "kk=1 "+want+" kkkkkkkkkkkkl=1", content(t, db, nil))
+	require.NoError(t, db.Close())
+}
+
 // TestIngestRefuses lists what is not taken in. Nothing of the call is, and nothing stays behind.
 func TestIngestRefuses(t *testing.T) {
 	fs := vfs.NewMem()

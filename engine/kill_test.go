@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,7 +38,7 @@ func TestKillAtRandomMoments(t *testing.T) {
 	if os.Getenv("CAMBIUM_SOAK") != "" {
 		kills = 2000
 	}
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "db") // tables lie beside it
 	rng := rand.New(rand.NewPCG(11, 11))
 	var acked, begun [killWriters]uint64
 	total := uint64(0)
@@ -110,7 +111,8 @@ func runAndKill(t *testing.T, dir string, d time.Duration) (acked, begun [killWr
 }
 
 // killChild writes until it is killed. Write i of a writer puts the counter, adds a trail of
-// recent numbers and removes old ones, in one batch; some writes delete ranges or swap.
+// recent numbers and removes old ones, in one batch; some writes delete ranges or swap, some are
+// tables that are ingested.
 func killChild(dir string) {
 	db, err := engine.Open(dir, engine.FlushOften(engine.Options{MemtableSize: 64 << 10}))
 	if err != nil {
@@ -135,7 +137,7 @@ func killChild(dir string) {
 			for {
 				n++
 				say("begin", w, n)
-				if err := killWrite(db, w, n); err != nil {
+				if err := killWrite(db, dir, w, n); err != nil {
 					fmt.Fprintln(os.Stderr, "child:", err)
 					os.Exit(3)
 				}
@@ -148,8 +150,11 @@ func killChild(dir string) {
 
 const killTrail = 50
 
-func killWrite(db *engine.DB, w int, n uint64) error {
+func killWrite(db *engine.DB, dir string, w int, n uint64) error {
 	value := binary.BigEndian.AppendUint64(nil, n)
+	if n%17 == 0 {
+		return killIngest(db, fmt.Sprintf("%s-table-%d", dir, w), w, n, value)
+	}
 	if n%7 == 0 {
 		// A swap of the counter alone would leave the trail behind: it writes the trail first.
 		if err := db.Put(trailKey(w, n), value, nil); err != nil {
@@ -176,6 +181,22 @@ func killWrite(db *engine.DB, w int, n uint64) error {
 		}
 	}
 	return db.Apply(b, nil)
+}
+
+func killIngest(db *engine.DB, path string, w int, n uint64, value []byte) error {
+	table, err := engine.NewTableWriter(path, nil)
+	if err != nil {
+		return err
+	}
+	table.Put(counterKey(w), value)
+	if n > killTrail {
+		table.Delete(trailKey(w, n-killTrail-1))
+	}
+	table.Put(trailKey(w, n), value)
+	if err := table.Close(); err != nil { // tells of the others too
+		return err
+	}
+	return db.Ingest(path)
 }
 
 func counterKey(w int) []byte         { return fmt.Appendf(nil, "counter-%d", w) }
