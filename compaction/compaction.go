@@ -251,6 +251,7 @@ type Result struct {
 	In, Out                 uint64
 	Dropped                 Dropped
 	BytesRead, BytesWritten int64 // sizes of the input and of the output tables
+	BlocksReused            int   // data blocks that were written as they had been read
 	ValuesMoved             int64 // bytes of values that went from one blob file to another
 	ValuesWritten           int64 // bytes of records in new blob files
 	Tables                  []*manifest.Table

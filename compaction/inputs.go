@@ -85,8 +85,9 @@ func (in *inputs) verify(read uint64) error {
 // reading reads the inputs' entries in a range of user keys: the tables of L0 side by side, those
 // of a deeper level one after the other.
 type reading struct {
-	in   *inputs
-	keys keyRange
+	in    *inputs
+	keys  keyRange
+	reuse *reuse // nil: none
 
 	merged   iterator.Iterator
 	releases []func() // readers that are open until close
@@ -100,12 +101,12 @@ func (r *reading) open() (iterator.Iterator, error) {
 		tables := r.tables(input)
 		if input.Level > 0 {
 			if len(tables) > 0 {
-				its = append(its, r.openLevel(tables))
+				its = append(its, r.openLevel(tables, input.Level == r.in.plan.Output))
 			}
 			continue
 		}
 		for _, t := range tables {
-			it, release, err := r.openTable(t)
+			it, release, err := r.openTable(t, false)
 			if err != nil {
 				for _, it := range its {
 					it.Close()
@@ -131,7 +132,7 @@ func (r *reading) tables(input Input) (out []*manifest.Table) {
 }
 
 // openLevel walks the tables of a sorted level with one of them open at a time.
-func (r *reading) openLevel(tables []*manifest.Table) iterator.Iterator {
+func (r *reading) openLevel(tables []*manifest.Table, reusable bool) iterator.Iterator {
 	at := len(r.releases)
 	r.releases = append(r.releases, func() {})
 	bounds := func(i int) (smallest, largest ikey.Key) { return tables[i].Smallest, tables[i].Largest }
@@ -139,7 +140,7 @@ func (r *reading) openLevel(tables []*manifest.Table) iterator.Iterator {
 		// The part before has been closed, so its reader can go.
 		r.releases[at]()
 		r.releases[at] = func() {}
-		it, release, err := r.openTable(tables[i])
+		it, release, err := r.openTable(tables[i], reusable)
 		if err == nil {
 			r.releases[at] = release
 		}
@@ -147,7 +148,8 @@ func (r *reading) openLevel(tables []*manifest.Table) iterator.Iterator {
 	})
 }
 
-func (r *reading) openTable(t *manifest.Table) (iterator.Iterator, func(), error) {
+// openTable opens t. Where it is of the output level, blocks of it may be used again.
+func (r *reading) openTable(t *manifest.Table, reusable bool) (iterator.Iterator, func(), error) {
 	table, release, err := r.in.env.OpenTable(t)
 	if err != nil {
 		return nil, nil, err
@@ -156,7 +158,11 @@ func (r *reading) openTable(t *manifest.Table) (iterator.Iterator, func(), error
 		release()
 		return nil, nil, err
 	}
-	return table.NewIterator(sstable.IterOptions{Compaction: true, Upper: r.keys.hi}), release, nil
+	o := sstable.IterOptions{Compaction: true, Upper: r.keys.hi}
+	if r.reuse != nil && reusable {
+		o.OnBlock = r.reuse.note
+	}
+	return table.NewIterator(o), release, nil
 }
 
 // close closes the iterators, then gives the readers back.

@@ -38,6 +38,7 @@ type outputs struct {
 	level        int
 	reason       string
 	ancestorTime uint64 // Unix seconds, for every table
+	reuse        *reuse // nil: none
 
 	cur     *output
 	paths   []string // of every file made, whether finished or not
@@ -53,6 +54,11 @@ func (o *outputs) add(key ikey.Key, value []byte) error {
 		}
 	}
 	c := o.cur
+	if o.reuse.begins(key) {
+		if err := c.w.EndBlock(); err != nil {
+			return err
+		}
+	}
 	switch key.Kind() {
 	case ikey.KindDelete:
 		c.deletes++
@@ -119,6 +125,9 @@ func (o *outputs) begin() error {
 	sw := vfs.NewSequentialWriter(f, vfs.WriterOptions{OnWrite: func(n int) { c.device.Add(int64(n)) }})
 	opts := o.env.WriterOptions(o.level)
 	opts.FileNumber, opts.CreationTime = c.num, o.env.NowMillis/1000
+	if o.reuse != nil {
+		opts.Reuse = o.reuse.find
+	}
 	c.w = sstable.NewWriter(sw, opts)
 	o.cur = c
 	return nil

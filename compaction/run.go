@@ -87,14 +87,14 @@ func newMerge(in *inputs, spans rangedel.List, keys keyRange) *merge {
 		lower:   keys.lo,
 		upper:   keys.hi,
 		cutter:  newCutter(plan, env.targetFileBytes()).within(keys),
-		outputs: outputs{env: env, level: plan.Output, reason: plan.Reason, ancestorTime: plan.ancestorTime()},
+		outputs: outputs{env: env, level: plan.Output, reason: plan.Reason, ancestorTime: plan.ancestorTime(), reuse: newReuse(env.WriterOptions(plan.Output).Compression)},
 		values:  values{env: env, reason: plan.Reason, moves: plan.MoveValues},
 	}
 }
 
 // read merges the entries of in in keys.
 func (m *merge) read(ctx context.Context, in *inputs, keys keyRange) error {
-	r := &reading{in: in, keys: keys}
+	r := &reading{in: in, keys: keys, reuse: m.outputs.reuse}
 	defer r.close() // a second time where all went well
 	it, err := r.open()
 	if err != nil {
@@ -118,6 +118,7 @@ func conclude(env *Env, merges []*merge, unread Dropped, verify func(read uint64
 		r.Dropped = r.Dropped.plus(m.survivors.dropped)
 		r.Tables = append(r.Tables, m.outputs.tables...)
 		r.ValuesMoved += m.moved
+		r.BlocksReused += m.outputs.reuse.used()
 		r.Edit.BlobsAdded = append(r.Edit.BlobsAdded, m.values.files...)
 		for num, g := range m.lost {
 			was := all[num]

@@ -161,7 +161,7 @@ func (db *DB) runPlan(j job) (err error) {
 	info := CompactionInfo{
 		Reason: plan.Reason, FromLevel: plan.Inputs[0].Level, ToLevel: plan.Output,
 		OutputTables: len(res.Tables), BytesRead: res.BytesRead + res.ValuesMoved, BytesWritten: res.BytesWritten + res.ValuesWritten,
-		Start: start, Duration: time.Since(start),
+		BlocksReused: res.BlocksReused, Start: start, Duration: time.Since(start),
 	}
 	for _, in := range plan.Inputs {
 		info.InputTables += len(in.Tables)

@@ -36,6 +36,7 @@ type CompactionInfo struct {
 	OutputTables int
 	BytesRead    int64
 	BytesWritten int64 // 0 for a move
+	BlocksReused int   // data blocks written as they were stored, without compressing them again
 	Start        time.Time
 	Duration     time.Duration
 }

@@ -18,6 +18,16 @@ type IterOptions struct {
 	// Lower and Upper are where the caller will stop; nil is open. They only bound reading
 	// ahead: the iterator itself is not bounded. It keeps no reference to them.
 	Lower, Upper []byte
+	// OnBlock, when not nil, hears of each block that Compaction reads, when the iterator comes to
+	// its first entry. What it gets is valid during the call.
+	OnBlock func(b Block)
+}
+
+// Block is a data block of a table.
+type Block struct {
+	First  ikey.Key     // of its entries
+	Raw    []byte       // what it holds
+	Stored block.Stored // and how it is stored
 }
 
 // tableIter implements iterator.Iterator over one table. Its working state is pooled.
@@ -45,6 +55,8 @@ type iterState struct {
 	blk     *cache.Handle // pins data's block, unless that is private
 	ahead   block.Readahead
 	scratch []byte
+	raw     []byte // the current block, where that is private, for OnBlock
+	stored  block.Stored
 }
 
 // maxKeptScratch bounds the buffer that a pooled iterator keeps, in bytes.
@@ -79,7 +91,8 @@ func (it *tableIter) open() bool {
 	var data []byte
 	var err error
 	if it.opts.Compaction {
-		data, err = it.r.quiet.ReadPrivate(h, &it.ahead, &it.scratch)
+		data, it.stored, err = it.r.quiet.ReadStored(h, &it.ahead, &it.scratch)
+		it.raw = data
 	} else {
 		it.ahead.Note(h)
 		var b *cache.Handle
@@ -138,6 +151,9 @@ func (it *tableIter) forward(ok bool) bool {
 		}
 		if it.data.First() {
 			it.edge = edgeNone
+			if it.opts.OnBlock != nil && it.opts.Compaction {
+				it.opts.OnBlock(Block{First: it.data.Key(), Raw: it.raw, Stored: it.stored})
+			}
 			return true
 		}
 		if it.data.Err() != nil {
@@ -273,7 +289,7 @@ func (it *tableIter) Close() error {
 	s.closeBlock()
 	s.index.reset()
 	s.ahead.Close()
-	s.r, s.opts = nil, IterOptions{}
+	s.r, s.opts, s.raw, s.stored = nil, IterOptions{}, nil, block.Stored{}
 	if cap(s.scratch) > maxKeptScratch {
 		s.scratch = nil
 	}

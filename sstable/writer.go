@@ -33,6 +33,9 @@ type WriterOptions struct {
 	// 2): no user key comes twice and every sequence number is 0; the database that takes it in
 	// gives all entries one of its own.
 	External bool
+	// Reuse, when not nil, is asked before a data block is compressed: it may know what raw
+	// becomes in Compression, for instance since it was read so.
+	Reuse func(raw []byte) (payload []byte, ok bool)
 
 	// What the properties record.
 	DBID, SessionID string
@@ -202,6 +205,17 @@ func (w *Writer) blockIsFull(n int) bool {
 	return size+n > limit && size*10 > limit*9
 }
 
+// EndBlock ends the data block before the next entry, unless it is not even half full.
+func (w *Writer) EndBlock() error {
+	if w.err != nil || w.data.Empty() || 2*w.data.EstimatedSize() < w.opts.BlockSize {
+		return w.err
+	}
+	if err := w.flushBlock(); err != nil {
+		return w.fail(err)
+	}
+	return nil
+}
+
 // AddRangeDelete appends a range tombstone over [start, end) at seq. Tombstones come in order
 // of start, then of descending seq, and may come at any time before Finish.
 func (w *Writer) AddRangeDelete(start, end []byte, seq uint64) error {
@@ -312,6 +326,11 @@ func (w *Writer) flushBlock() error {
 func (w *Writer) writeCompressed(raw []byte) (block.Handle, error) {
 	if w.opts.Compression == block.None {
 		return w.writeBlock(raw, block.None)
+	}
+	if w.opts.Reuse != nil {
+		if payload, ok := w.opts.Reuse(raw); ok {
+			return w.writeBlock(payload, w.opts.Compression)
+		}
 	}
 	out, err := block.Compress(w.comp[:0], raw, w.opts.Compression, w.opts.CompressionLevel, nil)
 	if err != nil {

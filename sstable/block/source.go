@@ -100,30 +100,44 @@ func (s *Source) Read(h Handle, o ReadOptions) (*cache.Handle, error) {
 // ReadPrivate returns the uncompressed data block at h without touching the cache. The bytes
 // are in ra or in *scratch and are valid until the next call with either.
 func (s *Source) ReadPrivate(h Handle, ra *Readahead, scratch *[]byte) ([]byte, error) {
+	raw, _, err := s.ReadStored(h, ra, scratch)
+	return raw, err
+}
+
+// Stored is a block as it lies in a file.
+type Stored struct {
+	Payload     []byte
+	Compression Compression
+	Dict        bool // it cannot be read without the file's dictionary
+}
+
+// ReadStored is ReadPrivate that also returns what is stored, which is in ra.
+func (s *Source) ReadStored(h Handle, ra *Readahead, scratch *[]byte) (raw []byte, stored Stored, err error) {
 	phys, err := ra.physical(s, h)
 	if err != nil {
-		return nil, err
+		return nil, stored, err
 	}
 	typ, err := s.verify(h, phys)
 	if err != nil {
-		return nil, err
+		return nil, stored, err
 	}
 	payload := phys[:h.Size:h.Size]
+	stored = Stored{Payload: payload, Compression: typ, Dict: typ != None && s.dict(true) != nil}
 	if typ == None {
-		return payload, nil
+		return payload, stored, nil
 	}
 	size, body, err := DecompressedSize(payload, typ)
 	if err != nil {
-		return nil, s.corrupt(h, "block: %w", err)
+		return nil, stored, s.corrupt(h, "block: %w", err)
 	}
 	if cap(*scratch) < size {
 		*scratch = make([]byte, size)
 	}
 	dst := (*scratch)[:size]
 	if err := Decompress(dst, body, typ, s.dict(true)); err != nil {
-		return nil, s.corrupt(h, "block: %w", err)
+		return nil, stored, s.corrupt(h, "block: %w", err)
 	}
-	return dst, nil
+	return dst, stored, nil
 }
 
 // ReadAltered returns a copy of the uncompressed block at h, part of which somebody has overwritten
