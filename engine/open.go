@@ -57,20 +57,20 @@ func OpenReadOnly(dir string, opts *Options) (*DB, error) {
 		}
 		after := db.glance()
 		db.abandon()
-		// Files that a writer replaced meanwhile, and edits after the manifest was read, look like
-		// damage: look again.
+		// Files that a writer replaced or cut meanwhile, and edits after the manifest was read, look
+		// like damage: look again.
 		if try == readOnlyTries || slices.Equal(before, after) {
 			return nil, fmt.Errorf("open %s: %w", dir, classify(err))
 		}
 	}
 }
 
-// glance lists the files of the directory, and how long the manifests are, as far as that can be read:
-// openReadOnly meets the error too.
+// glance lists the files of the directory, and how long the manifests and logs are, as far as that can
+// be read: openReadOnly meets the error too.
 func (db *DB) glance() []string {
 	names, _ := db.fs.List(db.dir)
 	for i, n := range names {
-		if t, num, ok := filename.Parse(n); ok && t == filename.Manifest {
+		if t, num, ok := filename.Parse(n); ok && (t == filename.Manifest || t == filename.Log) {
 			if info, err := db.fs.Stat(filename.Path(db.dir, t, num)); err == nil {
 				names[i] = fmt.Sprintf("%s %d", n, info.Size())
 			}

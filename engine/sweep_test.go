@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,4 +72,36 @@ func TestSpaceComesBackWithoutACall(t *testing.T) {
 			require.NoError(t, db.Close())
 		})
 	}
+}
+
+// TestReadOnlyBesideTrim cuts what the log has reserved while a reader is about to read it.
+func TestReadOnlyBesideTrim(t *testing.T) {
+	mem := vfs.NewMem()
+	readerFS := vfs.NewFault(mem)
+	opts := small(mem)
+	opts.SweepOften()
+	require.NoError(t, open(t, "db", opts).Close()) // from here on no file comes or goes
+	db := open(t, "db", opts)
+	log := holdBack(readerFS, vfs.Rule{Ops: vfs.OpRead, Path: "*.log"})
+	put(t, db, "a=1")
+	reserved := db.Metrics().Space.Disk
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		r, err := engine.OpenReadOnly("db", small(readerFS))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if got := content(t, r, nil); got != "a=1" {
+			t.Errorf("the reader sees %q", got)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	<-log.reached
+	require.Eventually(t, func() bool { return db.Metrics().Space.Disk < reserved }, 10*time.Second, time.Millisecond)
+	log.release()
+	within(t, "reader", finished(&reader))
+	require.NoError(t, db.Close())
 }
