@@ -7,6 +7,7 @@ import (
 	"github.com/cambiumdb/cambium/internal/batch"
 	"github.com/cambiumdb/cambium/internal/entity"
 	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/wal"
 )
 
 // Batch collects writes that Apply makes visible and durable together. Its methods copy what
@@ -103,9 +104,9 @@ func (b *Batch) check(op string, key, value []byte) bool {
 	if err == nil {
 		err = b.db.opts.checkValue(op, key, value)
 	}
-	if err == nil && int64(len(b.rep)+len(key)+len(value)) > b.db.maxBatchBytes() {
+	if limit := b.db.opts.maxBatchBytes(); err == nil && int64(len(b.rep)+len(key)+len(value)) > limit {
 		err = errorf(ErrInvalidArgument, "%s %s: the batch would pass %d bytes, its limit under Options.MemoryBudget of %d: split it",
-			op, quoteKey(key), b.db.maxBatchBytes(), b.db.opts.MemoryBudget)
+			op, quoteKey(key), limit, b.db.opts.MemoryBudget)
 	}
 	if err != nil {
 		b.fail(err)
@@ -130,7 +131,7 @@ func (b *Batch) add(kind ikey.Kind, key, value []byte) {
 }
 
 // maxBatchBytes bounds one batch: a quarter of the budget, and always room for a few of the
-// largest values.
-func (db *DB) maxBatchBytes() int64 {
-	return max(db.opts.MemoryBudget/4, 2*int64(db.opts.MaxValueBytes)+1<<20)
+// largest values. What surrounds the last of them is not counted.
+func (o *Options) maxBatchBytes() int64 {
+	return min(max(o.MemoryBudget/4, 2*int64(o.MaxValueBytes)+1<<20), wal.MaxRecord-1<<10)
 }

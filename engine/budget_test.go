@@ -6,6 +6,11 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/internal/batch"
+	"github.com/cambiumdb/cambium/internal/entity"
+	"github.com/cambiumdb/cambium/internal/ikey"
+	"github.com/cambiumdb/cambium/wal"
 )
 
 // TestDivide draws what becomes of a budget: memtables beside the active one, how many of them are
@@ -38,4 +43,15 @@ func TestDivide(t *testing.T) {
    8 MiB,     64 KiB memtables: 31 sealed, 15 together, cache 5 MiB
    8 MiB,     64 KiB memtables:  8 sealed,  4 together, cache 6 MiB
 `, "\n"), b.String())
+}
+
+// TestBatchFitsTheLog: whatever the budget, a batch that is taken can be replayed.
+func TestBatchFitsTheLog(t *testing.T) {
+	around := int64(batch.OpLen(ikey.KindEntity, 1<<16, 1<<26)-1<<16-1<<26) + int64(len(entity.Encode(nil, nil, 1<<62)))
+	for _, budget := range []int64{8 << 20, 1 << 30, 4 << 30, 1 << 40} {
+		o, err := (&Options{MemoryBudget: budget, MaxKeyBytes: 64 << 10, MaxValueBytes: 64 << 20}).withDefaults()
+		require.NoError(t, err)
+		require.LessOrEqual(t, o.maxBatchBytes()+around, int64(wal.MaxRecord), "%d", budget)
+		require.Greater(t, o.maxBatchBytes(), int64(2*o.MaxValueBytes))
+	}
 }

@@ -69,7 +69,7 @@ type Options struct {
 	Filler    func(size int, last []byte, syncedTo int64) []byte
 	MinFiller int
 
-	// Compress makes the records zstd frames, as RocksDB's wal_compression does. What is appended
+	// Compress makes the records, of at most MaxRecord bytes, zstd frames, as RocksDB's wal_compression does. What is appended
 	// with PerWrite is framed, not compressed: a page is the least that is written, and somebody waits.
 	Compress bool
 	// Merge appends to dst, a record appended before, the one that came next, and returns it; ok is

@@ -85,7 +85,7 @@ func (r *Reader) decode(rec []byte) ([]byte, error) {
 	if !compressed && (r.end > 0 || !zstd.Starts(rec)) {
 		return rec, nil
 	}
-	plain, err := zstd.Frames(r.plain[:0], rec, maxRecord)
+	plain, err := zstd.Frames(r.plain[:0], rec, MaxRecord)
 	r.plain = plain
 	if err == nil {
 		return plain, nil
@@ -96,8 +96,9 @@ func (r *Reader) decode(rec []byte) ([]byte, error) {
 	return nil, corrupt.Errorf(r.name, r.rec.Offset(), "the checksum is right, but the record does not decompress: %v", err)
 }
 
-// maxRecord bounds a compressed record, in bytes: more than anybody's batches have.
-const maxRecord = 1 << 30
+// MaxRecord is the length in bytes of the longest compressed record that a Reader returns. Whoever
+// appends keeps to it.
+const MaxRecord = 1 << 30
 
 func (r *Reader) note(rec []byte) {
 	if r.Mark == nil {
