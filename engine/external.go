@@ -38,7 +38,7 @@ func (db *DB) bringIn(ctx context.Context, name string) (_ *external, err error)
 		}
 	}()
 	if staysAsItIs(src) {
-		e.linked, err = db.adopt(ctx, src, name, to)
+		e.linked, err = db.adopt(ctx, name, to)
 	} else {
 		err = db.rewrite(ctx, src, to, num)
 	}
@@ -63,6 +63,10 @@ func (db *DB) openExternal(name string) (*sstable.Reader, error) {
 	if db.isOwnDir(path.Dir(path.Clean(name))) {
 		return nil, errorf(ErrInvalidArgument, "it lies in the database's own directory: name a file elsewhere")
 	}
+	return db.openSupported(name)
+}
+
+func (db *DB) openSupported(name string) (*sstable.Reader, error) {
 	f, err := db.fs.Open(name, vfs.Direct)
 	if err != nil {
 		return nil, err
@@ -97,16 +101,25 @@ func staysAsItIs(r *sstable.Reader) bool {
 	return p.ExternalVersion == sstable.ExternalVersion && p.GlobalSeq == 0 && r.FormatVersion() <= newestForRocksDB
 }
 
-// adopt reads all of src and, when every byte is right, links or copies it to the path to.
-func (db *DB) adopt(ctx context.Context, src *sstable.Reader, name, to string) (linked bool, err error) {
-	stats, err := src.VerifyEach(ctx, ingestible)
+// adopt links or copies the file name to the path to, where every byte must be right: name may be
+// another file by then than the one that was opened.
+func (db *DB) adopt(ctx context.Context, name, to string) (linked bool, err error) {
+	linked, err = db.linkOrCopy(name, to, db.ingestWrote("copy"))
+	if err != nil {
+		return linked, err
+	}
+	r, err := db.openSupported(to)
+	if err != nil {
+		return linked, err
+	}
+	defer r.Close()
+	if !staysAsItIs(r) {
+		return linked, errorf(ErrInvalidArgument, "another file came in its place while it was taken in")
+	}
+	stats, err := r.VerifyEach(ctx, ingestible)
 	if err == nil && stats.Entries == 0 {
 		err = errNoEntries()
 	}
-	if err != nil {
-		return false, err
-	}
-	linked, err = db.linkOrCopy(name, to, db.ingestWrote("copy"))
 	if err != nil || !linked {
 		return linked, err
 	}

@@ -363,6 +363,34 @@ func tableFiles(t testing.TB, fs vfs.FS) (tables []string) {
 	return tables
 }
 
+// TestIngestReadsWhatItTakes puts another file in the place of one that is being taken in, at the moment
+// at which it is linked, or copied: what is not right or not such a table is refused.
+func TestIngestReadsWhatItTakes(t *testing.T) {
+	for _, links := range []bool{true, false} {
+		mem := vfs.NewMem()
+		fault := vfs.NewFault(mem)
+		db := open(t, "db", small(fault))
+		put(t, db, "a=1")
+		require.NoError(t, db.Flush())
+		good := readFile(t, mem, makeTable(t, mem, "t.sst", "k=v"))
+		damaged := bytes.Clone(good)
+		damaged[5] ^= 0x10
+		inside := readFile(t, mem, "db/"+tableFiles(t, mem)[0])
+		for _, other := range [][]byte{damaged, inside} {
+			writeFile(t, mem, "t.sst", good)
+			swap := fault.Add(vfs.Rule{Ops: vfs.OpLink, Err: syscall.EXDEV, Match: func(vfs.Op, string) bool {
+				writeFile(t, mem, "t.sst", other)
+				return !links
+			}})
+			require.Error(t, db.Ingest("t.sst"))
+			swap.Remove()
+			require.Equal(t, "a=1", content(t, db, nil))
+			require.Len(t, tableFiles(t, mem), 1)
+		}
+		require.NoError(t, db.Close())
+	}
+}
+
 // TestIngestRefusesBlobReferences: the values of a table out of a database with blob files would
 // not come along.
 func TestIngestRefusesBlobReferences(t *testing.T) {
