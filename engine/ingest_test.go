@@ -24,7 +24,7 @@ import (
 // makeTable writes a table from words: k=v puts, -k deletes, -a..c deletes a range.
 func makeTable(t testing.TB, fs vfs.FS, path, words string) string {
 	t.Helper()
-	w, err := engine.NewTableWriter(path, &engine.Options{FS: fs})
+	w, err := engine.NewTableWriter(path, &engine.Options{FS: fs, Compression: engine.Snappy})
 	require.NoError(t, err)
 	defer w.Abort()
 	for _, word := range strings.Fields(words) {
