@@ -18,7 +18,7 @@ check-tools:
 
 .PHONY: build
 build: check-tools ## bin/kvctl and bin/kvbench
-	$(GO) build -o bin/ ./cmd/...
+	$(GO) build -buildvcs=auto -o bin/ ./cmd/...
 
 .PHONY: run
 run: build ## load a real data set, read it back, verify it, print the write-amplification report
@@ -73,6 +73,9 @@ soak: ## crash, model and race tests for a long time
 	CAMBIUM_SOAK=1 $(GO) test -race -timeout 3h -run 'Concurrent|Kill|Crash|Model' ./engine/... -v
 
 .PHONY: bench
-bench: build ## micro-benchmarks and a first look at speed
+bench: build ## measure beside the peers and write docs/benchmarks.md; STEPS="deep ycsb" for some of it (takes an hour)
+	.ci/bench $(STEPS)
+
+.PHONY: microbench
+microbench: ## benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchmem ./memtable ./sstable/... ./wal ./internal/cache ./compaction
-	bin/kvbench run fillrandom,readrandom,readmissing --keys 1000000 --value-size 1000 --sync none

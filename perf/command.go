@@ -1,6 +1,7 @@
 package perf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,8 @@ type Command struct {
 	JSON      string // file for the report; "-" is Stdout, and the text then goes to Stderr
 	HTML      string // file for the report with charts
 	Benchstat string // file for lines in Go's benchmark format; "-" is Stdout, after the text
+	Markdown  string // file of sections that gets one, called Title, or has it replaced
+	Title     string
 	Args      []string
 	Stdout    *os.File // the report
 	Stderr    *os.File // progress
@@ -84,6 +87,9 @@ func (c *Command) within(ctx context.Context, kind string, measurements int, bod
 		err = out.write(m.report)
 	}
 	err = errors.Join(err, out.close())
+	if err == nil && c.Markdown != "" {
+		err = m.report.WriteSection(c.Markdown, cmp.Or(c.Title, commandLine(c.Args)))
+	}
 	if err == nil {
 		err = m.report.Err()
 	}

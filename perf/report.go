@@ -44,6 +44,7 @@ type Machine struct {
 	OS         string `json:"os"`
 	Arch       string `json:"arch"`
 	CPUs       int    `json:"cpus"` // that the program may use
+	CPU        string `json:"cpu,omitempty"`
 	FileSystem string `json:"file_system"`
 }
 
@@ -166,7 +167,7 @@ func NewReport(kind string, command []string, dir string, cfg Config, now time.T
 			}
 		}
 	}
-	r.Machine = Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0)}
+	r.Machine = Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.GOMAXPROCS(0), CPU: cpuModel()}
 	r.Machine.FileSystem, _, _ = fileSystem(existingParent(dir))
 	return r
 }

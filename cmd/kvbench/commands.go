@@ -54,6 +54,8 @@ func outputFlags(f *pflag.FlagSet, c *perf.Command) {
 	f.StringVar(&c.Dir, "dir", c.Dir, "directory to measure in, kept afterwards (default: a temporary one, removed)")
 	f.StringVar(&c.JSON, "json", c.JSON, "write the report as JSON to this file; - writes it to stdout and the text to stderr")
 	f.StringVar(&c.HTML, "html", c.HTML, "write the report with charts to this file, which needs nothing from elsewhere")
+	f.StringVar(&c.Markdown, "markdown", c.Markdown, "put the tables into this Markdown file, as the section called --title")
+	f.StringVar(&c.Title, "title", c.Title, "section of --markdown; one that is there is replaced (default: the command)")
 	f.StringVar(&c.Benchstat, "benchstat", c.Benchstat, "write lines in the format of Go's benchmarks to this file; - writes them to stdout after the text")
 }
 
@@ -272,7 +274,7 @@ func doctorCommand(parsed *bool) *cobra.Command {
 			return c.Doctor()
 		},
 	}
-	outputFlags(cmd.Flags(), c)
-	cmd.Flags().Lookup("dir").Usage = "directory whose file system to look at (default: the temporary directory)"
+	cmd.Flags().StringVar(&c.Dir, "dir", c.Dir, "directory whose file system to look at (default: the temporary directory)")
+	cmd.Flags().StringVar(&c.JSON, "json", c.JSON, "write the checks as JSON to this file; - writes them to stdout and no text")
 	return cmd
 }
