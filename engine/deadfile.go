@@ -97,8 +97,9 @@ func (db *DB) saveDead(version *manifest.Version) {
 	state, err := db.deadState()
 	if err == nil {
 		b := deadfile.Encode(state, files)
-		err = filename.Publish(db.fs, db.dir, filename.Base(filename.Dead, 0), db.set.NewFileNum(), b)
-		db.ledger.add("blob", -1, "dead", int64(len(b)+vfs.HoleUnit-1)/vfs.HoleUnit*vfs.HoleUnit)
+		if err = filename.Publish(db.fs, db.dir, filename.Base(filename.Dead, 0), db.set.NewFileNum(), b); err == nil {
+			db.ledger.add("blob", -1, "dead", int64(len(b)+vfs.HoleUnit-1)/vfs.HoleUnit*vfs.HoleUnit)
+		}
 	}
 	if err != nil {
 		db.log.Warn("save what is dead in blob files", "file", filename.Base(filename.Dead, 0), "err", err)
