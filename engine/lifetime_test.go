@@ -404,3 +404,21 @@ func kernelWrites(t *testing.T) int64 {
 	require.NoError(t, err)
 	return n
 }
+
+// TestLifetimeWithoutWhatFailed has a file that Close writes fail before its first byte: it is not counted.
+func TestLifetimeWithoutWhatFailed(t *testing.T) {
+	written := new(atomic.Int64)
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(countingFS{mem, written})
+	db := open(t, "db", small(fault))
+	w := newOverwriter(db, 40, 20_000)
+	w.all(t)
+	w.some(t, 10)
+	settleHoles(t, db)
+	failed := fault.Add(vfs.Rule{Ops: vfs.OpCreate, Path: "*.dbtmp", Err: vfs.ErrNoSpace}) // that of CAMBIUM-DEAD
+	require.NoError(t, db.Close())
+	require.Equal(t, 1, failed.Hits())
+	_, err := mem.Stat(filename.Path("db", filename.Dead, 0))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+	require.Equal(t, written.Load(), lifetimeOf(t, "db", small(mem)).Total())
+}
