@@ -44,4 +44,10 @@ func TestHTMLScriptKnowsTheSchema(t *testing.T) {
 		require.Contains(t, string(data), `"`+name+`"`)
 		require.Regexp(t, `\.`+name+`\b`, htmlScript, "the script does not draw %s", name)
 	}
+	data, err = json.Marshal(Verdicts([]Run{point("cambium/lazy", 1, 1, 1), point("pebble/leveled", 1, 1, 2)}))
+	require.NoError(t, err)
+	for _, name := range []string{"peer", "step", "moment", "space", "factor", "own", "own_space", "own_factor", "ratio", "met"} {
+		require.Contains(t, string(data), `"`+name+`"`)
+		require.Regexp(t, `\bv\.`+name+`\b`, htmlScript, "the script does not draw %s", name)
+	}
 }

@@ -17,7 +17,7 @@ const CAUSE = { wal: "#8d99a6", flush: "#56b4e9", blob: "#cc79a7", manifest: "#e
 const ENGINE = ["var(--accent)", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8d99a6"];
 const REASON = {
   flush: "#56b4e9", move: "#8d99a6", l0files: "#e69f00", size: "#0072b2", runs: "#009e73", space: "#cc79a7",
-  tombstones: "#d55e00", expired: "#f0e442", manual: "#7f6fc4", marked: "#b08968",
+  tombstones: "#d55e00", expired: "#f0e442", snapshot: "#5a3d8a", manual: "#7f6fc4", marked: "#b08968", values: "#219a8c",
 };
 
 // Text.
@@ -217,7 +217,7 @@ function jobs(parent, run) {
   const left = (run.phases || []).reduce((n, p) => n + (p.jobs_left_out || 0), 0);
   const colour = (j) => REASON[j.kind === "compaction" ? j.reason : j.kind] || "#8d99a6";
   const kinds = [...new Set(all.map((j) => (j.kind === "compaction" ? j.reason : j.kind)))];
-  const names = { flush: "flush of a memtable", move: "moved without rewriting", l0files: "L0 has too many files", size: "level above its size", runs: "too many sorted runs", space: "too much space", tombstones: "mostly deletions", expired: "expired values", manual: "asked for" };
+  const names = { flush: "flush of a memtable", move: "moved without rewriting", l0files: "L0 has too many files", size: "level above its size", runs: "too many sorted runs", space: "too much space", tombstones: "mostly deletions", expired: "expired values", snapshot: "what a closed snapshot saw", manual: "asked for", marked: "marked by RocksDB", values: "dead values of blob files" };
   const rows = new Map();
   for (const j of all.sort((p, q) => p.a - q.a)) {
     const id = j.kind === "flush" ? "flush" : `into L${j.to}`;
@@ -387,7 +387,7 @@ function summary(parent, groups) {
   main.innerHTML = "";
   add(main, "h1", `kvbench ${esc(report.kind)}`);
   add(main, "p", `${esc(report.time.replace("T", " ").replace("Z", " UTC"))} · ${m.cpus} CPUs, ${esc(m.os)}/${esc(m.arch)}, ${esc(m.file_system)} · ${esc(b.go)}${b.cgo ? "" : " without cgo"}${b.revision ? " · commit " + esc(b.revision.slice(0, 12)) + (b.modified ? " with changes" : "") : ""}`, "soft");
-  if (report.command) add(main, "p", `<code>${esc(report.command.join(" ").replace(/^\S*\//, ""))}</code>`);
+  if (report.command) add(main, "p", `<code>${report.command.map((a, i) => `<span>${esc(i ? a : a.replace(/^.*\//, ""))}</span>`).join(" ")}</code>`);
   const groups = new Map();
   for (const r of report.runs || []) {
     if (!groups.has(r.name)) groups.set(r.name, []);
@@ -421,6 +421,13 @@ function summary(parent, groups) {
     table(card, ["workload", "", ...names.map((n) => `${n} ${arrow(n)}`)], [...rows.values()].map((x) => [x.r.workload, x.r.op || "", ...names.map((n) => x.cells.get(n) || "")]), "ratios");
   }
 
+  if ((report.verdicts || []).length) {
+    const card = add(main, "div", "<h3>Beside each peer</h3><p class=\"soft\">the policy that writes least in no more space; it should write at most 0.90 as much</p>", "card");
+    const two = (v) => v.toFixed(2);
+    table(card, ["", "step", "space at", "space", "write amp", "least of ours", "space", "write amp", "ratio", ""],
+      report.verdicts.map((v, i, all) => [i && all[i - 1].peer === v.peer ? "" : v.peer, v.step, v.moment, two(v.space), two(v.factor), v.own || "none", ...(v.own ? [two(v.own_space), two(v.own_factor), two(v.ratio)] : ["", "", ""]),
+        { html: v.met ? "met" : "missed", cls: v.met ? "good" : "bad" }]));
+  }
   if (!scenario) {
     amplification(main, shown);
     add(main, "h2", "Latency");
