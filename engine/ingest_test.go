@@ -85,7 +85,9 @@ func put(t testing.TB, db *engine.DB, words string) {
 // those after.
 func TestIngest(t *testing.T) {
 	fs := vfs.NewMem()
-	db := open(t, "db", small(fs))
+	fault := vfs.NewFault(fs)
+	db := open(t, "db", small(fault))
+	compaction := holdBack(fault, vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst", Skip: 1, Forever: true}) // the first is a flush
 	put(t, db, "a=1 b=1 c=1 d=1 x=1")
 	before := db.NewSnapshot()
 	defer before.Close()
@@ -95,6 +97,7 @@ func TestIngest(t *testing.T) {
 	require.Equal(t, "a=1 b=1 c=1 d=1 x=1", content(t, db, before), "a snapshot does not change")
 	require.EqualValues(t, 7, db.Metrics().VisibleSeq, "five puts and two tables")
 	require.Equal(t, "L0[c..y] L0[b..m] L0[a..x]", shape(db), "above what they overlap, which memory held")
+	compaction.release()
 
 	put(t, db, "b=3 n=3")
 	const after = "a=1 b=3 n=3 x=1 y=2"
@@ -122,7 +125,9 @@ func TestIngest(t *testing.T) {
 func TestIngestGoesDeep(t *testing.T) {
 	fs := vfs.NewMem()
 	var told []engine.IngestInfo
-	opts := small(fs)
+	fault := vfs.NewFault(fs)
+	compaction := holdBack(fault, vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst", Forever: true})
+	opts := small(fault)
 	opts.Events = &engine.Events{Ingested: func(i engine.IngestInfo) { told = append(told, i) }}
 	db := open(t, "db", opts)
 	put(t, db, "m=1")
@@ -131,6 +136,7 @@ func TestIngestGoesDeep(t *testing.T) {
 	require.Zero(t, db.Metrics().Ledger.Cause("ingest"))
 	require.NoError(t, db.Ingest(makeTable(t, fs, "b.sst", "b=2")))
 	require.Equal(t, "L5[b..b] L6[a..c] L6[x..z]", shape(db))
+	compaction.release()
 	require.Len(t, told, 2)
 	require.Equal(t, []int{2, 2}, []int{told[0].Tables, told[0].Linked})
 	require.Equal(t, "a=1 b=2 c=1 m=1 x=1 z=1", content(t, db, nil))
