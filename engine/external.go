@@ -63,15 +63,16 @@ func (db *DB) openExternal(name string) (*sstable.Reader, error) {
 	if db.isOwnDir(path.Dir(path.Clean(name))) {
 		return nil, errorf(ErrInvalidArgument, "it lies in the database's own directory: name a file elsewhere")
 	}
-	return db.openSupported(name)
+	return db.openSupported(name, name)
 }
 
-func (db *DB) openSupported(name string) (*sstable.Reader, error) {
-	f, err := db.fs.Open(name, vfs.Direct)
+// openSupported opens the table file at, which errors call by the base of name.
+func (db *DB) openSupported(at, name string) (*sstable.Reader, error) {
+	f, err := db.fs.Open(at, vfs.Direct)
 	if err != nil {
 		return nil, err
 	}
-	r, err := sstable.Open(f, sstable.ReaderOptions{})
+	r, err := sstable.Open(f, sstable.ReaderOptions{Name: path.Base(name)})
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +109,7 @@ func (db *DB) adopt(ctx context.Context, name, to string) (linked bool, err erro
 	if err != nil {
 		return linked, err
 	}
-	r, err := db.openSupported(to)
+	r, err := db.openSupported(to, name)
 	if err != nil {
 		return linked, err
 	}

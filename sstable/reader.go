@@ -28,6 +28,8 @@ type ReaderOptions struct {
 	// a number.
 	Cache   *cache.Cache
 	FileNum uint64
+	// Name is how errors call the file; "" is its own name.
+	Name string
 	// Counters is where costs are counted; nil is nowhere.
 	Counters *Counters
 	// LargestSeq is the largest sequence number that the manifest gives for the table, 0 when
@@ -84,6 +86,9 @@ func (r *Reader) open(f vfs.File) error {
 		return err
 	}
 	r.src = block.NewSource(f, size)
+	if r.opts.Name != "" {
+		r.src.Label = r.opts.Name
+	}
 	r.src.Cache, r.src.FileNum, r.src.Counters = r.opts.Cache, r.opts.FileNum, &r.count.Counters
 	if size < footerLen {
 		return corrupt.Errorf(r.src.Label, 0, "%d bytes are no table", size)
@@ -400,7 +405,7 @@ func (r *Reader) Properties() Properties { return r.props }
 // Size is the size of the file in bytes.
 func (r *Reader) Size() int64 { return r.src.Size }
 
-// Name is the file's name without its directory.
+// Name is the file's name without its directory, or ReaderOptions.Name.
 func (r *Reader) Name() string { return r.src.Label }
 
 // MemoryBytes is the memory that the reader keeps pinned: index and filter.
