@@ -227,6 +227,7 @@ func differences(base, now *Report) []string {
 	note("compressions", a.Compression, b.Compression)
 	note("memory limits", a.Memory, b.Memory)
 	note("memtable sizes", a.Memtable, b.Memtable)
+	note("value thresholds", a.ValueThreshold, b.ValueThreshold)
 	note("threads", a.Threads, b.Threads)
 	note("rates", a.Rate, b.Rate)
 	note("seeds", a.Seed, b.Seed)

@@ -12,21 +12,24 @@ import (
 // Config is what one measurement runs with. It is part of every report, so that a figure can be
 // measured again.
 type Config struct {
-	Engine       string        `json:"engine"`
-	Keys         int64         `json:"keys"`
-	KeySize      int           `json:"key_size"`
-	ValueSize    Size          `json:"value_size"`
-	Compressible float64       `json:"compressible"` // 2.0: a good compressor halves the values
-	Sync         string        `json:"sync"`         // "per-write", "per-second", "none"
-	Compaction   string        `json:"compaction"`   // "leveled", "tiered", "lazy"
-	Compression  string        `json:"compression"`  // "default", "none", "snappy", "zstd"
-	Memory       Size          `json:"memory"`       // of the process; 0 leaves the engine's default
-	Memtable     Size          `json:"memtable"`     // 0 leaves the engine's default
-	Threads      int           `json:"threads"`
-	Rate         Rate          `json:"rate"`        // operations per second; 0 is max: closed loop
-	Duration     time.Duration `json:"duration_ns"` // 0: by number of operations
-	Ops          int64         `json:"ops"`         // of workloads other than fills; 0: as many as keys
-	Seed         uint64        `json:"seed"`
+	Engine       string  `json:"engine"`
+	Keys         int64   `json:"keys"`
+	KeySize      int     `json:"key_size"`
+	ValueSize    Size    `json:"value_size"`
+	Compressible float64 `json:"compressible"` // 2.0: a good compressor halves the values
+	Sync         string  `json:"sync"`         // "per-write", "per-second", "none"
+	Compaction   string  `json:"compaction"`   // "leveled", "tiered", "lazy"
+	Compression  string  `json:"compression"`  // "default", "none", "snappy", "zstd"
+	Memory       Size    `json:"memory"`       // of the process; 0 leaves the engine's default
+	Memtable     Size    `json:"memtable"`     // 0 leaves the engine's default
+	// ValueThreshold is the length from which cambium keeps values apart, in blob files; 0 leaves
+	// the engine's default.
+	ValueThreshold Size          `json:"value_threshold,omitempty"`
+	Threads        int           `json:"threads"`
+	Rate           Rate          `json:"rate"`        // operations per second; 0 is max: closed loop
+	Duration       time.Duration `json:"duration_ns"` // 0: by number of operations
+	Ops            int64         `json:"ops"`         // of workloads other than fills; 0: as many as keys
+	Seed           uint64        `json:"seed"`
 }
 
 // DefaultConfig is what kvbench runs without flags: a million keys of 16 bytes with values of
@@ -77,6 +80,8 @@ func (c Config) Validate() error {
 		return usagef("--ops %d: want a positive number", c.Ops)
 	case c.Memtable < 0 || c.Memtable > 0 && c.Memtable < 64<<10:
 		return usagef("--memtable %s: want at least 64KiB", c.Memtable)
+	case c.ValueThreshold < 0:
+		return usagef("--value-threshold %s: want at least 1", c.ValueThreshold)
 	case c.Memory != 0 && c.Memory < MinMemory:
 		return usagef("--memory %s: want at least %s", c.Memory, Size(MinMemory))
 	}
@@ -138,6 +143,9 @@ func (c Config) Lines() []string {
 	memtable := "engine's default"
 	if c.Memtable > 0 {
 		memtable = c.Memtable.String()
+	}
+	if c.ValueThreshold > 0 {
+		memtable += ", values apart from " + c.ValueThreshold.String()
 	}
 	return []string{
 		fmt.Sprintf("%s: %s keys of %d B, values of %s, compressible %.1f:1 (%s in all)",
