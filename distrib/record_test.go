@@ -107,34 +107,37 @@ func FuzzDecodeRecord(f *testing.F) {
 
 func TestStoreKeys(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
+		prefix := rapid.SampledFrom([][]byte{DataPrefix(), HintPrefix(7), HintPrefix(math.MaxUint64)}).Draw(t, "prefix")
 		key := rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "key")
 		token := rapid.Uint64().Draw(t, "token")
-		head := HeadKey(SpaceData, token, key)
-		space, tok, k, isHead, err := ParseKey(head)
+		head := HeadKey(prefix, token, key)
+		tok, k, isHead, err := ParseKey(prefix, head)
 		require.NoError(t, err)
 		require.True(t, isHead)
-		require.Equal(t, []any{SpaceData, token, key}, []any{space, tok, k})
+		require.Equal(t, []any{token, key}, []any{tok, k})
 		value := ValueKey(head, vclock.Dot{Actor: vclock.Actor{Node: rapid.Uint64().Draw(t, "node"), Birth: rapid.Uint64().Draw(t, "birth")}, Counter: rapid.Uint64().Draw(t, "counter")})
-		_, _, k, isHead, err = ParseKey(value)
+		_, k, isHead, err = ParseKey(prefix, value)
 		require.NoError(t, err)
 		require.False(t, isHead)
 		require.Equal(t, key, k)
 		require.Negative(t, bytes.Compare(head, value), "a record's values follow its head")
 
-		other := HeadKey(SpaceData, token, rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "other"))
+		other := HeadKey(prefix, token, rapid.SliceOfN(rapid.Byte(), 1, 50).Draw(t, "other"))
 		if !bytes.Equal(head, other) {
 			require.Equal(t, bytes.Compare(head, other), bytes.Compare(value, other), "and no other record comes between")
 		}
-		first, last := rapid.Uint64().Draw(t, "first"), rapid.Uint64().Draw(t, "last")
+		first, last := rapid.Uint64().Draw(t, "first"), rapid.SampledFrom([]uint64{rapid.Uint64().Draw(t, "last"), math.MaxUint64}).Draw(t, "end")
 		if first <= last {
-			lower, upper := TokenBounds(SpaceData, first, last)
-			in := bytes.Compare(head, lower) >= 0 && bytes.Compare(head, upper) < 0
-			require.Equal(t, token >= first && token <= last, in)
+			lower, upper := TokenBounds(prefix, first, last)
+			for _, k := range [][]byte{head, value} {
+				in := bytes.Compare(k, lower) >= 0 && bytes.Compare(k, upper) < 0
+				require.Equal(t, token >= first && token <= last, in)
+			}
 		}
 	})
-	require.LessOrEqual(t, len(ValueKey(HeadKey(SpaceHint, math.MaxUint64, make([]byte, MaxKeyBytes)), vclock.Dot{Actor: vclock.Actor{Node: math.MaxUint64, Birth: math.MaxUint64}, Counter: math.MaxUint64})), MaxStoreKeyBytes)
-	for _, bad := range [][]byte{nil, make([]byte, 12), HeadKey(SpaceData, 1, nil), append(HeadKey(SpaceData, 1, []byte("k")), 0)} {
-		_, _, _, _, err := ParseKey(bad)
+	require.Len(t, ValueKey(HeadKey(HintPrefix(9), math.MaxUint64, make([]byte, MaxKeyBytes)), vclock.Dot{Actor: vclock.Actor{Node: math.MaxUint64, Birth: math.MaxUint64}, Counter: math.MaxUint64}), MaxStoreKeyBytes)
+	for _, bad := range [][]byte{nil, DataPrefix(), make([]byte, 13), HeadKey(DataPrefix(), 1, nil), append(HeadKey(DataPrefix(), 1, []byte("k")), 0), HeadKey(HintPrefix(1), 1, []byte("k"))} {
+		_, _, _, err := ParseKey(DataPrefix(), bad)
 		require.ErrorContains(t, err, "is none of a record")
 	}
 }

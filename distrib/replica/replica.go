@@ -2,7 +2,7 @@
 // and answers what it holds.
 //
 //	run, err := replica.NextRun(store)          // once, when the node starts
-//	r := replica.New(replica.Options{Store: store, Space: distrib.SpaceData, Node: 1, Run: run, ...})
+//	r := replica.New(replica.Options{Store: store, Prefix: distrib.DataPrefix(), Node: 1, Run: run, ...})
 //	w, err := r.Put(key, replica.Put{Context: context, Value: value}) // this node stores the write first
 //	_, err = other.Merge(key, distrib.Record{w.Sibling}, sync)        // the others get it from there
 //	record, err := r.Read(key)
@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -35,16 +36,27 @@ var ErrTooManySiblings = errors.New("too many siblings")
 
 // Options of a Replica. All are required.
 type Options struct {
-	Store distrib.Store
-	Space distrib.Space
-	Node  uint64 // the node's number in the ring
-	Run   uint64 // from NextRun, 1 to 2^32-1
+	Store  distrib.Store
+	Prefix []byte  // distrib.DataPrefix or distrib.HintPrefix
+	Node   uint64  // the node's number in the ring
+	Births *Births // the node's, which all its replicas share
 }
 
-// Replica is the records of a node in one space of its store.
+// Births gives out the births of one run of a node. Two replicas of a node must share it: they would give one
+// birth to two copies of a key.
+type Births struct {
+	run   uint64 // 1 to 2^32-1
+	given atomic.Uint32
+}
+
+// Run is the number of this start of the node.
+func (b *Births) Run() uint64 { return b.run }
+
+func (b *Births) next() uint64 { return b.run<<32 | uint64(b.given.Add(1)) }
+
+// Replica is the records of a node behind one prefix of its store.
 type Replica struct {
-	opts   Options
-	births atomic.Uint32 // given out in this run
+	opts Options
 
 	seed  maphash.Seed
 	locks [256]sync.Mutex // by hash of the key: each guards the changes of its keys
@@ -53,29 +65,29 @@ type Replica struct {
 // runKey is where NextRun counts.
 var runKey = []byte{byte(distrib.SpaceMeta), 'r', 'u', 'n'}
 
-// NextRun counts the starts of the node that owns s, durably, and returns the number of this one.
-func NextRun(s distrib.Store) (uint64, error) {
+// NextRun counts the starts of the node that owns s, durably, and returns the births of this one.
+func NextRun(s distrib.Store) (*Births, error) {
 	run := uint64(0)
 	switch b, err := s.Get(runKey); {
 	case errors.Is(err, distrib.ErrNotFound):
 	case err != nil:
-		return 0, fmt.Errorf("number of the last run: %w", err)
+		return nil, fmt.Errorf("number of the last run: %w", err)
 	default:
-		if _, err := fmt.Sscanf(string(b), "%d", &run); err != nil {
-			return 0, fmt.Errorf("number of the last run is %q, want digits", b)
+		if run, err = strconv.ParseUint(string(b), 10, 64); err != nil {
+			return nil, fmt.Errorf("number of the last run is %q, want digits", b)
 		}
 	}
 	if run++; run >= 1<<32 {
-		return 0, fmt.Errorf("run %d: a node can start %d times", run, uint64(1)<<32-1)
+		return nil, fmt.Errorf("run %d: a node can start %d times", run, uint64(1)<<32-1)
 	}
-	return run, s.Apply([]distrib.Op{{Key: runKey, Value: fmt.Append(nil, run)}}, distrib.SyncNow)
+	if err := s.Apply([]distrib.Op{{Key: runKey, Value: strconv.AppendUint(nil, run, 10)}}, distrib.SyncNow); err != nil {
+		return nil, fmt.Errorf("number of this run: %w", err)
+	}
+	return &Births{run: run}, nil
 }
 
 // New returns the replica of a node.
 func New(opts Options) *Replica {
-	if opts.Run == 0 || opts.Run >= 1<<32 {
-		panic(fmt.Sprintf("replica: run %d, want 1 to %d", opts.Run, uint64(1)<<32-1))
-	}
 	return &Replica{opts: opts, seed: maphash.MakeSeed()}
 }
 
@@ -87,7 +99,7 @@ func (r *Replica) lock(key []byte) (unlock func()) {
 }
 
 func (r *Replica) headKey(key []byte) []byte {
-	return distrib.HeadKey(r.opts.Space, ring.TokenOf(key).Hi, key)
+	return distrib.HeadKey(r.opts.Prefix, ring.TokenOf(key).Hi, key)
 }
 
 // Read returns the record of key; it is empty where the node holds none.
@@ -189,12 +201,12 @@ func withOp(record distrib.Record, op distrib.OpID) int {
 func (r *Replica) actor(record distrib.Record) vclock.Actor {
 	a := vclock.Actor{Node: r.opts.Node}
 	for _, known := range vclock.Context(record).Actors() {
-		if known.Node == r.opts.Node && known.Birth>>32 == r.opts.Run {
+		if known.Node == r.opts.Node && known.Birth>>32 == r.opts.Births.run {
 			a.Birth = max(a.Birth, known.Birth)
 		}
 	}
 	if a.Birth == 0 {
-		a.Birth = r.opts.Run<<32 | uint64(r.births.Add(1))
+		a.Birth = r.opts.Births.next()
 	}
 	return a
 }
@@ -268,9 +280,9 @@ func (r *Replica) Digest(key []byte) (Digest, error) {
 // Scan calls visit with the key and the record of everything whose token's top half is first to last, by token.
 // Values that stand apart are not read. It ends at the first error of visit and returns it.
 func (r *Replica) Scan(first, last uint64, visit func(key []byte, record distrib.Record, missing []distrib.Missing) error) error {
-	lower, upper := distrib.TokenBounds(r.opts.Space, first, last)
+	lower, upper := distrib.TokenBounds(r.opts.Prefix, first, last)
 	return r.opts.Store.Scan(lower, upper, func(k, v []byte) error {
-		_, _, key, head, err := distrib.ParseKey(k)
+		_, key, head, err := distrib.ParseKey(r.opts.Prefix, k)
 		if err != nil || !head {
 			return err
 		}

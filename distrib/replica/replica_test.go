@@ -17,9 +17,9 @@ import (
 
 func start(t testing.TB, s distrib.Store, node uint64) *Replica {
 	t.Helper()
-	run, err := NextRun(s)
+	births, err := NextRun(s)
 	require.NoError(t, err)
-	return New(Options{Store: s, Space: distrib.SpaceData, Node: node, Run: run})
+	return New(Options{Store: s, Prefix: distrib.DataPrefix(), Node: node, Births: births})
 }
 
 func data(s string) distrib.Value { return distrib.Value{Data: []byte(s)} }
@@ -157,9 +157,9 @@ func TestTooManySiblings(t *testing.T) {
 func TestNextRun(t *testing.T) {
 	s := storetest.NewMem()
 	for want := uint64(1); want < 4; want++ {
-		run, err := NextRun(s)
+		births, err := NextRun(s)
 		require.NoError(t, err)
-		require.Equal(t, want, run)
+		require.Equal(t, want, births.Run())
 		require.Zero(t, s.Unsynced(), "durable before it is used")
 	}
 	require.NoError(t, s.Apply([]distrib.Op{{Key: runKey, Value: []byte("4294967295")}}, distrib.SyncNow))
@@ -194,6 +194,23 @@ func TestManyAtOnce(t *testing.T) {
 	record, err := r.Read(key)
 	require.NoError(t, err)
 	require.Equal(t, uint64(400), record[len(record)-1].Dot.Counter, "each write has a dot of its own")
+}
+
+// TestReplicasOfANodeShareBirths: what a node keeps for another is another copy of the key.
+func TestReplicasOfANodeShareBirths(t *testing.T) {
+	s := storetest.NewMem()
+	births, err := NextRun(s)
+	require.NoError(t, err)
+	own := New(Options{Store: s, Prefix: distrib.DataPrefix(), Node: 1, Births: births})
+	kept := New(Options{Store: s, Prefix: distrib.HintPrefix(2), Node: 1, Births: births})
+	a, err := own.Put(key, Put{Value: data("a")})
+	require.NoError(t, err)
+	b, err := kept.Put(key, Put{Value: data("b")})
+	require.NoError(t, err)
+	require.NotEqual(t, a.Sibling.Dot, b.Sibling.Dot)
+	_, err = own.Merge(key, distrib.Record{b.Sibling}, distrib.SyncNow)
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b"}, texts(t, own, "key"))
 }
 
 // history is a write as its client knows it.
@@ -260,14 +277,14 @@ func (w *world) step() error {
 		return err
 	default:
 		w.stores[at] = w.stores[at].Crash(w.rng.IntN(4))
-		run, err := NextRun(w.stores[at])
+		births, err := NextRun(w.stores[at])
 		if err != nil {
 			return err
 		}
 		if w.oldRun {
-			run = 1
+			births = &Births{run: 1}
 		}
-		w.nodes[at] = New(Options{Store: w.stores[at], Space: distrib.SpaceData, Node: uint64(at + 1), Run: run})
+		w.nodes[at] = New(Options{Store: w.stores[at], Prefix: distrib.DataPrefix(), Node: uint64(at + 1), Births: births})
 	}
 	return nil
 }
