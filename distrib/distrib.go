@@ -14,13 +14,13 @@
 // In a Store a record takes one entry, its head, and one more for each value of more than InlineBytes, so
 // that a new sibling does not write the large ones again:
 //
-//	head   prefix ‖ token:8 ‖ key length:2 ‖ key ‖ 0       -> version:1 ‖ count ‖ siblings
+//	head   prefix ‖ token:8 ‖ key length:2 ‖ key ‖ 0       -> minted ‖ version:1 ‖ count ‖ siblings
 //	value  prefix ‖ token:8 ‖ key length:2 ‖ key ‖ 1 ‖ dot -> the bytes
 //	prefix = space:1, in the space of hints followed by the node that they are for:8
 //
 //	sibling = dot ‖ past ‖ flags:1 ‖ time:8 ‖ [expires:8] ‖ [op:16] ‖ length ‖ [bytes]
 //
-// space says what the entry belongs to, token is the top half of the key's place on the ring: so a
+// minted is the last dot that the node itself gave the key. space says what the entry belongs to, token is the top half of the key's place on the ring: so a
 // range of tokens is a range of entries. Counts, lengths and the numbers of dots and clocks are uvarints, all
 // other integers big-endian.
 package distrib

@@ -8,10 +8,6 @@ import (
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
-// OpID names an operation of a client, so that it can be tried again without being done twice. The zero value
-// names none.
-type OpID [16]byte
-
 // Timestamp is a hybrid logical clock's: milliseconds since 1970 in the upper 48 bits, a count below. It
 // orders siblings for those who want the last one; nothing rests on it.
 type Timestamp uint64
@@ -22,11 +18,14 @@ type Value struct {
 	Deleted bool
 	Expires int64 // milliseconds since 1970 from which on it is absent; 0: never
 	Time    Timestamp
-	Op      OpID
 }
 
 // Expired reports whether v is absent at now, in milliseconds since 1970, because of its time to live.
 func (v *Value) Expired(now int64) bool { return v.Expires != 0 && v.Expires <= now }
+
+// OpID names an operation of a client, so that it can be tried again without being done twice. The zero value
+// names none.
+type OpID = vclock.Op
 
 // Sibling is a write and what its writer had seen.
 type Sibling = vclock.Version[Value]
@@ -47,10 +46,11 @@ const (
 	flagsKnown = flagDeleted | flagExpires | flagOp | flagApart
 )
 
-// AppendHead appends the head of r to dst and returns it. Values of more than InlineBytes are not in it, only
-// their lengths: lengths has those of all, since the bytes of such a value need not be in r.
-func AppendHead(dst []byte, r Record, lengths []int) []byte {
-	dst = appendCount(dst, r)
+// AppendHead appends the head of r to dst and returns it. minted is the last dot that the node gave the key.
+// Values of more than InlineBytes are not in it, only their lengths: lengths has those of all, since the bytes of
+// such a value need not be in r.
+func AppendHead(dst []byte, minted vclock.Dot, r Record, lengths []int) []byte {
+	dst = appendCount(appendDot(dst, minted), r)
 	for i := range r {
 		dst = appendSibling(dst, &r[i], lengths[i], lengths[i] > InlineBytes)
 	}
@@ -80,7 +80,7 @@ func appendSibling(dst []byte, s *Sibling, length int, apart bool) []byte {
 	if v.Expires != 0 {
 		flags |= flagExpires
 	}
-	if v.Op != (OpID{}) {
+	if s.Op != (OpID{}) {
 		flags |= flagOp
 	}
 	if apart {
@@ -92,7 +92,7 @@ func appendSibling(dst []byte, s *Sibling, length int, apart bool) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(v.Expires))
 	}
 	if flags&flagOp != 0 {
-		dst = append(dst, v.Op[:]...)
+		dst = append(dst, s.Op[:]...)
 	}
 	dst = binary.AppendUvarint(dst, uint64(length))
 	if apart {
@@ -109,11 +109,19 @@ func appendDot(dst []byte, d vclock.Dot) []byte {
 
 // DecodeRecord reads what AppendRecord made, which must be all of b. The record's bytes alias b.
 func DecodeRecord(b []byte) (Record, error) {
-	r, missing, err := DecodeHead(b)
-	if err == nil && len(missing) > 0 {
+	d := recordDecoder{rest: b}
+	r, missing := d.record()
+	if d.err == nil && len(missing) > 0 {
 		return nil, errors.New("record: the bytes of a value are not there")
 	}
-	return r, err
+	return r, d.err
+}
+
+// Head is what stands in the head of a record.
+type Head struct {
+	Minted  vclock.Dot // the last dot that the node gave the key; of counter 0 where it gave none
+	Record  Record
+	Missing []Missing // what of it stands in entries of their own
 }
 
 // Missing is a value whose bytes are in an entry of their own: Bytes of them, to become the Data of the
@@ -124,33 +132,14 @@ type Missing struct {
 }
 
 // DecodeHead reads what AppendHead made, which must be all of b. The record's bytes alias b.
-func DecodeHead(b []byte) (r Record, missing []Missing, err error) {
+func DecodeHead(b []byte) (h Head, err error) {
 	d := recordDecoder{rest: b}
-	if v := d.byte(); d.err == nil && v != recordVersion {
-		return nil, nil, fmt.Errorf("record of version %d, this program knows %d: it was written by a newer one", v, recordVersion)
-	}
-	const least = 3 + 1 + 1 + 8 + 1 // bytes of a sibling
-	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
-		if n > uint64(len(d.rest)/least) {
-			d.fail("bytes end early")
-			break
-		}
-		s := d.sibling()
-		if k := len(r); k > 0 && d.err == nil && r[k-1].Dot.Compare(s.Dot) >= 0 {
-			d.fail("siblings out of order")
-		}
-		if d.apart >= 0 {
-			missing = append(missing, Missing{len(r), d.apart})
-		}
-		r = append(r, s)
-	}
-	if d.err == nil && len(d.rest) > 0 {
-		d.fail("bytes behind the end")
-	}
+	h.Minted = d.dot()
+	h.Record, h.Missing = d.record()
 	if d.err != nil {
-		return nil, nil, d.err
+		return Head{}, d.err
 	}
-	return r, missing, nil
+	return h, nil
 }
 
 // recordDecoder reads the parts of a record; its first error sticks.
@@ -190,13 +179,46 @@ func (d *recordDecoder) uvarint() uint64 {
 	return v
 }
 
+func (d *recordDecoder) dot() vclock.Dot {
+	return vclock.Dot{Actor: vclock.Actor{Node: d.uvarint(), Birth: d.uvarint()}, Counter: d.uvarint()}
+}
+
+// record reads what is left, which must be a record.
+func (d *recordDecoder) record() (r Record, missing []Missing) {
+	if v := d.byte(); d.err == nil && v != recordVersion {
+		d.fail(fmt.Sprintf("version %d, this program knows %d: it was written by a newer one", v, recordVersion))
+	}
+	const least = 3 + 1 + 1 + 1 + 8 + 1 // bytes of a sibling
+	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
+		if n > uint64(len(d.rest)/least) {
+			d.fail("bytes end early")
+			break
+		}
+		s := d.sibling()
+		if k := len(r); k > 0 && d.err == nil && r[k-1].Dot.Compare(s.Dot) >= 0 {
+			d.fail("siblings out of order")
+		}
+		if d.apart >= 0 {
+			missing = append(missing, Missing{len(r), d.apart})
+		}
+		r = append(r, s)
+	}
+	if d.err == nil && len(d.rest) > 0 {
+		d.fail("bytes behind the end")
+	}
+	if d.err != nil {
+		return nil, nil
+	}
+	return r, missing
+}
+
 func (d *recordDecoder) sibling() (s Sibling) {
-	s.Dot.Node, s.Dot.Birth, s.Dot.Counter = d.uvarint(), d.uvarint(), d.uvarint()
+	s.Dot = d.dot()
 	d.apart = -1
 	if d.err != nil {
 		return s
 	}
-	past, rest, err := vclock.Decode(d.rest)
+	past, rest, err := vclock.DecodeSeen(d.rest)
 	if err != nil {
 		d.fail(err.Error())
 		return s
@@ -217,8 +239,8 @@ func (d *recordDecoder) sibling() (s Sibling) {
 		}
 	}
 	if flags&flagOp != 0 {
-		if v.Op = OpID(d.take(len(v.Op))); v.Op == (OpID{}) {
-			d.fail("an op id of 0")
+		if s.Op = OpID(d.take(len(s.Op))); s.Op == (OpID{}) || past.HasOp(s.Op) {
+			d.fail("a bad op id")
 		}
 	}
 	n := d.uvarint()

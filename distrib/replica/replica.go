@@ -3,7 +3,7 @@
 //
 //	run, err := replica.NextRun(store)          // once, when the node starts
 //	r := replica.New(replica.Options{Store: store, Prefix: distrib.DataPrefix(), Node: 1, Run: run, ...})
-//	w, err := r.Put(key, replica.Put{Context: context, Value: value}) // this node stores the write first
+//	w, err := r.Put(key, replica.Put{Op: op, Past: context, Value: value}) // this node stores the write first
 //	_, err = other.Merge(key, distrib.Record{w.Sibling}, sync)        // the others get it from there
 //	record, err := r.Read(key)
 //
@@ -11,9 +11,9 @@
 //
 // # Who counts
 //
-// The node that stores a write first gives it its dot. It counts on in the birth that the key's record shows
-// for it in this run of the node, and begins a new birth where it shows none: the copy may be gone, or, after a
-// crash, older than what others got from it. A birth is the run's number and a counter, so none comes twice as
+// The node that stores a write first gives it its dot. It counts on from the last dot that it gave the key, if
+// that was in this run of the node, and begins a new birth else: the copy may have been gone, or, after a
+// crash, be older than what others got from it. A birth is the run's number and a counter, so none comes twice as
 // long as run numbers are never used again.
 package replica
 
@@ -57,6 +57,7 @@ func (b *Births) next() uint64 { return b.run<<32 | uint64(b.given.Add(1)) }
 // Replica is the records of a node behind one prefix of its store.
 type Replica struct {
 	opts Options
+	size atomic.Int64
 
 	seed  maphash.Seed
 	locks [256]sync.Mutex // by hash of the key: each guards the changes of its keys
@@ -118,12 +119,12 @@ func (r *Replica) Read(key []byte) (distrib.Record, error) {
 
 func (r *Replica) read(key []byte) (distrib.Record, error) {
 	head := r.headKey(key)
-	record, missing, err := r.readHead(head)
+	h, err := r.readHead(head)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range missing {
-		s := &record[m.Sibling]
+	for _, m := range h.Missing {
+		s := &h.Record[m.Sibling]
 		if s.Value.Data, err = r.opts.Store.Get(distrib.ValueKey(head, s.Dot)); err != nil {
 			return nil, fmt.Errorf("value of version %s: %w", s.Dot, err)
 		}
@@ -131,115 +132,110 @@ func (r *Replica) read(key []byte) (distrib.Record, error) {
 			return nil, fmt.Errorf("value of version %s: %d bytes, its head says %d", s.Dot, len(s.Value.Data), m.Bytes)
 		}
 	}
-	return record, nil
+	return h.Record, nil
 }
 
 // readHead reads a record without the values that stand apart.
-func (r *Replica) readHead(head []byte) (distrib.Record, []distrib.Missing, error) {
+func (r *Replica) readHead(head []byte) (distrib.Head, error) {
 	b, err := r.opts.Store.Get(head)
 	if errors.Is(err, distrib.ErrNotFound) {
-		return nil, nil, nil
+		return distrib.Head{}, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return distrib.Head{}, err
 	}
 	return distrib.DecodeHead(b)
 }
 
 // Put is a write.
 type Put struct {
-	Context vclock.Clock // what its writer has seen of the key
-	Value   distrib.Value
-	Sync    distrib.Sync
+	Op    distrib.OpID
+	Past  vclock.Seen // what its writer has seen of the key
+	Value distrib.Value
+	Sync  distrib.Sync
 }
 
 // Written is what became of a Put.
 type Written struct {
 	Sibling  distrib.Sibling // what other replicas must merge
 	Siblings int             // how many there are now, this one included
-	Repeated bool            // the write had been stored before, by its op id
+	// Repeated: the operation had been done before. Sibling is what it wrote, or a version that overwrote that.
+	Repeated bool
 }
 
-// Put stores a write that no replica has yet. Where a sibling has the op id of the write it is that write.
+// Put stores a write that no replica has yet, unless the record shows that its operation was done before.
 func (r *Replica) Put(key []byte, p Put) (Written, error) {
 	defer r.lock(key)()
 	head := r.headKey(key)
-	old, missing, err := r.readHead(head)
+	h, err := r.readHead(head)
 	if err != nil {
 		return Written{}, fmt.Errorf("put %q: %w", key, err)
 	}
-	if i := withOp(old, p.Value.Op); i >= 0 {
+	if i := vclock.Tried(h.Record, p.Op); i >= 0 {
 		// The bytes that were stored, whatever this try says: others have them under this dot.
 		full, err := r.read(key)
 		if err != nil {
 			return Written{}, fmt.Errorf("put %q again: %w", key, err)
 		}
-		return Written{Sibling: full[i], Siblings: len(old), Repeated: true}, nil
+		return Written{Sibling: full[i], Siblings: len(full), Repeated: true}, nil
 	}
-	record, dot, err := vclock.Put(old, r.actor(old), p.Context, p.Value)
+	actor := r.actor(h.Minted)
+	dot, err := vclock.Next(h.Record, actor, counterOf(h.Minted, actor), p.Past)
 	if err != nil {
 		return Written{}, fmt.Errorf("put %q: %w", key, err)
 	}
-	if len(record) > distrib.SiblingsMax && len(record) > len(old) {
-		return Written{}, fmt.Errorf("put %q: it has %d siblings, the limit: read it, and write with the context of what was read: %w", key, len(old), ErrTooManySiblings)
+	s := distrib.Sibling{Dot: dot, Op: p.Op, Past: p.Past, Value: p.Value}
+	record := vclock.Merge(h.Record, distrib.Record{s})
+	if len(record) > distrib.SiblingsMax && len(record) > len(h.Record) {
+		return Written{}, fmt.Errorf("put %q: it has %d siblings, the limit: read it, and write with the context of what was read: %w", key, len(h.Record), ErrTooManySiblings)
 	}
-	if err := r.store(head, old, missing, record, p.Sync); err != nil {
+	if err := r.store(head, h, dot, record, p.Sync); err != nil {
 		return Written{}, fmt.Errorf("put %q: %w", key, err)
 	}
-	return Written{Sibling: distrib.Sibling{Dot: dot, Past: p.Context, Value: p.Value}, Siblings: len(record)}, nil
+	return Written{Sibling: s, Siblings: len(record)}, nil
 }
 
-// withOp is the index of the sibling that operation op wrote, -1 where there is none.
-func withOp(record distrib.Record, op distrib.OpID) int {
-	if op == (distrib.OpID{}) {
-		return -1
+// actor is who counts the next write of a key for which the node gave minted last.
+func (r *Replica) actor(minted vclock.Dot) vclock.Actor {
+	if minted.Counter > 0 && minted.Node == r.opts.Node && minted.Birth>>32 == r.opts.Births.run {
+		return minted.Actor
 	}
-	return slices.IndexFunc(record, func(s distrib.Sibling) bool { return s.Value.Op == op })
+	return vclock.Actor{Node: r.opts.Node, Birth: r.opts.Births.next()}
 }
 
-// actor is who counts the next write of a key of which the node holds record.
-func (r *Replica) actor(record distrib.Record) vclock.Actor {
-	a := vclock.Actor{Node: r.opts.Node}
-	for _, known := range vclock.Context(record).Actors() {
-		if known.Node == r.opts.Node && known.Birth>>32 == r.opts.Births.run {
-			a.Birth = max(a.Birth, known.Birth)
-		}
+func counterOf(minted vclock.Dot, a vclock.Actor) uint64 {
+	if minted.Actor == a {
+		return minted.Counter
 	}
-	if a.Birth == 0 {
-		a.Birth = r.opts.Births.next()
-	}
-	return a
+	return 0
 }
 
 // Merge adds what another node holds of key. changed reports whether anything was new.
 func (r *Replica) Merge(key []byte, other distrib.Record, sync distrib.Sync) (changed bool, err error) {
 	defer r.lock(key)()
 	head := r.headKey(key)
-	old, missing, err := r.readHead(head)
+	h, err := r.readHead(head)
 	if err != nil {
 		return false, fmt.Errorf("merge %q: %w", key, err)
 	}
-	record := vclock.Merge(old, other)
-	if sameVersions(old, record) {
+	record := vclock.Merge(h.Record, other)
+	if slices.Equal(DigestOf(h.Record), DigestOf(record)) {
 		return false, nil
 	}
-	if err := r.store(head, old, missing, record, sync); err != nil {
+	if err := r.store(head, h, h.Minted, record, sync); err != nil {
 		return false, fmt.Errorf("merge %q: %w", key, err)
 	}
 	return true, nil
 }
 
-func sameVersions(a, b distrib.Record) bool {
-	return slices.EqualFunc(a, b, func(s, t distrib.Sibling) bool { return s.Dot == t.Dot })
-}
-
-// store replaces a record, in one change. missing are the values of old that stand apart and were not read.
-func (r *Replica) store(head []byte, old distrib.Record, missing []distrib.Missing, record distrib.Record, sync distrib.Sync) error {
+// store replaces the record of old, in one change.
+func (r *Replica) store(head []byte, old distrib.Head, minted vclock.Dot, record distrib.Record, sync distrib.Sync) error {
 	apart := map[vclock.Dot]int{} // where the bytes are in the store already
-	for _, m := range missing {
-		apart[old[m.Sibling].Dot] = m.Bytes
+	for _, m := range old.Missing {
+		apart[old.Record[m.Sibling].Dot] = m.Bytes
 	}
 	var ops []distrib.Op
+	grown := -sizeOf(head, old)
 	lengths := make([]int, len(record))
 	for i := range record {
 		s := &record[i]
@@ -256,8 +252,47 @@ func (r *Replica) store(head []byte, old distrib.Record, missing []distrib.Missi
 	for dot := range apart {
 		ops = append(ops, distrib.Op{Key: distrib.ValueKey(head, dot), Delete: true})
 	}
-	ops = append(ops, distrib.Op{Key: head, Value: distrib.AppendHead(nil, record, lengths)})
-	return r.opts.Store.Apply(ops, sync)
+	if len(record) > 0 {
+		ops = append(ops, distrib.Op{Key: head, Value: distrib.AppendHead(nil, minted, record, lengths)})
+	} else {
+		ops = append(ops, distrib.Op{Key: head, Delete: true})
+	}
+	for _, n := range lengths {
+		grown += int64(len(head) + n)
+	}
+	err := r.opts.Store.Apply(ops, sync)
+	if err == nil {
+		r.size.Add(grown)
+	}
+	return err
+}
+
+// sizeOf is what a record counts for: its values, and its key for each.
+func sizeOf(head []byte, h distrib.Head) (n int64) {
+	for _, s := range h.Record {
+		n += int64(len(head) + len(s.Value.Data))
+	}
+	for _, m := range h.Missing {
+		n += int64(m.Bytes)
+	}
+	return n
+}
+
+// Grown is by how many bytes, keys and values of all versions, the replica has grown since New.
+func (r *Replica) Grown() int64 { return r.size.Load() }
+
+// Remove forgets a record if it still holds the versions of seen and no other.
+func (r *Replica) Remove(key []byte, seen Digest, sync distrib.Sync) (removed bool, err error) {
+	defer r.lock(key)()
+	head := r.headKey(key)
+	h, err := r.readHead(head)
+	if err == nil && len(h.Record) > 0 && slices.Equal(DigestOf(h.Record), seen) {
+		removed, err = true, r.store(head, h, h.Minted, nil, sync)
+	}
+	if err != nil {
+		return false, fmt.Errorf("remove %q: %w", key, err)
+	}
+	return removed, nil
 }
 
 // Digest says which versions of a key a node holds: two that are equal hold the same. A version's value never
@@ -266,30 +301,38 @@ type Digest []vclock.Dot
 
 // Digest returns what the node holds of key, without reading values that stand apart.
 func (r *Replica) Digest(key []byte) (Digest, error) {
-	record, _, err := r.readHead(r.headKey(key))
+	h, err := r.readHead(r.headKey(key))
 	if err != nil {
 		return nil, fmt.Errorf("digest of %q: %w", key, err)
 	}
+	return DigestOf(h.Record), nil
+}
+
+// DigestOf is the digest of a record.
+func DigestOf(record distrib.Record) Digest {
 	d := make(Digest, len(record))
 	for i, s := range record {
 		d[i] = s.Dot
 	}
-	return d, nil
+	return d
 }
 
-// Scan calls visit with the key and the record of everything whose token's top half is first to last, by token.
-// Values that stand apart are not read. It ends at the first error of visit and returns it.
-func (r *Replica) Scan(first, last uint64, visit func(key []byte, record distrib.Record, missing []distrib.Missing) error) error {
+// SizeOf is what a record of key counts for in Grown.
+func (r *Replica) SizeOf(key []byte, h distrib.Head) int64 { return sizeOf(r.headKey(key), h) }
+
+// Scan calls visit with the key and the head of every record whose token's top half is first to last, by token.
+// It ends at the first error of visit and returns it.
+func (r *Replica) Scan(first, last uint64, visit func(key []byte, h distrib.Head) error) error {
 	lower, upper := distrib.TokenBounds(r.opts.Prefix, first, last)
 	return r.opts.Store.Scan(lower, upper, func(k, v []byte) error {
 		_, key, head, err := distrib.ParseKey(r.opts.Prefix, k)
 		if err != nil || !head {
 			return err
 		}
-		record, missing, err := distrib.DecodeHead(v)
+		h, err := distrib.DecodeHead(v)
 		if err != nil {
 			return fmt.Errorf("record of %q: %w", key, err)
 		}
-		return visit(key, record, missing)
+		return visit(key, h)
 	})
 }

@@ -62,7 +62,7 @@ func TestPutReadMerge(t *testing.T) {
 	require.Equal(t, []string{"red", "blue"}, texts(t, b, "k"))
 	seen, err := b.Read(key)
 	require.NoError(t, err)
-	grey, err := a.Put(key, Put{Value: data("grey"), Context: vclock.Context(seen)})
+	grey, err := a.Put(key, Put{Value: data("grey"), Past: vclock.Context(seen)})
 	require.NoError(t, err)
 	require.Equal(t, 1, grey.Siblings)
 	_, err = a.Merge(key, distrib.Record{blue.Sibling}, distrib.SyncNow)
@@ -94,16 +94,16 @@ func TestLargeValues(t *testing.T) {
 	for i, s := range record {
 		require.Equal(t, append(large, byte(i)), s.Value.Data)
 	}
-	_, err = r.Put(key, Put{Value: data("small"), Context: vclock.Context(record[:2])})
+	_, err = r.Put(key, Put{Value: data("small"), Past: vclock.Context(record[:2])})
 	require.NoError(t, err)
 	require.Equal(t, 2, entries(t, s))
 	record, err = r.Read(key)
 	require.NoError(t, err)
 	require.Equal(t, append(large, 2), record[0].Value.Data)
-	require.NoError(t, r.Scan(0, 1<<64-1, func(k []byte, record distrib.Record, missing []distrib.Missing) error {
+	require.NoError(t, r.Scan(0, 1<<64-1, func(k []byte, h distrib.Head) error {
 		require.Equal(t, key, k)
-		require.Len(t, record, 2)
-		require.Equal(t, []distrib.Missing{{Sibling: 0, Bytes: len(large) + 1}}, missing)
+		require.Len(t, h.Record, 2)
+		require.Equal(t, []distrib.Missing{{Sibling: 0, Bytes: len(large) + 1}}, h.Missing)
 		return nil
 	}))
 	require.NoError(t, s.DeleteRange([]byte{byte(distrib.SpaceData)}, nil, distrib.SyncNow))
@@ -116,17 +116,26 @@ func TestOpID(t *testing.T) {
 	key := []byte("k")
 	for i, size := range []int{10, distrib.InlineBytes + 10} {
 		op := distrib.OpID{byte(i + 1)}
-		first := distrib.Value{Data: bytes.Repeat([]byte("a"), size), Op: op}
-		w, err := r.Put(key, Put{Value: first})
+		first := distrib.Value{Data: bytes.Repeat([]byte("a"), size)}
+		w, err := r.Put(key, Put{Op: op, Value: first})
 		require.NoError(t, err)
 		require.False(t, w.Repeated)
-		again, err := r.Put(key, Put{Value: distrib.Value{Data: []byte("other"), Op: op}})
+		again, err := r.Put(key, Put{Op: op, Value: data("other")})
 		require.NoError(t, err)
 		require.True(t, again.Repeated)
 		again.Repeated = false
 		require.Equal(t, w, again)
 	}
 	require.Len(t, texts(t, r, "k"), 2)
+	seen, err := r.Read(key)
+	require.NoError(t, err)
+	_, err = r.Put(key, Put{Value: data("new"), Past: vclock.Context(seen)})
+	require.NoError(t, err)
+	w, err := r.Put(key, Put{Op: distrib.OpID{1}, Value: data("late")})
+	require.NoError(t, err)
+	require.True(t, w.Repeated)
+	require.Equal(t, "new", string(w.Sibling.Value.Data), "what overwrote it")
+	require.Equal(t, []string{"new"}, texts(t, r, "k"))
 }
 
 func TestTooManySiblings(t *testing.T) {
@@ -149,7 +158,7 @@ func TestTooManySiblings(t *testing.T) {
 	require.Len(t, texts(t, a, "k"), distrib.SiblingsMax+1)
 	seen, err := a.Read(key)
 	require.NoError(t, err)
-	_, err = a.Put(key, Put{Value: data("all"), Context: vclock.Context(seen)})
+	_, err = a.Put(key, Put{Value: data("all"), Past: vclock.Context(seen)})
 	require.NoError(t, err)
 	require.Equal(t, []string{"all"}, texts(t, a, "k"))
 }
@@ -181,7 +190,7 @@ func TestManyAtOnce(t *testing.T) {
 			for range 50 {
 				record, err := r.Read(key)
 				if err == nil {
-					_, err = r.Put(key, Put{Value: distrib.Value{Data: large}, Context: vclock.Context(record)})
+					_, err = r.Put(key, Put{Value: distrib.Value{Data: large}, Past: vclock.Context(record)})
 				}
 				if err != nil {
 					t.Error(err)
@@ -255,7 +264,7 @@ func (w *world) step() error {
 			if err != nil {
 				return err
 			}
-			p.Context = vclock.Context(record)
+			p.Past = vclock.Context(record)
 			for n := range numbers(record) {
 				h.seen[n] = true
 			}

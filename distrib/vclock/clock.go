@@ -3,10 +3,11 @@
 // tracking in distributed storage systems with dotted version vectors", PODC 2012).
 //
 //	a := vclock.Actor{Node: 1, Birth: 7}
-//	set, dot, err := vclock.Put(set, a, context, value) // node 1 stores a write
-//	set = vclock.Merge(set, other)                      // what another replica holds
-//	context = vclock.Context(set)                       // what a reader of it has seen
-//	vclock.Context(x).Compare(vclock.Context(y))        // Equal, Ancestor, Descends or Concurrent
+//	dot, err := vclock.Next(set, a, minted, context) // node 1 stores a write
+//	set = vclock.Merge(set, vclock.Set[T]{{Dot: dot, Op: op, Past: context, Value: value}})
+//	set = vclock.Merge(set, other)                   // what another replica holds
+//	context = vclock.Context(set)                    // what a reader of it has seen
+//	x.Clock.Compare(y.Clock)                         // Equal, Ancestor, Descends or Concurrent
 //
 // # Model
 //

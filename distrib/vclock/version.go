@@ -8,18 +8,31 @@ import (
 // Version is one write of a key.
 type Version[T any] struct {
 	Dot   Dot
-	Past  Clock // what its writer had seen; Dot is not in it
+	Op    Op   // the operation that wrote it, zero where that has no name
+	Past  Seen // what its writer had seen; Dot is not in it
 	Value T
 }
 
-// Clock is what a reader of v has seen: its past and itself.
-func (v Version[T]) Clock() Clock { return v.Past.With(v.Dot) }
+// Seen is what a reader of v has seen: its past and itself.
+func (v Version[T]) Seen() Seen {
+	return SeenOf(v.Past.With(v.Dot)).remember([]Op{v.Op}, v.Past.ops)
+}
+
+// overwrites reports whether who wrote v had seen w, or another try of the operation that wrote w.
+func (v Version[T]) overwrites(w Version[T]) bool {
+	return v.Past.Contains(w.Dot) || v.Past.HasOp(w.Op)
+}
+
+// repeats reports whether v and w are tries of one operation, of which v stands, since all must agree on one.
+func (v Version[T]) repeats(w Version[T]) bool {
+	return v.Op == w.Op && v.Op != Op{} && v.Dot.Compare(w.Dot) < 0
+}
 
 // Compare returns how v stands to w: Equal where they are one write, Ancestor where w overwrites v,
 // Descends where v overwrites w, Concurrent where they are siblings.
 func (v Version[T]) Compare(w Version[T]) Relation {
-	same := v.Dot == w.Dot
-	return relation(same || w.Past.Contains(v.Dot), same || v.Past.Contains(w.Dot))
+	same := v.Dot == w.Dot || v.Op == w.Op && v.Op != Op{}
+	return relation(same || w.overwrites(v), same || v.overwrites(w))
 }
 
 // Set is what a replica holds of a key: versions by their dots, ascending, of which none overwrites another.
@@ -27,22 +40,24 @@ func (v Version[T]) Compare(w Version[T]) Relation {
 type Set[T any] []Version[T]
 
 // Context is what a reader of set has seen. It is what a put must hold to overwrite all of set.
-func Context[T any](set Set[T]) Clock {
-	var c Clock
+func Context[T any](set Set[T]) Seen {
+	var s Seen
+	var own, before []Op
 	for _, v := range set {
-		c = c.Union(v.Clock())
+		s.Clock = s.Union(v.Past.With(v.Dot))
+		own, before = append(own, v.Op), append(before, v.Past.ops...)
 	}
-	return c
+	return s.remember(own, before)
 }
 
-// Merge returns the versions of both sets less those that one of the other set overwrites. It is
-// commutative, associative and idempotent, so replicas that exchange what they hold, in any order and as often as
-// may be, come to hold the same. A version alone may be sent as a set of one.
+// Merge returns the versions of both sets less those that one of the other set overwrites, or is another try of
+// the same operation. It is commutative, associative and idempotent, so replicas that exchange what they hold, in
+// any order and as often as may be, come to hold the same. A version alone may be sent as a set of one.
 func Merge[T any](a, b Set[T]) Set[T] {
 	out := make(Set[T], 0, len(a)+len(b))
 	keep := func(v Version[T], others Set[T]) {
 		for _, w := range others {
-			if w.Past.Contains(v.Dot) {
+			if w.overwrites(v) || w.repeats(v) {
 				return
 			}
 		}
@@ -58,26 +73,39 @@ func Merge[T any](a, b Set[T]) Set[T] {
 	return slices.CompactFunc(out, func(v, w Version[T]) bool { return v.Dot == w.Dot })
 }
 
-// Put returns set after a write by actor of a value whose writer had seen context, and the write's dot. The
-// versions that context covers are overwritten; any that are left are siblings of the new one. actor is the
-// node that holds set, in a birth that it may use for it: see the package comment.
+// Next returns the dot of the next write that actor gives one, whose writer had seen past. actor is the node that
+// holds set, in a birth that it may use for it (see the package comment); minted is the counter of the last dot
+// that it gave in this birth. It must remember that beside the set: a version of its own may have gone from there
+// without a trace, where another try of the same operation stands.
 //
 // An error says that no counter is left, which only a forged context brings about.
-func Put[T any](set Set[T], actor Actor, context Clock, value T) (Set[T], Dot, error) {
-	last := max(Context(set).Last(actor), context.Last(actor))
+func Next[T any](set Set[T], actor Actor, minted uint64, past Seen) (Dot, error) {
+	last := max(minted, Context(set).Last(actor), past.Last(actor))
 	if last+1 == 0 {
-		return set, Dot{}, fmt.Errorf("context counts %d writes of actor %d.%d: no more can follow", last, actor.Node, actor.Birth)
+		return Dot{}, fmt.Errorf("context counts %d writes of actor %d.%d: no more can follow", last, actor.Node, actor.Birth)
 	}
-	v := Version[T]{Dot: Dot{actor, last + 1}, Past: context, Value: value}
-	return Merge(set, Set[T]{v}), v.Dot, nil
+	return Dot{actor, last + 1}, nil
+}
+
+// Tried returns the index of the version that op wrote, or else of one whose writer had seen that; -1 where
+// set shows neither.
+func Tried[T any](set Set[T], op Op) int {
+	if op == (Op{}) {
+		return -1
+	}
+	i := slices.IndexFunc(set, func(v Version[T]) bool { return v.Op == op })
+	if i < 0 {
+		i = slices.IndexFunc(set, func(v Version[T]) bool { return v.Past.HasOp(op) })
+	}
+	return i
 }
 
 // Covered returns how many versions of set context covers. Fewer than all means that a put with this
 // context leaves, and makes, siblings.
-func Covered[T any](set Set[T], context Clock) int {
+func Covered[T any](set Set[T], context Seen) int {
 	n := 0
 	for _, v := range set {
-		if context.Contains(v.Dot) {
+		if context.Contains(v.Dot) || context.HasOp(v.Op) {
 			n++
 		}
 	}

@@ -1,0 +1,492 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/hint"
+	"github.com/cambiumdb/cambium/distrib/replica"
+	"github.com/cambiumdb/cambium/distrib/ring"
+	"github.com/cambiumdb/cambium/distrib/storetest"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// node is what a node of the cluster under test has.
+type node struct {
+	store *storetest.Mem
+	own   *replica.Replica
+	hints *hint.Hints
+}
+
+// cluster is five nodes in one process, whose network does what a test says. It runs in virtual time.
+type cluster struct {
+	t     *testing.T
+	ring  *ring.Ring
+	nodes map[uint64]*node
+
+	mu    sync.Mutex // guards what follows
+	rng   *rand.Rand
+	down  map[uint64]bool    // answers nothing, and everybody knows
+	cut   map[[2]uint64]bool // from, to: calls hang until their context ends
+	lossy bool               // some requests, and some answers, are lost
+	dirty map[string]bool
+}
+
+func newCluster(t *testing.T, seed uint64) *cluster {
+	var members []ring.Node
+	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, dirty: map[string]bool{}}
+	for id := uint64(1); id <= 5; id++ {
+		members = append(members, ring.Node{ID: id, Name: fmt.Sprintf("n%d", id)})
+		c.nodes[id] = &node{store: storetest.NewMem()}
+		c.start(id)
+	}
+	r, err := ring.New(ring.Options{}, members)
+	require.NoError(t, err)
+	c.ring = r
+	return c
+}
+
+// start starts a node on what its store holds.
+func (c *cluster) start(id uint64) {
+	n := c.nodes[id]
+	births, err := replica.NextRun(n.store)
+	require.NoError(c.t, err)
+	n.own = replica.New(replica.Options{Store: n.store, Prefix: distrib.DataPrefix(), Node: id, Births: births})
+	n.hints, err = hint.Open(hint.Options{Store: n.store, Node: id, Births: births})
+	require.NoError(c.t, err)
+}
+
+func (c *cluster) alive(id uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.down[id]
+}
+
+// coordinator is the one of node id.
+func (c *cluster) coordinator(id uint64) *Coordinator {
+	return New(Options{
+		Self: id, Ring: func() *ring.Ring { return c.ring }, Transport: &link{c, id}, Alive: c.alive,
+		Unfinished: func(key []byte) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.dirty[string(key)] = true
+		},
+	})
+}
+
+// link is the transport of one node.
+type link struct {
+	*cluster
+	from uint64
+}
+
+var errLost = errors.New("the connection broke")
+
+// pass decides what becomes of a request, and of its answer.
+func (l *link) pass(ctx context.Context, to uint64) (*node, error, error) {
+	l.mu.Lock()
+	cut, down := l.cut[[2]uint64{l.from, to}], l.down[to]
+	delay := time.Duration(l.rng.IntN(5000)) * time.Microsecond
+	var request, answer error
+	if l.lossy && l.from != to {
+		switch l.rng.IntN(10) {
+		case 0:
+			request = errLost
+		case 1:
+			answer = errLost
+		case 2:
+			request = distrib.ErrRefused
+		}
+	}
+	l.mu.Unlock()
+	if cut {
+		<-ctx.Done()
+		return nil, ctx.Err(), nil
+	}
+	if l.from != to {
+		time.Sleep(delay)
+	}
+	if down {
+		request = distrib.ErrRefused
+	}
+	return l.nodes[to], request, answer
+}
+
+func (l *link) Put(ctx context.Context, to uint64, r *distrib.PutRequest) (*distrib.PutReply, error) {
+	n, request, answer := l.pass(ctx, to)
+	if request != nil {
+		return nil, request
+	}
+	if r.For != 0 {
+		reply, err := n.hints.Put(r)
+		return reply, errors.Join(err, answer)
+	}
+	w, err := n.own.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync})
+	return &distrib.PutReply{Sibling: w.Sibling, Siblings: w.Siblings}, errors.Join(err, answer)
+}
+
+func (l *link) Merge(ctx context.Context, to uint64, r *distrib.MergeRequest) error {
+	n, request, answer := l.pass(ctx, to)
+	if request != nil {
+		return request
+	}
+	if r.For != 0 {
+		return errors.Join(n.hints.Merge(r), answer)
+	}
+	_, err := n.own.Merge(r.Key, r.Record, r.Sync)
+	return errors.Join(err, answer)
+}
+
+func (l *link) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (*distrib.ReadReply, error) {
+	n, request, answer := l.pass(ctx, to)
+	if err := errors.Join(request, answer); err != nil {
+		return nil, err
+	}
+	read := n.own.Read
+	if r.For != 0 {
+		read = func([]byte) (distrib.Record, error) { return n.hints.Read(r) }
+	}
+	record, err := read(r.Key)
+	reply := &distrib.ReadReply{Record: record, Dots: replica.DigestOf(record)}
+	if r.Digest {
+		reply.Record = nil
+	}
+	return reply, err
+}
+
+// heal ends all faults, hands over all hints and compares the nodes of each dirty key.
+func (c *cluster) heal() {
+	c.mu.Lock()
+	c.down, c.cut, c.lossy = map[uint64]bool{}, map[[2]uint64]bool{}, false
+	c.mu.Unlock()
+	for id, n := range c.nodes {
+		for _, kept := range n.hints.Kept() {
+			_, err := n.hints.Drain(c.t.Context(), kept.Target, func(key []byte, record distrib.Record) error {
+				return (&link{c, id}).Merge(c.t.Context(), kept.Target, &distrib.MergeRequest{Key: key, Record: record})
+			})
+			require.NoError(c.t, err)
+		}
+		require.Empty(c.t, n.hints.Kept())
+	}
+	for key := range c.dirty {
+		co := c.coordinator(1)
+		_, err := co.Get(c.t.Context(), []byte(key), ReadOptions{R: 3, Strict: true, Repair: true})
+		require.NoError(c.t, err)
+		co.Wait()
+	}
+}
+
+// held is what the owners of key hold; they must hold the same.
+func (c *cluster) held(key string) distrib.Record {
+	var first distrib.Record
+	for i, n := range c.ring.Replicas(ring.TokenOf([]byte(key))) {
+		record, err := c.nodes[c.ring.Node(n).ID].own.Read([]byte(key))
+		require.NoError(c.t, err)
+		if i == 0 {
+			first = record
+		}
+		require.Equal(c.t, replica.DigestOf(first), replica.DigestOf(record), "replica %d of %s", i, key)
+	}
+	return first
+}
+
+func value(s string) distrib.Value { return distrib.Value{Data: []byte(s)} }
+
+func texts(r distrib.Record) string {
+	var out []string
+	for _, s := range r {
+		out = append(out, string(s.Value.Data))
+	}
+	return strings.Join(out, " ")
+}
+
+func TestPutGetDelete(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		for id := uint64(1); id <= 5; id++ { // owners of the key and others
+			co, key := c.coordinator(id), fmt.Appendf(nil, "key %d", id)
+			put, err := co.Put(t.Context(), key, value("red"), WriteOptions{})
+			require.NoError(t, err)
+			require.Equal(t, 1, put.Siblings)
+			require.GreaterOrEqual(t, len(put.Places), 2)
+			got, err := c.coordinator(id%5+1).Get(t.Context(), key, ReadOptions{})
+			require.NoError(t, err)
+			require.Equal(t, "red", texts(got.Record))
+			require.Equal(t, put.Context, got.Context)
+
+			_, err = co.Put(t.Context(), key, value("blue"), WriteOptions{W: 3})
+			require.NoError(t, err)
+			got, err = co.Get(t.Context(), key, ReadOptions{R: 3})
+			require.NoError(t, err)
+			require.Len(t, got.Record, 2, "written without context")
+			_, err = co.Put(t.Context(), key, distrib.Value{Deleted: true}, WriteOptions{W: 3, Context: got.Context})
+			require.NoError(t, err)
+			got, err = co.Get(t.Context(), key, ReadOptions{R: 1})
+			require.NoError(t, err)
+			require.Len(t, got.Record, 1)
+			require.True(t, got.Record[0].Value.Deleted)
+			co.Wait()
+			c.held(string(key))
+		}
+		require.Empty(t, c.dirty)
+	})
+}
+
+// TestOneNodeDown: with W=2 nothing fails, what the node missed is kept for it, and it has it afterwards.
+func TestOneNodeDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		c.down[3] = true
+		var work []*Coordinator
+		for i := range 100 {
+			co := c.coordinator([]uint64{1, 2, 4, 5}[i%4])
+			_, err := co.Put(t.Context(), fmt.Appendf(nil, "k%d", i), value("v"), WriteOptions{})
+			require.NoError(t, err)
+			got, err := co.Get(t.Context(), fmt.Appendf(nil, "k%d", i), ReadOptions{})
+			require.NoError(t, err)
+			require.Equal(t, "v", texts(got.Record))
+			work = append(work, co)
+		}
+		for _, co := range work {
+			co.Wait()
+		}
+		require.Empty(t, c.dirty, "every write has three places")
+		kept := int64(0)
+		for _, n := range c.nodes {
+			for _, k := range n.hints.Kept() {
+				require.EqualValues(t, 3, k.Target)
+				kept += k.Bytes
+			}
+		}
+		require.NotZero(t, kept)
+		c.heal()
+		for i := range 100 {
+			require.Equal(t, "v", texts(c.held(fmt.Sprintf("k%d", i))))
+		}
+	})
+}
+
+// TestHangingNode: a node that does not answer delays nothing for longer than the patience with it.
+func TestHangingNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		key := []byte("k")
+		owners := c.ring.Replicas(ring.TokenOf(key))
+		self, hangs := c.ring.Node(owners[0]).ID, c.ring.Node(owners[1]).ID
+		c.cut[[2]uint64{self, hangs}] = true
+		co := c.coordinator(self)
+		start := time.Now()
+		_, err := co.Put(t.Context(), key, value("v"), WriteOptions{})
+		require.NoError(t, err)
+		require.Less(t, time.Since(start), 100*time.Millisecond, "two others have it")
+		got, err := co.Get(t.Context(), key, ReadOptions{})
+		require.NoError(t, err)
+		require.Equal(t, "v", texts(got.Record))
+		require.Less(t, time.Since(start), 3*time.Second)
+		co.Wait()
+		require.Empty(t, c.dirty)
+		c.heal()
+		require.Equal(t, "v", texts(c.held("k")))
+	})
+}
+
+// TestPartition: both sides write one key; after healing both values come back as siblings.
+func TestPartition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		side := map[uint64]int{1: 0, 2: 0, 3: 1, 4: 1, 5: 1}
+		for a := range side {
+			for b := range side {
+				c.cut[[2]uint64{a, b}] = side[a] != side[b]
+			}
+		}
+		for id, text := range map[uint64]string{1: "left", 4: "right"} {
+			co := c.coordinator(id)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			_, err := co.Put(ctx, []byte("k"), value(text), WriteOptions{})
+			cancel()
+			require.NoError(t, err, "%s", text)
+			co.Wait()
+		}
+		c.heal()
+		require.ElementsMatch(t, []string{"left", "right"}, strings.Fields(texts(c.held("k"))))
+		co := c.coordinator(2)
+		got, err := co.Get(t.Context(), []byte("k"), ReadOptions{})
+		require.NoError(t, err)
+		put, err := co.Put(t.Context(), []byte("k"), value("both"), WriteOptions{Context: got.Context})
+		require.NoError(t, err)
+		require.Equal(t, 1, put.Siblings)
+		co.Wait()
+		require.Equal(t, "both", texts(c.held("k")))
+	})
+}
+
+func TestErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		co := c.coordinator(1)
+		for want, err := range map[string]error{
+			"key is empty":         second(co.Put(t.Context(), nil, value("v"), WriteOptions{})),
+			"value of":             second(co.Put(t.Context(), []byte("k"), distrib.Value{Data: make([]byte, distrib.MaxValueBytes+1)}, WriteOptions{})),
+			"W is 4, want 1 to 3":  second(co.Put(t.Context(), []byte("k"), value("v"), WriteOptions{W: 4})),
+			"R is -1, want 1 to 3": second(co.Get(t.Context(), []byte("k"), ReadOptions{R: -1})),
+			"get: key is empty":    second(co.Get(t.Context(), nil, ReadOptions{})),
+		} {
+			require.ErrorContains(t, err, want)
+		}
+		for id := uint64(2); id <= 5; id++ {
+			c.down[id] = true
+		}
+		key := []byte("k")
+		for i := 0; len(key) == 1 || c.nodes[1] == nil; i++ { // a key that node 1 does not own
+			key = fmt.Appendf(nil, "k%d", i)
+			for _, n := range c.ring.Replicas(ring.TokenOf(key)) {
+				if c.ring.Node(n).ID == 1 {
+					key = key[:1]
+					break
+				}
+			}
+		}
+		_, err := co.Put(t.Context(), key, value("v"), WriteOptions{Strict: true})
+		var e *Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, Failed, e.Outcome)
+		require.ErrorContains(t, err, "FAILED: 0 of 2 nodes did it: node")
+		require.ErrorIs(t, err, distrib.ErrRefused)
+		_, err = co.Put(t.Context(), key, value("v"), WriteOptions{})
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, Unknown, e.Outcome, "node 1 keeps it for one of the others")
+		require.ErrorContains(t, err, "try again with the same op id")
+		_, err = co.Get(t.Context(), key, ReadOptions{R: 3})
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, Failed, e.Outcome)
+		co.Wait()
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestNothingIsLost: clients read and write through all nodes while nodes go down, lose power, are cut off and
+// answers are lost. After healing, all owners of a key hold the same; every write that was acknowledged is there,
+// or one that has seen it is; and nothing stands that such a one has overwritten.
+func TestNothingIsLost(t *testing.T) {
+	for seed := range uint64(60) {
+		synctest.Test(t, func(t *testing.T) { nothingIsLost(t, seed) })
+	}
+}
+
+type acked struct {
+	seen map[int]bool
+	ok   bool
+}
+
+func nothingIsLost(t *testing.T, seed uint64) {
+	c := newCluster(t, seed)
+	rng := rand.New(rand.NewPCG(seed, 2))
+	keys := []string{"a", "b", "c", "d", "e", "f"}
+	var mu sync.Mutex // guards writes
+	writes := map[string][]acked{}
+	var clients sync.WaitGroup
+	for client := range 4 {
+		rng := rand.New(rand.NewPCG(seed, uint64(10+client)))
+		clients.Go(func() {
+			context := map[string]vclock.Seen{}
+			seen := map[string]map[int]bool{}
+			for range 15 {
+				co, key := c.coordinator(1+rng.Uint64N(5)), keys[rng.IntN(len(keys))]
+				if rng.IntN(2) == 0 {
+					got, err := co.Get(t.Context(), []byte(key), ReadOptions{R: 1 + rng.IntN(3)})
+					if err == nil {
+						context[key], seen[key] = got.Context, map[int]bool{}
+						for _, s := range got.Record {
+							seen[key][number(s)] = true
+						}
+					}
+				} else {
+					mu.Lock()
+					n := len(writes[key])
+					writes[key] = append(writes[key], acked{seen: seen[key]})
+					mu.Unlock()
+					_, err := co.Put(t.Context(), []byte(key), value(fmt.Sprint(n)), WriteOptions{W: 1 + rng.IntN(3), Context: context[key]})
+					mu.Lock()
+					writes[key][n].ok = err == nil
+					mu.Unlock()
+					delete(context, key)
+					delete(seen, key)
+				}
+				co.Wait()
+			}
+		})
+	}
+	stop := make(chan struct{})
+	var faults sync.WaitGroup
+	faults.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+			id, other := 1+rng.Uint64N(5), 1+rng.Uint64N(5)
+			c.mu.Lock()
+			switch rng.IntN(5) {
+			case 0:
+				clear(c.down)
+				c.down[id] = true
+			case 1:
+				clear(c.cut)
+				c.cut[[2]uint64{id, other}] = id != other
+			case 2:
+				clear(c.down)
+				clear(c.cut)
+			case 3:
+				c.lossy = !c.lossy
+			}
+			c.mu.Unlock()
+		}
+	})
+	clients.Wait()
+	close(stop)
+	faults.Wait()
+	c.heal()
+	for _, key := range keys {
+		held := map[int]bool{}
+		for _, s := range c.held(key) {
+			held[number(s)] = true
+		}
+		overwritten := map[int]bool{}
+		var mark func(n int)
+		mark = func(n int) {
+			for m := range writes[key][n].seen {
+				if !overwritten[m] {
+					overwritten[m] = true
+					mark(m)
+				}
+			}
+		}
+		for n := range held {
+			mark(n)
+		}
+		for n, w := range writes[key] {
+			require.False(t, held[n] && overwritten[n], "seed %d: write %d of %s stands, though one that has seen it is there", seed, n, key)
+			require.True(t, !w.ok || held[n] || overwritten[n], "seed %d: write %d of %s was acknowledged and is gone", seed, n, key)
+		}
+	}
+}
+
+func number(s distrib.Sibling) (n int) {
+	if _, err := fmt.Sscan(string(s.Value.Data), &n); err != nil {
+		panic(err)
+	}
+	return n
+}

@@ -1,0 +1,140 @@
+package coordinator
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// TestScripts plays what nodes answer to a write or a read of the nodes 1, 2 and 3, with 4 and 5 as fallbacks.
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			need := 2
+			d.MaybeScanArgs(t, "need", &need)
+			list, spare, strict := []uint64{1, 2, 3}, []uint64{4, 5}, d.HasArg("strict")
+			if d.Cmd == "write" {
+				return playWrite(d, newWrite(list, spare, need, strict))
+			}
+			return playRead(d, newRead(list, spare, need, strict))
+		})
+	})
+}
+
+func playWrite(d *datadriven.TestData, w *write) string {
+	var out strings.Builder
+	show := func(sends []Send) {
+		for _, s := range sends {
+			fmt.Fprintf(&out, " %d", s.To)
+			if s.First {
+				out.WriteString(" first")
+			}
+			if s.For != 0 {
+				fmt.Fprintf(&out, " for %d", s.For)
+			}
+			out.WriteByte(',')
+		}
+		fmt.Fprintf(&out, " -> %s", w.outcome())
+		if w.outcome() == OK {
+			fmt.Fprintf(&out, " at %v", w.places())
+		}
+		if !w.open() && !w.finished() {
+			out.WriteString(", unfinished")
+		}
+		out.WriteByte('\n')
+	}
+	out.WriteString("send")
+	show(w.start())
+	for line := range strings.Lines(d.Input) { // NODE ANSWER
+		var node uint64
+		var what string
+		if _, err := fmt.Sscan(line, &node, &what); err != nil {
+			return err.Error()
+		}
+		fmt.Fprintf(&out, "%d %s: send", node, what)
+		show(w.answer(node, map[string]Answer{"done": Done, "refused": Refused, "lost": Lost}[what]))
+	}
+	return out.String()
+}
+
+// recordOf makes a record of versions named a, b, .. each by a node of its own. "a>b" is b, which has seen a.
+func recordOf(names string) (r distrib.Record) {
+	for _, name := range strings.Split(names, ",") {
+		var past vclock.Clock
+		if before, after, ok := strings.Cut(name, ">"); ok {
+			past, name = past.With(dotOf(before)), after
+		}
+		if name != "-" {
+			r = vclock.Merge(r, distrib.Record{{Dot: dotOf(name), Past: vclock.SeenOf(past)}})
+		}
+	}
+	return r
+}
+
+func dotOf(name string) vclock.Dot {
+	return vclock.Dot{Actor: vclock.Actor{Node: uint64(name[0])}, Counter: 1}
+}
+
+func namesOf(dots []vclock.Dot) string {
+	if len(dots) == 0 {
+		return "-"
+	}
+	var names []string
+	for _, d := range dots {
+		names = append(names, string(rune(d.Node)))
+	}
+	return strings.Join(names, ",")
+}
+
+func dotsOf(r distrib.Record) (dots []vclock.Dot) {
+	for _, s := range r {
+		dots = append(dots, s.Dot)
+	}
+	return dots
+}
+
+func playRead(d *datadriven.TestData, r *read) string {
+	var out strings.Builder
+	show := func(asks []Ask) {
+		for _, a := range asks {
+			fmt.Fprintf(&out, " %d", a.To)
+			if a.Digest {
+				out.WriteString(" digest")
+			}
+			if a.For != 0 {
+				fmt.Fprintf(&out, " for %d", a.For)
+			}
+			out.WriteByte(',')
+		}
+		fmt.Fprintf(&out, " -> %s", r.outcome())
+		if r.outcome() == OK {
+			fmt.Fprintf(&out, " %s", namesOf(dotsOf(r.record)))
+			if stale := r.stale(); len(stale) > 0 {
+				fmt.Fprintf(&out, ", stale %v", stale)
+			}
+		}
+		out.WriteByte('\n')
+	}
+	out.WriteString("ask")
+	show(r.start())
+	for line := range strings.Lines(d.Input) { // NODE VERSIONS, or NODE nothing
+		var node uint64
+		var what string
+		if _, err := fmt.Sscan(line, &node, &what); err != nil {
+			return err.Error()
+		}
+		fmt.Fprintf(&out, "%d %s: ask", node, what)
+		var reply *distrib.ReadReply
+		if what != "nothing" {
+			record := recordOf(what)
+			reply = &distrib.ReadReply{Record: record, Dots: dotsOf(record)}
+		}
+		show(r.answer(node, reply))
+	}
+	return out.String()
+}

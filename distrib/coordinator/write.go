@@ -1,0 +1,192 @@
+package coordinator
+
+import "slices"
+
+// Outcome is what is known of an operation that has ended.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Pending Outcome = iota // not one: it goes on
+	OK
+	Failed  // nothing happened
+	Unknown // it may have happened, or may still
+)
+
+// String returns the outcome's name.
+func (o Outcome) String() string {
+	return [...]string{"PENDING", "OK", "FAILED", "UNKNOWN"}[o]
+}
+
+// Answer is what became of a request to a node.
+type Answer uint8
+
+// The answers.
+const (
+	Done    Answer = iota
+	Refused        // nothing happened there
+	Lost           // no answer: it may have happened, or may still
+)
+
+// Send is a request to be made now: to node To, which keeps what it stores for node For where that is not 0.
+type Send struct {
+	To, For uint64
+	// First asks the node to store the write first and give it its dot; else it merges what the first one
+	// stored.
+	First bool
+}
+
+// seat is a place in the preference list and who sits in it.
+type seat struct {
+	owner uint64
+	at    uint64 // who was asked last: the owner, or who stands in
+	state seatState
+}
+
+type seatState uint8
+
+const (
+	free   seatState = iota // its owner was not asked yet
+	asked                   // a request is on its way
+	vacant                  // who was asked did not do it, and nobody stands in yet
+	stored                  // it is done
+	given                   // nobody is left to ask
+)
+
+// write decides whom a write goes to, and when it has ended. First one node stores it and gives it its dot;
+// then all others merge that. Who does not answer is replaced by the next fallback, unless the write is strict.
+//
+// It is a value that steps from event to event: no clock, no goroutine, no I/O.
+type write struct {
+	need  int
+	seats []seat
+	spare []uint64 // fallbacks, nearest first
+	first bool     // some node has stored it
+	done  int      // seats where it is stored
+	// stray is that a node was asked to store it first and did not answer: it may hold the write under a dot of
+	// its own, of which no other node hears.
+	stray bool
+}
+
+// newWrite is a write to the nodes of list that is good when need of them, or of fallbacks in their place, have
+// stored it.
+func newWrite(list, fallbacks []uint64, need int, strict bool) *write {
+	w := &write{need: need}
+	for _, n := range list {
+		w.seats = append(w.seats, seat{owner: n})
+	}
+	if !strict {
+		w.spare = slices.Clone(fallbacks)
+	}
+	return w
+}
+
+// start returns the first request.
+func (w *write) start() []Send { return w.findFirst() }
+
+// answer takes what became of the request to node, and returns what is to be sent now.
+func (w *write) answer(node uint64, a Answer) []Send {
+	i := slices.IndexFunc(w.seats, func(s seat) bool { return s.at == node && s.state == asked })
+	if i < 0 {
+		return nil
+	}
+	s := &w.seats[i]
+	if a != Done {
+		s.state = vacant
+		if w.first {
+			return w.standIn(s)
+		}
+		w.stray = w.stray || a == Lost
+		return w.findFirst()
+	}
+	s.state = stored
+	w.done++
+	if w.first {
+		return nil
+	}
+	w.first = true
+	var sends []Send
+	for i := range w.seats {
+		switch s := &w.seats[i]; s.state {
+		case free:
+			s.state, s.at = asked, s.owner
+			sends = append(sends, Send{To: s.owner})
+		case vacant:
+			sends = append(sends, w.standIn(s)...)
+		}
+	}
+	return sends
+}
+
+// findFirst asks the next node to store the write first: an owner as long as there is one that was not asked,
+// then who stands in for one.
+func (w *write) findFirst() []Send {
+	for i := range w.seats {
+		if s := &w.seats[i]; s.state == free {
+			s.state, s.at = asked, s.owner
+			return []Send{{To: s.owner, First: true}}
+		}
+	}
+	for i := range w.seats {
+		if s := &w.seats[i]; s.state == vacant {
+			sends := w.standIn(s)
+			for j := range sends {
+				sends[j].First = true
+			}
+			return sends
+		}
+	}
+	return nil
+}
+
+// standIn asks the next fallback to sit in s.
+func (w *write) standIn(s *seat) []Send {
+	if len(w.spare) == 0 {
+		s.state = given
+		return nil
+	}
+	s.state, s.at = asked, w.spare[0]
+	w.spare = w.spare[1:]
+	return []Send{{To: s.at, For: s.owner}}
+}
+
+// outcome is what is known now. Requests may still be on their way when it is OK.
+func (w *write) outcome() Outcome {
+	switch {
+	case w.done >= w.need:
+		return OK
+	case w.open():
+		return Pending
+	case w.done > 0 || w.stray:
+		return Unknown
+	}
+	return Failed
+}
+
+// open reports whether an answer may still come.
+func (w *write) open() bool {
+	return slices.ContainsFunc(w.seats, func(s seat) bool { return s.state == asked })
+}
+
+// Place is a node that did what it was asked, for itself or, where For is not 0, in the place of another.
+type Place struct{ Node, For uint64 }
+
+// finished reports whether it is stored in every seat and nowhere else, or certainly nowhere.
+func (w *write) finished() bool { return !w.stray && (w.done == len(w.seats) || w.done == 0) }
+
+// places are where it is stored.
+func (w *write) places() (list []Place) {
+	for _, s := range w.seats {
+		if s.state == stored {
+			list = append(list, s.place())
+		}
+	}
+	return list
+}
+
+func (s seat) place() Place {
+	if s.at == s.owner {
+		return Place{Node: s.at}
+	}
+	return Place{Node: s.at, For: s.owner}
+}

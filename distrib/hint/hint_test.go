@@ -1,0 +1,120 @@
+package hint
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/replica"
+	"github.com/cambiumdb/cambium/distrib/storetest"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+func open(t *testing.T, s distrib.Store, maxBytes int64) *Hints {
+	t.Helper()
+	births, err := replica.NextRun(s)
+	require.NoError(t, err)
+	h, err := Open(Options{Store: s, Node: 1, Births: births, MaxBytes: maxBytes})
+	require.NoError(t, err)
+	return h
+}
+
+func put(t *testing.T, h *Hints, target uint64, key, value string) {
+	t.Helper()
+	_, err := h.Put(&distrib.PutRequest{Key: []byte(key), Value: distrib.Value{Data: []byte(value)}, For: target})
+	require.NoError(t, err)
+}
+
+// drain hands over what is kept for a target and returns it.
+func drain(t *testing.T, h *Hints, target uint64) map[string]string {
+	t.Helper()
+	got := map[string]string{}
+	sent, err := h.Drain(t.Context(), target, func(key []byte, r distrib.Record) error {
+		for _, s := range r {
+			got[string(key)] += string(s.Value.Data)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Len(t, got, sent)
+	return got
+}
+
+// TestSurvivesRestart: hints are there after a crash, with their sizes, and are gone once they were handed over.
+func TestSurvivesRestart(t *testing.T) {
+	s := storetest.NewMem()
+	h := open(t, s, 0)
+	large := string(bytes.Repeat([]byte("x"), 2*distrib.InlineBytes))
+	put(t, h, 3, "a", "1")
+	put(t, h, 3, "b", large)
+	put(t, h, 1<<64-1, "a", "2")
+	before := h.Kept()
+	require.Len(t, before, 2)
+	require.Greater(t, before[0].Bytes, int64(len(large)))
+
+	h = open(t, s.Crash(0), 0)
+	require.Equal(t, before, h.Kept())
+	r, err := h.Read(&distrib.ReadRequest{Key: []byte("a"), For: 3})
+	require.NoError(t, err)
+	require.Equal(t, "1", string(r[0].Value.Data))
+	require.Equal(t, map[string]string{"a": "1", "b": large}, drain(t, h, 3))
+	require.Equal(t, before[1:], h.Kept())
+	require.Empty(t, drain(t, h, 3))
+	require.Equal(t, map[string]string{"a": "2"}, drain(t, h, 1<<64-1))
+	require.Empty(t, h.Kept())
+}
+
+// TestBound: what does not fit is refused when it comes; what was taken is kept, and others have room of their
+// own.
+func TestBound(t *testing.T) {
+	h := open(t, storetest.NewMem(), 1000)
+	n := 0
+	var err error
+	for ; err == nil; n++ {
+		_, err = h.Put(&distrib.PutRequest{Key: fmt.Appendf(nil, "k%02d", n), Value: distrib.Value{Data: make([]byte, 100)}, For: 3})
+	}
+	require.ErrorIs(t, err, distrib.ErrRefused)
+	require.ErrorContains(t, err, "hints for node 3 hold")
+	require.ErrorContains(t, err, "the limit of 1000")
+	require.ErrorIs(t, h.Merge(&distrib.MergeRequest{Key: []byte("k"), Record: distrib.Record{{Dot: vclock.Dot{Actor: vclock.Actor{Node: 2}, Counter: 1}, Value: distrib.Value{Data: make([]byte, 500)}}}, For: 3}), distrib.ErrRefused)
+	put(t, h, 4, "other", "v")
+	require.Len(t, drain(t, h, 3), n-1)
+	put(t, h, 3, "again", "v")
+}
+
+// TestDrainGoesOn: an error ends it, what was handed over is not sent again, and what changed meanwhile is.
+func TestDrainGoesOn(t *testing.T) {
+	h := open(t, storetest.NewMem(), 0)
+	for i := range 10 {
+		put(t, h, 3, fmt.Sprintf("k%d", i), "v")
+	}
+	var sent []string
+	stop := errors.New("stop")
+	n, err := h.Drain(t.Context(), 3, func(key []byte, _ distrib.Record) error {
+		if len(sent) == 4 {
+			return stop
+		}
+		if len(sent) == 2 {
+			put(t, h, 3, string(key), "new")
+		}
+		sent = append(sent, string(key))
+		return nil
+	})
+	require.ErrorIs(t, err, stop)
+	require.Equal(t, 4, n)
+	rest := drain(t, h, 3)
+	require.Len(t, rest, 7, "six that were not sent, and the one that changed")
+	require.Equal(t, "vnew", rest[sent[2]])
+
+	put(t, h, 3, "k", "v")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = h.Drain(ctx, 3, func([]byte, distrib.Record) error { return nil })
+	require.ErrorIs(t, err, context.Canceled)
+	require.Len(t, h.Kept(), 1)
+}

@@ -1,0 +1,60 @@
+package distrib
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// ErrRefused is what a node's answer, or the lack of a way to it, is where nothing happened: not reachable,
+// overloaded, not responsible. After any other error of a Transport the request may have been carried out, or
+// may still be.
+var ErrRefused = errors.New("refused")
+
+// PutRequest asks a node to store a write that no node has yet, and so to give it its dot.
+type PutRequest struct {
+	Key   []byte
+	Op    OpID
+	Past  vclock.Seen // what the writer had seen
+	Value Value
+	Sync  Sync
+	// For is the node that the record is kept for, 0 for the node asked itself.
+	For uint64
+}
+
+// PutReply is what became of it.
+type PutReply struct {
+	// Sibling is what other nodes must merge: the write, or where it was overwritten already a version that did.
+	Sibling  Sibling
+	Siblings int // how many the record has now
+}
+
+// MergeRequest asks a node to add versions to a record.
+type MergeRequest struct {
+	Key    []byte
+	Record Record
+	Sync   Sync
+	For    uint64 // as in PutRequest
+}
+
+// ReadRequest asks for a record.
+type ReadRequest struct {
+	Key []byte
+	For uint64 // as in PutRequest
+	// Digest asks for the dots only.
+	Digest bool
+}
+
+// ReadReply is a record, or its dots alone.
+type ReadReply struct {
+	Record Record
+	Dots   []vclock.Dot // ascending
+}
+
+// Transport carries requests to nodes, the own one included. Calls end with their context.
+type Transport interface {
+	Put(ctx context.Context, to uint64, r *PutRequest) (*PutReply, error)
+	Merge(ctx context.Context, to uint64, r *MergeRequest) error
+	Read(ctx context.Context, to uint64, r *ReadRequest) (*ReadReply, error)
+}
