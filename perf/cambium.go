@@ -164,7 +164,7 @@ func (c *cambium) Stats() Stats {
 	s := Stats{
 		Debt: m.Compaction.Debt, FlushBytes: m.Memtables.FlushBytes,
 		Stalls: StallStats{
-			Count: m.Stalls.Count, Total: m.Stalls.Total, Longest: m.Stalls.Longest, ByCause: m.Stalls.ByCause,
+			Count: m.Stalls.Count, Total: m.Stalls.Total, Longest: m.Stalls.Longest, Worst: m.Stalls.LongestCause, ByCause: m.Stalls.ByCause,
 		},
 		Reads: ReadStats{
 			Gets: m.Reads.Gets, TablesProbed: m.Reads.TablesProbed,

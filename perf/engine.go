@@ -121,6 +121,7 @@ type StallStats struct {
 	Count   int64                    `json:"count"`
 	Total   time.Duration            `json:"total_ns"`
 	Longest time.Duration            `json:"longest_ns"` // since the engine was opened
+	Worst   string                   `json:"longest_cause,omitempty"`
 	ByCause map[string]time.Duration `json:"by_cause_ns,omitempty"`
 }
 
@@ -163,7 +164,7 @@ func (s Stats) Since(earlier Stats) Stats {
 		}
 	}
 	if d.Stalls.Count == 0 && d.Stalls.Total == 0 {
-		d.Stalls.Longest = 0
+		d.Stalls.Longest, d.Stalls.Worst = 0, ""
 	}
 	r, e := &d.Reads, earlier.Reads
 	r.Gets -= e.Gets

@@ -113,7 +113,11 @@ func stallText(s StallStats) string {
 	for i, cause := range causes {
 		causes[i] = cause + " " + Seconds(s.ByCause[cause])
 	}
-	return fmt.Sprintf("%s in %s waits, longest %s: %s", Seconds(s.Total), Count(s.Count), Seconds(s.Longest), strings.Join(causes, ", "))
+	longest := Seconds(s.Longest)
+	if s.Worst != "" {
+		longest += " for " + s.Worst
+	}
+	return fmt.Sprintf("%s in %s waits, longest %s: %s", Seconds(s.Total), Count(s.Count), longest, strings.Join(causes, ", "))
 }
 
 func readText(r ReadStats) string {

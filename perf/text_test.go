@@ -39,7 +39,7 @@ func exampleRun() Run {
 		Latency: []Latency{put},
 		Settle:  3100 * time.Millisecond, AtEnd: &end, Settled: &settled,
 		Stalls: StallStats{
-			Count: 30, Total: 1200 * time.Millisecond, Longest: 80 * time.Millisecond,
+			Count: 30, Total: 1200 * time.Millisecond, Longest: 80 * time.Millisecond, Worst: "debt",
 			ByCause: map[string]time.Duration{"memtables": 800 * time.Millisecond, "debt": 400 * time.Millisecond},
 		},
 		Levels:  []LevelStats{{0, 2, 30 << 20, 2}, {1, 0, 0, 0}, {5, 4, 61 << 20, 1}, {6, 31, 480 << 20, 1}},
