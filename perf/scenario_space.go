@@ -161,11 +161,11 @@ func snapshotPinned(ctx context.Context, s *session, task Task) error {
 	if err := pinned.Close(); err != nil {
 		return fmt.Errorf("close the snapshot: %w", err)
 	}
-	live := float64(max(1, c.LiveBytes()))
+	live, was := float64(max(1, c.LiveBytes())), float64(max(1, before.Space.End))
 	var took time.Duration
 	after, err := s.play(ctx, step{name: "snapshot-closed", wait: func(ctx context.Context) error {
 		begun := time.Now()
-		for time.Since(begun) < task.Idle && float64(diskUsage(s.dir)) > 1.5*live {
+		for time.Since(begun) < task.Idle && float64(diskUsage(s.dir)) > 1.25*was {
 			select {
 			case <-time.After(100 * time.Millisecond):
 			case <-ctx.Done():
@@ -178,9 +178,10 @@ func snapshotPinned(ctx context.Context, s *session, task Task) error {
 	if err != nil {
 		return err
 	}
-	s.ratio("space before the overwrite / live", float64(before.Space.End)/live, 0)
+	s.ratio("space before the overwrite / live", was/live, 0)
 	s.ratio("space with the snapshot held / live", float64(over.Space.End)/live, 0)
-	s.ratio("space after it closed / live", float64(after.Space.End)/live, 1.5)
+	s.ratio("space after it closed / live", float64(after.Space.End)/live, 0)
+	s.ratio("space after it closed / before the overwrite", float64(after.Space.End)/was, 1.5)
 	s.lasting("time until then, without a call", took)
 	return nil
 }
