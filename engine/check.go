@@ -102,7 +102,7 @@ func (db *DB) check(ctx context.Context, progress func(file string, done, total 
 			step(name)
 		}
 	}
-	dead, err := db.findDead(ctx, v.version, holding(v.version))
+	dead, _, err := db.findDead(ctx, v.version, holding(v.version))
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}

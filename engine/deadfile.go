@@ -38,8 +38,11 @@ func (db *DB) loadDead() {
 		} else {
 			f.due = s.Dead
 		}
-		h.refresh(s.Num)
 	}
+	for num := range h.files {
+		h.count(num)
+	}
+	h.publish()
 }
 
 // readDead returns what the file holds, nothing where there is none or it is about another state.

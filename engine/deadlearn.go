@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/ikey"
@@ -18,21 +19,28 @@ func (db *DB) learnDead() {
 	defer db.workers.Done()
 	version := db.set.Current()
 	nums := db.holes.unknownOf(version)
-	dead, err := db.findDead(db.ctx, version, nums)
+	dead, doubtful, err := db.findDead(db.ctx, version, nums)
 	from := version.Generation()
 	version.Unref()
 	h := &db.holes
 	h.mu.Lock()
 	if err == nil && !h.off {
-		for num := range nums {
+		for _, num := range doubtful {
+			delete(dead, num)
+		}
+		for num := range dead {
 			delete(h.unknown, num)
 		}
 		h.add(&dying{dead: dead, from: from})
 	}
 	h.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil:
 		db.log.Info("dead records of blob files learnt from tables", "files", len(nums))
-	} else if db.ctx.Err() == nil {
+		if len(doubtful) > 0 {
+			db.log.Warn("the manifest counts other values as live than tables refer to: no holes in these blob files", "files", doubtful)
+		}
+	case db.ctx.Err() == nil:
 		db.log.Warn("what is dead in blob files stays unknown", "err", err)
 	}
 	db.versionRetired() // before it counts as learnt: then nothing is left to do
@@ -40,9 +48,10 @@ func (db *DB) learnDead() {
 	db.schedule()
 }
 
-// findDead returns what is dead in the blob files nums of a version that the caller holds. It reads
-// every table that refers, or may refer, to one of them.
-func (db *DB) findDead(ctx context.Context, version *manifest.Version, nums map[uint64]bool) (map[uint64]*blob.Dead, error) {
+// findDead returns what is dead in the blob files nums of a version that the caller holds: all that
+// no table refers to. It reads every table that refers, or may refer, to one of them. Where what is
+// found to live is not what the manifest counts, the file is doubtful as well.
+func (db *DB) findDead(ctx context.Context, version *manifest.Version, nums map[uint64]bool) (dead map[uint64]*blob.Dead, doubtful []uint64, err error) {
 	live := make(map[uint64]*blob.Live, len(nums))
 	for num := range nums {
 		live[num] = &blob.Live{}
@@ -53,19 +62,23 @@ func (db *DB) findDead(ctx context.Context, version *manifest.Version, nums map[
 				continue
 			}
 			if err := db.addReferences(ctx, t, live); err != nil {
-				return nil, fmt.Errorf("look for values in %s: %w", filename.Base(filename.Table, t.Num), err)
+				return nil, nil, fmt.Errorf("look for values in %s: %w", filename.Base(filename.Table, t.Num), err)
 			}
 		}
 	}
-	dead := make(map[uint64]*blob.Dead, len(nums))
+	dead = make(map[uint64]*blob.Dead, len(nums))
 	for num, l := range live {
 		r, err := db.tables.blob(num)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		dead[num] = l.Rest(r.End())
+		if b := version.Blobs[num]; l.Count != b.Count-b.GarbageCount || l.Bytes != b.Bytes-b.GarbageBytes {
+			doubtful = append(doubtful, num)
+		}
 	}
-	return dead, nil
+	slices.Sort(doubtful)
+	return dead, doubtful, nil
 }
 
 // mayRefer reports whether a table may have a reference to one of the blob files.

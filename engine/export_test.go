@@ -55,7 +55,8 @@ func (db *DB) DeadRecords() (dead map[uint64]*blob.Dead, unknown, waiting int) {
 func (db *DB) FindDead() (map[uint64]*blob.Dead, error) {
 	v := db.set.Current()
 	defer v.Unref()
-	return db.findDead(context.Background(), v, holding(v))
+	dead, _, err := db.findDead(context.Background(), v, holding(v))
+	return dead, err
 }
 
 // SweepOften lets no test wait for seconds.

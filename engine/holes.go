@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"io/fs"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -40,6 +39,7 @@ type holed struct {
 	fresh bool       // some of it since the last sync
 	given int64      // bytes that the file does not take, by the file system's last count
 	kept  bool       // what is due could not be given back: the file has another name, or an error
+	back  compaction.Holes
 }
 
 // dying are records that lose their last reference by one edit.
@@ -74,28 +74,27 @@ func (h *holes) measured(num uint64, info fs.FileInfo) {
 	if given := info.Size() - vfs.Allocated(info); given > 0 {
 		h.mu.Lock()
 		h.file(num).given = given
-		h.refresh(num)
 		h.mu.Unlock()
 	}
 }
 
-// refresh computes anew what files have given back or soon will. h.mu is held.
-func (h *holes) refresh(nums ...uint64) {
-	back := maps.Clone(h.givenBack())
-	if back == nil {
-		back = make(compaction.GivenBack)
+// count computes anew what a file has given back or soon will. h.mu is held.
+func (h *holes) count(num uint64) {
+	f := h.files[num]
+	if f == nil {
+		return
 	}
-	for _, num := range nums {
-		f := h.files[num]
-		if f == nil {
-			delete(back, num)
-			continue
-		}
-		holes := compaction.Holes{Given: uint64(max(0, f.given))}
-		if !f.kept {
-			holes.Due = uint64(h.allDead(num).HoleBytes(vfs.HoleUnit) - f.dead.HoleBytes(vfs.HoleUnit))
-		}
-		back[num] = holes
+	f.back = compaction.Holes{Given: uint64(max(0, f.given))}
+	if !f.kept {
+		f.back.Due = uint64(h.allDead(num).HoleBytes(vfs.HoleUnit) - f.dead.HoleBytes(vfs.HoleUnit))
+	}
+}
+
+// publish makes what was counted known to the picking of plans. h.mu is held.
+func (h *holes) publish() {
+	back := make(compaction.GivenBack, len(h.files))
+	for num, f := range h.files {
+		back[num] = f.back
 	}
 	h.back.Store(&back)
 }
@@ -132,8 +131,9 @@ func (h *holes) add(d *dying) {
 	h.waiting.Store(true)
 	for num := range d.dead {
 		h.file(num)
+		h.count(num)
 	}
-	h.refresh(slices.Collect(maps.Keys(d.dead))...)
+	h.publish()
 }
 
 // withdraw is for an edit that is not in effect.
@@ -141,7 +141,10 @@ func (h *holes) withdraw(d *dying) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.drop(d)
-	h.refresh(slices.Collect(maps.Keys(d.dead))...)
+	for num := range d.dead {
+		h.count(num)
+	}
+	h.publish()
 }
 
 // drop takes d out of those that are dying. h.mu is held.
@@ -214,6 +217,9 @@ func (db *DB) giveBackDue(hurry func() bool) (more bool) {
 		}
 	}
 	if len(nums) > 0 {
+		db.holes.mu.Lock()
+		db.holes.publish()
+		db.holes.mu.Unlock()
 		db.schedule() // what is not given back may be worth a plan
 	}
 	return more
@@ -245,7 +251,7 @@ func (db *DB) giveBack(num uint64) error {
 	default:
 		f.kept = true
 	}
-	h.refresh(num)
+	h.count(num)
 	return err
 }
 
@@ -304,10 +310,7 @@ func punch(fsys vfs.FS, path string, all, due *blob.Dead) (given int64, err erro
 func (h *holes) removed(num uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.files[num] != nil {
-		delete(h.files, num)
-		h.refresh(num)
-	}
+	delete(h.files, num)
 }
 
 // unknownOf returns the blob files of a version some of whose dead records are not known.

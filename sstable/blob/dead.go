@@ -168,11 +168,14 @@ func uvarint(b []byte) (v uint64, rest []byte, ok bool) {
 
 // Live is the part of one blob file to which tables refer. The zero value is empty.
 type Live struct {
-	units roaring.Bitmap // those that a live record touches
+	Count, Bytes uint64         // of the records added, counted as Info counts them
+	units        roaring.Bitmap // those that a live record touches
 }
 
 // Add notes a reference to the record of a key of keyLen bytes that x points to.
 func (l *Live) Add(keyLen int, x Index) {
+	l.Count++
+	l.Bytes += uint64(RecordHeaderLen+keyLen) + x.Size
 	if start, end, ok := recordBounds(keyLen, x); ok && start/unitBytes < maxUnits {
 		l.units.AddRange(start/unitBytes, min((end+unitBytes-1)/unitBytes, maxUnits))
 	}
