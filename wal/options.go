@@ -18,7 +18,8 @@ const (
 	// committed records. Commit waits only while the oldest of these is older than that.
 	PerSecond
 	// None: no Commit waits for the device. A crash of the process loses at most the last
-	// mebibyte or the last second, whichever is more; a power cut what the device had not got.
+	// mebibyte or the last second, whichever is more, or the last 4 MiB where the sync of a sealed
+	// segment takes longer; a power cut what the device had not got.
 	None
 )
 
