@@ -369,6 +369,59 @@ func tableFiles(t testing.TB, fs vfs.FS) (tables []string) {
 	return tables
 }
 
+// TestSnapshotBesideIngest makes a snapshot while the edit that adds a table is on its way to the device.
+func TestSnapshotBesideIngest(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem)
+	db := open(t, "db", small(fault))
+	put(t, db, "a=1 k=1")
+	require.NoError(t, db.Flush())
+	table := makeTable(t, mem, "t.sst", "k=2")
+	edit := holdBack(fault, vfs.Rule{Ops: vfs.OpSync, Path: "MANIFEST-*"})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := db.Ingest(table); err != nil {
+			t.Error(err)
+		}
+	})
+	<-edit.reached
+	during := db.NewSnapshot()
+	defer during.Close()
+	require.Equal(t, "a=1 k=1", content(t, db, nil))
+	edit.release()
+	within(t, "ingest", finished(&wg))
+	require.Equal(t, "a=1 k=2", content(t, db, nil))
+	require.Equal(t, "a=1 k=1", content(t, db, during))
+	require.NoError(t, db.Close())
+}
+
+// TestIngestBesideCompaction takes in a table between the two that are being merged into one, which
+// nothing must come in the way of.
+func TestIngestBesideCompaction(t *testing.T) {
+	mem := vfs.NewMem()
+	fault := vfs.NewFault(mem)
+	db := open(t, "db", small(fault))
+	for _, words := range []string{"a=1 b=1", "y=1 z=1"} {
+		put(t, db, words)
+		require.NoError(t, db.Flush())
+	}
+	table := makeTable(t, mem, "t.sst", "m=1")
+	merging := holdBack(fault, vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst"})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := db.Compact(nil, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	<-merging.reached
+	require.NoError(t, db.Ingest(table))
+	require.Equal(t, "L0[m..m] L0[y..z] L0[a..b]", shape(db))
+	merging.release()
+	within(t, "compaction", finished(&wg))
+	require.Equal(t, "a=1 b=1 m=1 y=1 z=1", content(t, db, nil))
+	require.NoError(t, db.Close())
+}
+
 // TestIngestReadsWhatItTakes puts another file in the place of one that is being taken in, at the moment
 // at which it is linked, or copied: what is not right or not such a table is refused.
 func TestIngestReadsWhatItTakes(t *testing.T) {
