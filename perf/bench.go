@@ -116,8 +116,28 @@ func (s *session) perform(ctx context.Context, workloads []*Workload) error {
 			return fmt.Errorf("%s: %w", w.Name, err)
 		}
 		s.report(p)
+		if s.bench.Config.Rate != AutoRate || w.Fill {
+			continue
+		}
+		if p, err = s.openPhase(ctx, w, round+len(workloads), p); err != nil {
+			return fmt.Errorf("%s: %w", w.Name, err)
+		}
+		s.report(p)
 	}
 	return nil
+}
+
+// openPhase runs w again at a rate that the closed phase before says the engine can keep.
+func (s *session) openPhase(ctx context.Context, w *Workload, round int, closed Phase) (Phase, error) {
+	was := s.bench
+	defer func() { s.bench = was }()
+	open := *was
+	open.Config.Rate = Rate(max(1, openShare*closed.Throughput))
+	open.Config.Ops = max(1, closed.Ops/3)
+	s.bench = &open
+	p, err := s.phase(ctx, w, round)
+	p.Workload += "-open"
+	return p, err
 }
 
 // report adds a finished phase to the run.
@@ -152,7 +172,7 @@ func (s *session) phase(ctx context.Context, w *Workload, round int) (Phase, err
 		s.records = c.Keys
 	}
 	stream := w.streamOver(c, round, s.records)
-	main := &tickets{stream: stream, ops: w.Ops(c), rate: float64(c.Rate), hashed: w.Hashed}
+	main := &tickets{stream: stream, ops: w.Ops(c), rate: float64(max(0, c.Rate)), hashed: w.Hashed}
 	if w.inserts {
 		main.records = newInserted(s.records)
 	}
@@ -191,7 +211,7 @@ func (s *session) phase(ctx context.Context, w *Workload, round int) (Phase, err
 	p.StreamHash = fmt.Sprintf("%016x", stream.Hash(hashedOps))
 	p.Loop = "closed"
 	if c.Rate > 0 {
-		p.Loop = "open"
+		p.Loop, p.Rate = "open", float64(c.Rate)
 	}
 	return p, err
 }

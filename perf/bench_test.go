@@ -65,6 +65,36 @@ func TestEveryWorkloadRuns(t *testing.T) {
 	require.Len(t, run.Phases[6].Latency, 2, "reads and the writes beside them")
 }
 
+// Without a rate, a workload shows its throughput as fast as it goes and its latency below that.
+func TestAutoRate(t *testing.T) {
+	c := smallConfig()
+	c.Rate = AutoRate
+	run, err := runNamed(t, newMemory(), c, "fillrandom,overwrite,readrandom")
+	require.NoError(t, err)
+	var names []string
+	for _, p := range run.Phases {
+		names = append(names, p.Workload)
+		require.Empty(t, p.Problems)
+	}
+	require.Equal(t, []string{"fillrandom", "overwrite", "overwrite-open", "readrandom", "readrandom-open"}, names)
+	for _, at := range []int{1, 3} {
+		closed, open := run.Phases[at], run.Phases[at+1]
+		require.Equal(t, []string{"closed", "open"}, []string{closed.Loop, open.Loop})
+		require.InEpsilon(t, 0.7*closed.Throughput, open.Rate, 1e-9)
+		require.Equal(t, closed.Ops/3, open.Ops)
+		require.NotEqual(t, closed.StreamHash, open.StreamHash, "other operations of the same kind")
+	}
+	require.Equal(t, AutoRate, run.Config.Rate)
+
+	var r Rate
+	require.NoError(t, r.Set("auto"))
+	require.Equal(t, AutoRate, r)
+	require.Equal(t, "auto", r.String())
+	require.Error(t, r.Set("-1"))
+	c.Rate = -2
+	require.Error(t, c.Validate())
+}
+
 func TestReadsBeforeAnyFillLoadFirst(t *testing.T) {
 	engine := newMemory()
 	run, err := runNamed(t, engine, smallConfig(), "readrandom")

@@ -26,7 +26,7 @@ type Config struct {
 	// the engine's default.
 	ValueThreshold Size          `json:"value_threshold,omitempty"`
 	Threads        int           `json:"threads"`
-	Rate           Rate          `json:"rate"`        // operations per second; 0 is max: closed loop
+	Rate           Rate          `json:"rate"`        // operations per second; 0 is max: closed loop; -1 is auto
 	Duration       time.Duration `json:"duration_ns"` // 0: by number of operations
 	Ops            int64         `json:"ops"`         // of workloads other than fills; 0: as many as keys
 	Seed           uint64        `json:"seed"`
@@ -72,8 +72,8 @@ func (c Config) Validate() error {
 		return usagef("--compressible %g: want 1 (not at all) to 100", c.Compressible)
 	case c.Threads < 1 || c.Threads > 4096:
 		return usagef("--threads %d: want 1 to 4096", c.Threads)
-	case c.Rate < 0:
-		return usagef("--rate %s: want operations per second, or max", c.Rate)
+	case c.Rate < 0 && c.Rate != AutoRate:
+		return usagef("--rate %s: want operations per second, auto or max", c.Rate)
 	case c.Duration < 0:
 		return usagef("--duration %s: want a positive time such as 30s", c.Duration)
 	case c.Ops < 0:
@@ -133,7 +133,10 @@ func (c Config) name() string {
 // Lines describes the configuration for people.
 func (c Config) Lines() []string {
 	rate := "as fast as it goes (closed loop)"
-	if c.Rate > 0 {
+	switch {
+	case c.Rate == AutoRate:
+		rate = "as fast as it goes (closed loop), then at 70 % of that (open loop)"
+	case c.Rate > 0:
 		rate = c.Rate.String() + " operations/s (open loop)"
 	}
 	memory := "engine's default"
@@ -159,15 +162,27 @@ func (c Config) Lines() []string {
 // Rate is a number of operations per second; 0 means as fast as possible. It is a flag value.
 type Rate float64
 
-// Set reads a positive number or "max".
+// AutoRate runs each workload that is not a fill twice: as fast as possible, which is its
+// throughput, and then a third as many operations at 70 % of that rate, begun on time whatever
+// the engine does, which is its latency.
+const AutoRate Rate = -1
+
+// openShare is how much of its own throughput an engine is offered.
+const openShare = 0.7
+
+// Set reads a positive number, "auto" or "max".
 func (r *Rate) Set(text string) error {
-	if text == "max" {
+	switch text {
+	case "max":
 		*r = 0
+		return nil
+	case "auto":
+		*r = AutoRate
 		return nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(f > 0) || math.IsInf(f, 0) {
-		return usagef("rate %q: want operations per second, or max", text)
+		return usagef("rate %q: want operations per second, auto or max", text)
 	}
 	*r = Rate(f)
 	return nil
@@ -178,8 +193,11 @@ func (r *Rate) Type() string { return "rate" }
 
 // String prints the rate so that Set reads it back.
 func (r Rate) String() string {
-	if r == 0 {
+	switch r {
+	case 0:
 		return "max"
+	case AutoRate:
+		return "auto"
 	}
 	return strconv.FormatFloat(float64(r), 'f', -1, 64)
 }

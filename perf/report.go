@@ -84,6 +84,7 @@ type Phase struct {
 	Workload   string        `json:"workload"`
 	Slowest    time.Duration `json:"slowest_ns,omitempty"` // operation, from its actual start in an open loop too
 	Loop       string        `json:"loop"`                 // "open": latency from the intended start; "closed"
+	Rate       float64       `json:"rate,omitempty"`       // of an open loop: operations offered per second
 	StreamHash string        `json:"stream_hash,omitempty"`
 	Threads    int           `json:"threads"`
 	Ops        int64         `json:"ops"` // of the workload itself, without those beside it

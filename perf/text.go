@@ -59,8 +59,12 @@ func (t *Text) Run(r Run) {
 // Phase prints one workload: throughput, latency, stalls, what was written and why, space,
 // reads and memory.
 func (t *Text) Phase(p Phase) {
-	t.printf("%s  %s operations in %s, %s/s, %d thread(s), %s loop\n",
-		t.paint(bold, p.Workload), Count(p.Ops), Seconds(p.Elapsed), Count(int64(p.Throughput)), p.Threads, p.Loop)
+	loop := p.Loop + " loop"
+	if p.Rate > 0 {
+		loop += ", offered " + Count(int64(p.Rate)) + "/s"
+	}
+	t.printf("%s  %s operations in %s, %s/s, %d thread(s), %s\n",
+		t.paint(bold, p.Workload), Count(p.Ops), Seconds(p.Elapsed), Count(int64(p.Throughput)), p.Threads, loop)
 	if p.StreamHash != "" {
 		t.printf("  operations %s (hash of the first %s)\n", p.StreamHash, Count(hashedOps))
 	}

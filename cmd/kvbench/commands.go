@@ -18,7 +18,7 @@ func rootCommand(parsed *bool) *cobra.Command {
 		Use:   "kvbench",
 		Short: "measure storage engines: speed, latency, and where each written byte went",
 		Long: `kvbench measures storage engines. Every engine meets the same operations, made
-from --seed; latency counts from the intended start when --rate is given (open
+from --seed; latency counts from the intended start unless --rate is max (open
 loop); the engine's ledger of written bytes stands beside the kernel's count.
 
 Exit codes: 0 ok; 1 the measurement or one of its own checks failed (a wrong
@@ -78,7 +78,7 @@ func keyFlags(f *pflag.FlagSet, c *perf.Command) {
 	f.IntVar(&c.Config.KeySize, "key-size", c.Config.KeySize, "bytes of a key")
 	f.Var(&c.Config.ValueSize, "value-size", "bytes of a value, such as 1000 or 64KiB")
 	f.Float64Var(&c.Config.Compressible, "compressible", c.Config.Compressible, "how much smaller a good compressor makes the values; 1: not at all")
-	f.Var(&c.Config.Rate, "rate", "operations per second, begun on time whatever the engine does (open loop), or max (closed loop)")
+	f.Var(&c.Config.Rate, "rate", "operations per second, begun on time whatever the engine does (open loop); max: as fast as it goes (closed loop); auto: max, then 70 % of what that was, but fills once")
 }
 
 func runCommand(parsed *bool) *cobra.Command {
@@ -133,6 +133,7 @@ func listWorkloads(list []*perf.Workload) string {
 
 // workloadFlags binds what run and ycsb have in common.
 func workloadFlags(f *pflag.FlagSet, c *perf.Command) {
+	c.Config.Rate = perf.AutoRate
 	keyFlags(f, c)
 	engineFlags(f, c)
 	outputFlags(f, c)
