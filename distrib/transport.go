@@ -52,9 +52,40 @@ type ReadReply struct {
 	Dots   []vclock.Dot // ascending
 }
 
+// PartsRequest asks how a node's records of a range of tokens look, from afar: the range is divided into Parts
+// parts of equal width. First and Last are top halves of tokens, both included.
+type PartsRequest struct {
+	First, Last uint64
+	Parts       int // 1 to MaxParts
+}
+
+// MaxParts bounds PartsRequest.Parts.
+const MaxParts = 1024
+
+// Part sums up the records of a range. Two nodes whose sums are equal hold the same versions of the same keys.
+type Part struct {
+	First, Last uint64
+	Keys        int
+	Sum         uint64 // of a hash of each key and its dots
+}
+
+// KeysRequest asks what versions a node holds of the keys of a range, Limit keys at most.
+type KeysRequest struct {
+	First, Last uint64
+	Limit       int
+}
+
+// KeyDots is a key and the versions that a node holds of it.
+type KeyDots struct {
+	Key  []byte
+	Dots []vclock.Dot
+}
+
 // Transport carries requests to nodes, the own one included. Calls end with their context.
 type Transport interface {
 	Put(ctx context.Context, to uint64, r *PutRequest) (*PutReply, error)
 	Merge(ctx context.Context, to uint64, r *MergeRequest) error
 	Read(ctx context.Context, to uint64, r *ReadRequest) (*ReadReply, error)
+	Parts(ctx context.Context, to uint64, r *PartsRequest) ([]Part, error)
+	Keys(ctx context.Context, to uint64, r *KeysRequest) ([]KeyDots, error)
 }

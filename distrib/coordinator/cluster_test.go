@@ -164,6 +164,22 @@ func (l *link) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (*di
 	return reply, err
 }
 
+func (l *link) Parts(ctx context.Context, to uint64, r *distrib.PartsRequest) ([]distrib.Part, error) {
+	n, request, answer := l.pass(ctx, to)
+	if err := errors.Join(request, answer); err != nil {
+		return nil, err
+	}
+	return n.own.Parts(r)
+}
+
+func (l *link) Keys(ctx context.Context, to uint64, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
+	n, request, answer := l.pass(ctx, to)
+	if err := errors.Join(request, answer); err != nil {
+		return nil, err
+	}
+	return n.own.Keys(r)
+}
+
 // heal ends all faults, hands over all hints and compares the nodes of each dirty key.
 func (c *cluster) heal() {
 	c.mu.Lock()

@@ -321,11 +321,15 @@ func DigestOf(record distrib.Record) Digest {
 func (r *Replica) SizeOf(key []byte, h distrib.Head) int64 { return sizeOf(r.headKey(key), h) }
 
 // Scan calls visit with the key and the head of every record whose token's top half is first to last, by token.
-// It ends at the first error of visit and returns it.
+// Both are valid until visit returns. It ends at the first error of visit and returns it.
 func (r *Replica) Scan(first, last uint64, visit func(key []byte, h distrib.Head) error) error {
+	return r.scan(first, last, func(_ uint64, key []byte, h distrib.Head) error { return visit(key, h) })
+}
+
+func (r *Replica) scan(first, last uint64, visit func(token uint64, key []byte, h distrib.Head) error) error {
 	lower, upper := distrib.TokenBounds(r.opts.Prefix, first, last)
 	return r.opts.Store.Scan(lower, upper, func(k, v []byte) error {
-		_, key, head, err := distrib.ParseKey(r.opts.Prefix, k)
+		token, key, head, err := distrib.ParseKey(r.opts.Prefix, k)
 		if err != nil || !head {
 			return err
 		}
@@ -333,6 +337,6 @@ func (r *Replica) Scan(first, last uint64, visit func(key []byte, h distrib.Head
 		if err != nil {
 			return fmt.Errorf("record of %q: %w", key, err)
 		}
-		return visit(key, h)
+		return visit(token, key, h)
 	})
 }

@@ -109,12 +109,17 @@ func (m *Mem) Unsynced() int {
 // Scan implements distrib.Store.
 func (m *Mem) Scan(lower, upper []byte, visit func(key, value []byte) error) error {
 	m.mu.Lock()
-	seen := maps.Clone(m.entries)
-	m.mu.Unlock()
-	for _, k := range slices.Sorted(maps.Keys(seen)) {
-		if k < string(lower) || upper != nil && k >= string(upper) {
-			continue
+	var keys []string
+	seen := map[string][]byte{} // values are replaced, never changed
+	for k, v := range m.entries {
+		if k >= string(lower) && (upper == nil || k < string(upper)) {
+			keys = append(keys, k)
+			seen[k] = v
 		}
+	}
+	m.mu.Unlock()
+	slices.Sort(keys)
+	for _, k := range keys {
 		if err := visit([]byte(k), bytes.Clone(seen[k])); err != nil {
 			return err
 		}

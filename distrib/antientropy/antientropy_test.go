@@ -1,0 +1,224 @@
+package antientropy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/replica"
+	"github.com/cambiumdb/cambium/distrib/ring"
+	"github.com/cambiumdb/cambium/distrib/storetest"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// nodes are replicas in one process, by number from 1 on, and the transport between them.
+type nodes []*replica.Replica
+
+func newNodes(t *testing.T, n int) nodes {
+	var ns nodes
+	for i := range n {
+		s := storetest.NewMem()
+		births, err := replica.NextRun(s)
+		require.NoError(t, err)
+		ns = append(ns, replica.New(replica.Options{Store: s, Prefix: distrib.DataPrefix(), Node: uint64(i + 1), Births: births}))
+	}
+	return ns
+}
+
+func (ns nodes) ids() (ids []uint64) {
+	for i := range ns {
+		ids = append(ids, uint64(i+1))
+	}
+	return ids
+}
+
+func (ns nodes) Put(_ context.Context, to uint64, r *distrib.PutRequest) (*distrib.PutReply, error) {
+	w, err := ns[to-1].Put(r.Key, replica.Put{Past: r.Past, Value: r.Value})
+	return &distrib.PutReply{Sibling: w.Sibling, Siblings: w.Siblings}, err
+}
+
+func (ns nodes) Merge(_ context.Context, to uint64, r *distrib.MergeRequest) error {
+	_, err := ns[to-1].Merge(r.Key, r.Record, r.Sync)
+	return err
+}
+
+func (ns nodes) Read(_ context.Context, to uint64, r *distrib.ReadRequest) (*distrib.ReadReply, error) {
+	record, err := ns[to-1].Read(r.Key)
+	return &distrib.ReadReply{Record: record, Dots: replica.DigestOf(record)}, err
+}
+
+func (ns nodes) Parts(_ context.Context, to uint64, r *distrib.PartsRequest) ([]distrib.Part, error) {
+	return ns[to-1].Parts(r)
+}
+
+func (ns nodes) Keys(_ context.Context, to uint64, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
+	return ns[to-1].Keys(r)
+}
+
+const whole uint64 = 1<<64 - 1
+
+func value(i int) distrib.Value { return distrib.Value{Data: fmt.Append(nil, i)} }
+
+// requireSame checks that all nodes hold the same, by reading everything.
+func requireSame(t *testing.T, ns nodes) {
+	t.Helper()
+	var first []distrib.KeyDots
+	for i, n := range ns {
+		list, err := n.Keys(&distrib.KeysRequest{Last: whole, Limit: 1 << 30})
+		require.NoError(t, err)
+		if i == 0 {
+			first = list
+		}
+		require.Equal(t, first, list, "node %d", i+1)
+	}
+}
+
+// TestExchange: three nodes with many keys of which few differ come to hold the same, and little more than what
+// differs is listed.
+func TestExchange(t *testing.T) {
+	ns := newNodes(t, 3)
+	rng := rand.New(rand.NewPCG(1, 1))
+	const keys, differ = 10_000, 30
+	for i := range keys {
+		w, err := ns[0].Put(fmt.Appendf(nil, "k%d", i), replica.Put{Value: value(i)})
+		require.NoError(t, err)
+		for _, n := range ns[1:] {
+			_, err := n.Merge(fmt.Appendf(nil, "k%d", i), distrib.Record{w.Sibling}, distrib.SyncLater)
+			require.NoError(t, err)
+		}
+	}
+	report, err := Exchange(t.Context(), ns, ns.ids(), 0, whole)
+	require.NoError(t, err)
+	require.Equal(t, Report{Compared: fanOut}, report, "nothing differs")
+
+	for i := range differ {
+		at, key := ns[rng.IntN(3)], fmt.Appendf(nil, "k%d", rng.IntN(keys+1000))
+		p := replica.Put{Value: value(keys + i)}
+		if i%2 == 0 {
+			record, err := at.Read(key)
+			require.NoError(t, err)
+			p.Past = vclock.Context(record)
+		}
+		_, err := at.Put(key, p)
+		require.NoError(t, err)
+	}
+	report, err = Exchange(t.Context(), ns, ns.ids(), 0, whole)
+	require.NoError(t, err)
+	require.Equal(t, 2*differ, report.Sent, "each to the two others")
+	require.Less(t, report.Listed, differ*leafKeys)
+	require.Less(t, report.Compared, fanOut*(1+differ))
+	requireSame(t, ns)
+	report, err = Exchange(t.Context(), ns, ns.ids(), 0, whole)
+	require.NoError(t, err)
+	require.Zero(t, report.Sent+report.Listed)
+}
+
+// TestExchangeEmptyNode: a node that lost everything gets it all back, siblings included; a range alone is
+// mended alone.
+func TestExchangeEmptyNode(t *testing.T) {
+	ns := newNodes(t, 2)
+	for i := range 3000 {
+		_, err := ns[0].Put(fmt.Appendf(nil, "k%d", i/2), replica.Put{Value: value(i)})
+		require.NoError(t, err)
+	}
+	const half = 1<<63 - 1
+	report, err := Exchange(t.Context(), ns, ns.ids(), 0, half)
+	require.NoError(t, err)
+	for i := range 1500 {
+		key := fmt.Appendf(nil, "k%d", i)
+		record, err := ns[1].Read(key)
+		require.NoError(t, err)
+		if ring.TokenOf(key).Hi <= half {
+			require.Len(t, record, 2)
+		} else {
+			require.Empty(t, record)
+		}
+	}
+	again, err := Exchange(t.Context(), ns, ns.ids(), half+1, whole)
+	require.NoError(t, err)
+	require.Equal(t, 1500, report.Sent+again.Sent)
+	requireSame(t, ns)
+}
+
+// failing is a transport of which one call fails.
+type failing struct {
+	nodes
+	left int
+}
+
+func (f *failing) Merge(ctx context.Context, to uint64, r *distrib.MergeRequest) error {
+	if f.left--; f.left == 0 {
+		return errors.New("cut off")
+	}
+	return f.nodes.Merge(ctx, to, r)
+}
+
+func TestExchangeFails(t *testing.T) {
+	ns := newNodes(t, 2)
+	for i := range 10 {
+		_, err := ns[0].Put(fmt.Appendf(nil, "k%d", i), replica.Put{Value: value(i)})
+		require.NoError(t, err)
+	}
+	report, err := Exchange(t.Context(), &failing{ns, 4}, ns.ids(), 0, whole)
+	require.ErrorContains(t, err, "node 2: cut off")
+	require.Equal(t, 4, report.Sent)
+	_, err = Exchange(t.Context(), ns, ns.ids(), 0, whole)
+	require.NoError(t, err)
+	requireSame(t, ns)
+}
+
+func TestParts(t *testing.T) {
+	n := newNodes(t, 1)[0]
+	for _, c := range []distrib.PartsRequest{{First: 0, Last: whole, Parts: 64}, {First: 0, Last: whole, Parts: 1}, {First: 5, Last: 5, Parts: 10}, {First: 0, Last: 2, Parts: 64}, {First: whole - 3, Last: whole, Parts: 3}, {First: 100, Last: 1 << 40, Parts: 1000}} {
+		parts, err := n.Parts(&c)
+		require.NoError(t, err)
+		next := c.First
+		for _, p := range parts {
+			require.Equal(t, next, p.First, "%+v", c)
+			require.GreaterOrEqual(t, p.Last, p.First)
+			next = p.Last + 1
+		}
+		require.Equal(t, c.Last+1, next)
+		require.LessOrEqual(t, len(parts), c.Parts)
+	}
+	for _, bad := range []distrib.PartsRequest{{First: 2, Last: 1, Parts: 1}, {First: 0, Last: 1, Parts: 0}, {First: 0, Last: 1, Parts: distrib.MaxParts + 1}} {
+		_, err := n.Parts(&bad)
+		require.Error(t, err)
+	}
+}
+
+func TestDirty(t *testing.T) {
+	s := storetest.NewMem()
+	d, err := OpenDirty(s)
+	require.NoError(t, err)
+	_, ok := d.Next(0)
+	require.False(t, ok)
+	for _, token := range []uint64{5, 7, 1 << 63, whole} {
+		require.NoError(t, d.Mark(token))
+	}
+	require.Equal(t, 3, d.Slots(), "5 and 7 are in one")
+	d, err = OpenDirty(s)
+	require.NoError(t, err)
+	slot, ok := d.Next(0)
+	require.True(t, ok)
+	require.Equal(t, Slot{0, 1<<48 - 1}, slot)
+	require.NoError(t, d.Clean(slot))
+	slot, ok = d.Next(slot.Last + 1)
+	require.True(t, ok)
+	require.Equal(t, Slot{1 << 63, 1<<63 | 1<<48 - 1}, slot)
+	slot, ok = d.Next(slot.Last + 1)
+	require.True(t, ok)
+	require.Equal(t, whole, slot.Last)
+	require.NoError(t, d.MarkAll())
+	d, err = OpenDirty(s)
+	require.NoError(t, err)
+	require.Equal(t, 1<<slotBits, d.Slots())
+	require.NoError(t, s.Apply([]distrib.Op{{Key: dirtyKey, Value: []byte("x")}}, distrib.SyncNow))
+	_, err = OpenDirty(s)
+	require.ErrorContains(t, err, "dirty slots")
+}

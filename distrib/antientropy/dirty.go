@@ -1,0 +1,111 @@
+package antientropy
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/cambiumdb/cambium/distrib"
+)
+
+// slotBits is how finely what may differ is known: 2^slotBits slots of tokens of equal width.
+const slotBits = 16
+
+// dirtyKey is where the slots are kept.
+var dirtyKey = []byte{byte(distrib.SpaceMeta), 'd', 'i', 'r', 't', 'y'}
+
+// Dirty is the slots of tokens in which replicas may differ, since a write did not reach all of them, a hint was
+// refused, or a node came back from a crash. It is kept in a node's store. All methods may be called by many
+// goroutines at once.
+type Dirty struct {
+	store distrib.Store
+
+	mu    sync.Mutex // guards what follows
+	slots *roaring.Bitmap
+}
+
+// OpenDirty reads what the store of a node says may differ.
+func OpenDirty(store distrib.Store) (*Dirty, error) {
+	d := &Dirty{store: store, slots: roaring.New()}
+	b, err := store.Get(dirtyKey)
+	if errors.Is(err, distrib.ErrNotFound) {
+		return d, nil
+	}
+	if err == nil {
+		err = d.slots.UnmarshalBinary(b)
+	}
+	if err == nil && !d.slots.IsEmpty() && d.slots.Maximum() >= 1<<slotBits {
+		err = fmt.Errorf("slot %d, want less than %d", d.slots.Maximum(), 1<<slotBits)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dirty slots: %w", err)
+	}
+	return d, nil
+}
+
+// Mark notes that the replicas of a token, its top half, may differ. It is durable within a second.
+func (d *Dirty) Mark(token uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.slots.CheckedAdd(slotOf(token)) {
+		return nil
+	}
+	return d.save()
+}
+
+// MarkAll notes that anything may differ: the node came back from a crash.
+func (d *Dirty) MarkAll() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slots.AddRange(0, 1<<slotBits)
+	return d.save()
+}
+
+// Clean takes a slot off, before it is compared: a mark that comes meanwhile stands. Where the comparison fails, it
+// is marked again.
+func (d *Dirty) Clean(s Slot) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slots.Remove(slotOf(s.First))
+	return d.save()
+}
+
+// Slot is a range of tokens, by their top halves, both included.
+type Slot struct{ First, Last uint64 }
+
+// Next returns the first dirty slot at or behind token; ok is false where there is none.
+func (d *Dirty) Next(token uint64) (s Slot, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	it := d.slots.Iterator()
+	it.AdvanceIfNeeded(slotOf(token))
+	if !it.HasNext() {
+		return Slot{}, false
+	}
+	first := uint64(it.Next()) << (64 - slotBits)
+	return Slot{first, first | (1<<(64-slotBits) - 1)}, true
+}
+
+// Slots is how many slots are dirty, of 65,536.
+func (d *Dirty) Slots() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return int(d.slots.GetCardinality())
+}
+
+func slotOf(token uint64) uint32 { return uint32(token >> (64 - slotBits)) }
+
+// save writes the slots. d.mu is held.
+func (d *Dirty) save() error {
+	d.slots.RunOptimize()
+	b, err := d.slots.ToBytes()
+	if err == nil {
+		err = d.store.Apply([]distrib.Op{{Key: dirtyKey, Value: b}}, distrib.SyncSoon)
+	}
+	if err != nil {
+		return fmt.Errorf("save dirty slots: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+// Package antientropy finds and mends what replicas hold differently.
+//
+//	dirty, err := antientropy.OpenDirty(store)   // what may differ, kept through restarts
+//	dirty.Mark(token)
+//	report, err := antientropy.Exchange(ctx, transport, nodes, first, last)
+//
+// Exchange divides a range of tokens until the parts that differ are small, lists the keys of these, and has
+// every node merge what any of them holds. It changes no version and needs no clock: a key that is written
+// meanwhile is compared as it is found.
+package antientropy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+const (
+	// fanOut is into how many parts a range is divided at a time.
+	fanOut = 64
+	// leafKeys is of how many keys the parts are whose keys are listed.
+	leafKeys = 128
+)
+
+// Report is what an exchange did.
+type Report struct {
+	Compared int // parts
+	Listed   int // keys
+	Sent     int // records, each to a node that lacked something of it
+}
+
+// Exchange makes nodes, which hold a range of tokens, hold the same of it. first and last are top halves of
+// tokens, both included. All nodes must answer; else it ends with an error, and what was sent stands.
+func Exchange(ctx context.Context, t distrib.Transport, nodes []uint64, first, last uint64) (Report, error) {
+	x := &exchange{t: t, nodes: nodes}
+	err := x.compare(ctx, first, last)
+	if err != nil {
+		err = fmt.Errorf("compare tokens %016x to %016x: %w", first, last, err)
+	}
+	return x.report, err
+}
+
+type exchange struct {
+	t      distrib.Transport
+	nodes  []uint64
+	report Report
+}
+
+// compare divides a range and goes on with the parts that differ.
+func (x *exchange) compare(ctx context.Context, first, last uint64) error {
+	all := make([][]distrib.Part, len(x.nodes))
+	if err := x.each(ctx, func(ctx context.Context, i int, node uint64) (err error) {
+		all[i], err = x.t.Parts(ctx, node, &distrib.PartsRequest{First: first, Last: last, Parts: fanOut})
+		return err
+	}); err != nil {
+		return err
+	}
+	for p, part := range all[0] {
+		x.report.Compared++
+		keys, same := 0, true
+		for i, parts := range all {
+			if len(parts) != len(all[0]) || parts[p].First != part.First || parts[p].Last != part.Last {
+				return fmt.Errorf("node %d divides the range in another way than node %d", x.nodes[i], x.nodes[0])
+			}
+			keys = max(keys, parts[p].Keys)
+			same = same && parts[p].Keys == part.Keys && parts[p].Sum == part.Sum
+		}
+		var err error
+		switch {
+		case same:
+		case keys <= leafKeys || part.First == part.Last:
+			err = x.mend(ctx, part.First, part.Last)
+		default:
+			err = x.compare(ctx, part.First, part.Last)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each calls f for every node, side by side.
+func (x *exchange) each(ctx context.Context, f func(ctx context.Context, i int, node uint64) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for i, node := range x.nodes {
+		g.Go(func() error {
+			if err := f(ctx, i, node); err != nil {
+				return fmt.Errorf("node %d: %w", node, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// mend lists the keys of a small range and merges those that differ.
+func (x *exchange) mend(ctx context.Context, first, last uint64) error {
+	lists := make([][]distrib.KeyDots, len(x.nodes))
+	// A part may have grown since it was counted. What is beyond the limit is left to the next exchange.
+	const limit = 16 * leafKeys
+	if err := x.each(ctx, func(ctx context.Context, i int, node uint64) (err error) {
+		lists[i], err = x.t.Keys(ctx, node, &distrib.KeysRequest{First: first, Last: last, Limit: limit})
+		return err
+	}); err != nil {
+		return err
+	}
+	held := map[string][][]vclock.Dot{} // by key, what each node holds
+	var keys []string
+	for i, list := range lists {
+		for _, k := range list {
+			dots := held[string(k.Key)]
+			if dots == nil {
+				dots = make([][]vclock.Dot, len(x.nodes))
+				keys = append(keys, string(k.Key))
+			}
+			dots[i] = k.Dots
+			held[string(k.Key)] = dots
+		}
+	}
+	x.report.Listed += len(keys)
+	for _, key := range keys {
+		if dots := held[key]; slices.ContainsFunc(dots, func(d []vclock.Dot) bool { return !slices.Equal(d, dots[0]) }) {
+			if err := x.merge(ctx, []byte(key)); err != nil {
+				return fmt.Errorf("key %q: %w", key, err)
+			}
+		}
+	}
+	return nil
+}
+
+// merge reads a key everywhere and gives every node what it lacks.
+func (x *exchange) merge(ctx context.Context, key []byte) error {
+	records := make([]distrib.Record, len(x.nodes))
+	if err := x.each(ctx, func(ctx context.Context, i int, node uint64) error {
+		reply, err := x.t.Read(ctx, node, &distrib.ReadRequest{Key: key})
+		if err == nil {
+			records[i] = reply.Record
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	var all distrib.Record
+	for _, r := range records {
+		all = vclock.Merge(all, r)
+	}
+	sent := make([]int, len(x.nodes))
+	err := x.each(ctx, func(ctx context.Context, i int, node uint64) error {
+		if sameVersions(records[i], all) {
+			return nil
+		}
+		sent[i] = 1
+		return x.t.Merge(ctx, node, &distrib.MergeRequest{Key: key, Record: all})
+	})
+	for _, n := range sent {
+		x.report.Sent += n
+	}
+	return err
+}
+
+func sameVersions(a, b distrib.Record) bool {
+	return slices.EqualFunc(a, b, func(s, t distrib.Sibling) bool { return s.Dot == t.Dot })
+}
