@@ -72,14 +72,20 @@ func testBurst(t *testing.T, policy engine.Compaction, device time.Duration) {
 	require.NotEmpty(t, m.Advice)
 }
 
+// impatient returns options for a bubble in which a write waits for three seconds at most.
+func impatient(fs vfs.FS) *engine.Options {
+	opts := small(fs)
+	opts.MaxStall = 3 * time.Second
+	opts.Compression = engine.NoCompression // zstd without cgo keeps channels, which belong to one bubble
+	return opts
+}
+
 // TestMaxStall: while no flush gets on, a write fails when its time is over; nothing of it is written, and
 // writes go on once flushes do.
 func TestMaxStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fault := vfs.NewFault(vfs.NewMem())
-		opts := small(fault)
-		opts.MaxStall = 3 * time.Second
-		opts.Compression = engine.NoCompression // zstd without cgo keeps channels, which belong to one bubble
+		opts := impatient(fault)
 		db := open(t, "db", opts)
 		defer db.Close()
 		device := holdBack(fault, vfs.Rule{Ops: vfs.OpWrite, Path: "*.sst"})
@@ -111,9 +117,7 @@ func TestMaxStall(t *testing.T) {
 func TestIngestWaitsForCompaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fault := vfs.NewFault(vfs.NewMem())
-		opts := small(fault)
-		opts.MaxStall = 3 * time.Second
-		opts.Compression = engine.NoCompression // zstd without cgo keeps channels, which belong to one bubble
+		opts := impatient(fault)
 		db := open(t, "db", opts)
 		defer db.Close()
 		table := makeTable(t, fault, "t.table", "a=1 z=1")
