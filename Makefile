@@ -10,7 +10,7 @@ RACE        := ./engine/... ./memtable/... ./wal/... ./internal/cache/... ./inte
 
 .PHONY: help
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: check-tools
 check-tools:
@@ -79,3 +79,7 @@ bench: build ## measure beside the peers and write docs/benchmarks.md; STEPS="de
 .PHONY: microbench
 microbench: ## benchmarks of single packages
 	$(GO) test -run '^$$' -bench . -benchmem ./memtable ./sstable/... ./wal ./internal/cache ./compaction
+
+.PHONY: memtable-bench
+memtable-bench: ## the memtable beside Pebble's arenaskl, on one and two cores
+	.ci/memtable-bench
