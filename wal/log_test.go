@@ -268,6 +268,27 @@ func TestWhatIsCompressed(t *testing.T) {
 	}
 }
 
+// TestNoZerosInARecord: wherever in a block a piece of a record begins, and however short it is, the block is
+// either filled or has room for another header behind it. No zstd frame is shorter than 13 bytes.
+func TestNoZerosInARecord(t *testing.T) {
+	l := newQuiet(t, testOptions(newMem(t)), 7)
+	s := l.current()
+	for size := 13; size < 80; size++ {
+		for at := record.BlockSize - 120; at <= record.BlockSize-record.RecyclableHeaderLen; at++ {
+			s.tail = int64(at)
+			rest := make([]byte, size)
+			for more := true; more; {
+				rest, more = l.fragment(s, false, false, rest)
+				if left := record.BlockSize - int(s.tail%record.BlockSize); left < record.RecyclableHeaderLen {
+					t.Fatalf("a piece of %d bytes at %d leaves %d bytes of the block", size, at, left)
+				}
+			}
+		}
+	}
+	s.tail = 0
+	require.NoError(t, l.shut())
+}
+
 // TestFutile: what does not get shorter is tried ever more rarely, and a success forgets that.
 func TestFutile(t *testing.T) {
 	var f futile

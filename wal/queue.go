@@ -151,7 +151,8 @@ func (l *Log) fragment(s *segment, first, last bool, rec []byte) (rest []byte, m
 	last = last && n == len(rec)
 	if left := len(room) - record.RecyclableHeaderLen - n; !last && (left > 0 && left < record.RecyclableHeaderLen ||
 		l.opts.Compress && len(room) == record.BlockSize) {
-		n = (n + 1) / 2 // RocksDB would lose the record: see package record
+		// RocksDB would lose the record: see package record. What is left has room for another header.
+		n = min((n+1)/2, len(room)-2*record.RecyclableHeaderLen-1)
 	}
 	out := record.AppendFragment(room[:0], uint32(s.num), true, first, last, rec[:n])
 	s.tail += int64(len(out))
