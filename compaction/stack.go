@@ -27,7 +27,7 @@ import (
 type stack struct{ o Options }
 
 // NewTiered returns the tiered policy: the fewest rewrites, for more runs to read and more
-// space. MaxRuns is 14 and MaxSpace 1.9 where o leaves them at 0.
+// space. MaxRuns is 14 and MaxSpace 1.6 where o leaves them at 0.
 func NewTiered(o Options) Policy {
 	if o.MaxRuns <= 0 {
 		o.MaxRuns = 14
