@@ -485,6 +485,23 @@ func TestOnWrite(t *testing.T) {
 	require.Less(t, met.Bytes, met.RecordBytes+met.FillerBytes+met.ZeroBytes+100*30+4096)
 }
 
+// TestOnlySyncedSegmentsAreRecycled: where nobody waits for syncs, a file kept for cheap ones is only space.
+func TestOnlySyncedSegmentsAreRecycled(t *testing.T) {
+	for _, p := range []Policy{PerWrite, PerSecond, None} {
+		m := newMem(t)
+		l := newQuiet(t, testOptions(m), 7)
+		appendCommit(t, l, recordOf(1, 100), p)
+		require.NoError(t, l.Rotate(8, nil))
+		appendCommit(t, l, recordOf(2, 100), p)
+		require.NoError(t, l.SyncAll())
+		require.NoError(t, l.Release(7))
+		names, err := m.List(testDir)
+		require.NoError(t, err)
+		require.Equal(t, p == PerWrite, len(names) == 2, "%s: %v", p, names)
+		require.NoError(t, l.shut())
+	}
+}
+
 func TestSegmentsAndRelease(t *testing.T) {
 	m := newMem(t)
 	opts := testOptions(m)
@@ -494,6 +511,7 @@ func TestSegmentsAndRelease(t *testing.T) {
 	require.NoError(t, l.Rotate(8, nil))
 	appendCommit(t, l, recordOf(2, 100), None)
 	require.NoError(t, l.Rotate(9, nil))
+	l.segs[0].waited, l.segs[1].waited = true, true
 	require.Equal(t, []uint64{7, 8, 9}, l.Segments())
 	require.Error(t, l.Release(9), "it is being appended to")
 	require.Error(t, l.Release(5))

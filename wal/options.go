@@ -61,7 +61,7 @@ type Options struct {
 	SegmentBytes int64
 	// MaxRecycled is how many released segments are kept for new ones; 0 removes them at once.
 	// Each costs its size on disk and spares a new segment the extra device writes that make
-	// blocks ready for cheap syncs.
+	// blocks ready for cheap syncs; so only segments that a Commit waited for a sync of are kept.
 	MaxRecycled int
 
 	// Filler returns a record of exactly size bytes, at least MinFiller, that readers skip. last

@@ -313,6 +313,7 @@ func TestRecycledStaleRecords(t *testing.T) {
 		for i := range 60 {
 			appendCommit(t, l, recordOf(uint64(i+1), 3000), []Policy{PerWrite, None}[n/2%2])
 		}
+		l.current().waited = true // else it is not recycled
 		require.NoError(t, l.Rotate(8, nil))
 		appendCommit(t, l, recordOf(100, 100), PerWrite)
 		require.NoError(t, l.Release(7))

@@ -183,6 +183,7 @@ func TestRocksDBReadsRecycled(t *testing.T) {
 		for i := range 60 {
 			appendCommit(t, l, recordOf(uint64(i+1), 3000), []Policy{PerWrite, None}[n%2])
 		}
+		l.current().waited = true // else it is not recycled
 		require.NoError(t, l.Rotate(8, nil))
 		appendCommit(t, l, recordOf(61, 100), PerWrite)
 		require.NoError(t, l.Release(7))
@@ -215,6 +216,7 @@ func TestRocksDBRecovers(t *testing.T) {
 	for i := range 60 {
 		appendCommit(t, l, recordOf(uint64(i+1), 3000), None)
 	}
+	l.current().waited = true // else it is not recycled
 	require.NoError(t, l.Rotate(91, batch.AppendLogHeader(nil, 2, 0, 1)))
 	require.NoError(t, l.SyncAll())
 	require.NoError(t, l.Release(90))

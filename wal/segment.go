@@ -45,6 +45,7 @@ type segment struct {
 	allocated int64 // length of the file
 	ready     int64 // blocks below were written at least once, not only reserved
 
+	waited   bool // a Commit waited for a sync of it
 	sealed   bool // nothing more is appended
 	finished bool // written, cut, synced, closed
 	released bool
@@ -251,8 +252,9 @@ func (l *Log) writeOut(s *segment) error {
 }
 
 // Release says that no record of segment num is needed any more. Its file will become a new
-// segment's, or is removed where MaxRecycled files wait already. A segment that is still being
-// written is released when that is done. The segment being appended to cannot be released.
+// segment's, or is removed where MaxRecycled files wait already or no Commit waited for a sync of it.
+// A segment that is still being written is released when that is done. The segment being appended to
+// cannot be released.
 func (l *Log) Release(num uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -282,7 +284,8 @@ func (l *Log) retire(s *segment) error {
 		if s.tail == 0 {
 			return nil // there never was a file
 		}
-		if l.err == nil && !l.closed && len(l.free) < l.opts.MaxRecycled {
+		// Where nobody waits for syncs, cheap ones are not worth the space.
+		if s.waited && l.err == nil && !l.closed && len(l.free) < l.opts.MaxRecycled {
 			l.free = append(l.free, spare{path: s.path, size: s.tail})
 			return nil
 		}

@@ -167,6 +167,7 @@ func (l *Log) syncGroup(g *group, s *segment, file vfs.File, err error) error {
 			l.synced = g.end
 		}
 		if g.commits > 0 {
+			s.waited = true
 			l.metrics.Groups++
 			l.metrics.GroupedCommits += g.commits
 			l.metrics.MaxGroup = max(l.metrics.MaxGroup, g.commits)
