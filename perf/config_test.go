@@ -59,7 +59,7 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		"--compressible 0.5":                 func(c *Config) { c.Compressible = 0.5 },
 		"--compressible NaN":                 func(c *Config) { c.Compressible = math.NaN() },
 		"--threads 0":                        func(c *Config) { c.Threads = 0 },
-		"--rate -1":                          func(c *Config) { c.Rate = -1 },
+		"--rate -2":                          func(c *Config) { c.Rate = -2 },
 		"--duration -1ns":                    func(c *Config) { c.Duration = -1 },
 		"--ops -1":                           func(c *Config) { c.Ops = -1 },
 		"--memtable 1KiB":                    func(c *Config) { c.Memtable = 1024 },
