@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -19,7 +20,7 @@ type Setting struct {
 // fairnessRows are the conditions that every engine states, in order.
 var fairnessRows = []string{
 	"version", "written in", "sync", "budget", "memtables", "block cache", "filters and indexes", "filter",
-	"compression", "files", "log", "compaction", "first level", "table size", "background", "stops writes", "not measured",
+	"compression", "large values", "files", "log", "compaction", "first level", "table size", "background", "stops writes", "not measured",
 }
 
 // settings tells the conditions of each engine. Files of engines that need a system library add
@@ -99,6 +100,7 @@ func cambiumSettings(cfg perf.Config) []Setting {
 		{"filters and indexes", "in the cache, kept"},
 		{"filter", "Bloom, 10 bits a key, every level"},
 		{"compression", classOf(cfg, "snappy; zstd 3 in the last two levels")},
+		{"large values", "in blob files from " + perf.Bytes(cmp.Or(int64(cfg.ValueThreshold), 4<<10))},
 		{"files", "direct I/O"},
 		{"log", log},
 		{"compaction", cfg.Compaction},
@@ -127,6 +129,7 @@ func (v pebbleVariant) settings(cfg perf.Config) []Setting {
 		Setting{"filters and indexes", "in the cache"},
 		Setting{"filter", "Bloom, 10 bits a key, every level; " + filter},
 		Setting{"compression", classOf(cfg, "snappy; zstd 3 in the last two levels")},
+		Setting{"large values", "in tables, its default"},
 		Setting{"files", "the kernel's page cache beside its own"},
 		Setting{"log", "page cache, recycled"},
 		Setting{"compaction", cfg.Compaction},
@@ -146,6 +149,7 @@ func badgerSettings(cfg perf.Config) []Setting {
 		Setting{"filters and indexes", "all in memory, beside the budget"},
 		Setting{"filter", "Bloom, 1 % false positives, every level"},
 		Setting{"compression", classOf(cfg, "zstd 3 everywhere: it has one for all levels")},
+		Setting{"large values", "in value logs from " + perf.Bytes(min(1<<20, s.memtable*15/100))},
 		Setting{"files", "mapped, the kernel's page cache beside its own"},
 		Setting{"log", "mapped files, one a memtable"},
 		Setting{"compaction", cfg.Compaction},

@@ -249,6 +249,7 @@ func (v rocksVariant) settings(cfg perf.Config) []Setting {
 		Setting{"filters and indexes", "in the cache at high priority; those of L0 pinned"},
 		Setting{"filter", "Bloom, 10 bits a key, every level"},
 		Setting{"compression", classOf(cfg, "snappy; zstd 3 in the last level")},
+		Setting{"large values", "in tables, its default"},
 		Setting{"files", files},
 		Setting{"log", "page cache"},
 		Setting{"compaction", style},
