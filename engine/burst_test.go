@@ -63,7 +63,11 @@ func testBurst(t *testing.T, policy engine.Compaction, device time.Duration) {
 
 	require.LessOrEqual(t, longest, 100*time.Millisecond+device)
 	late := accepted[windows/2:]
-	require.Less(t, slices.Max(late), accepted[0], "nothing was slowed: too little was offered")
+	sum := 0
+	for _, n := range late {
+		sum += n
+	}
+	require.Less(t, sum/len(late), accepted[0]*19/20, "nothing was slowed: too little was offered")
 	require.Positive(t, held)
 	require.Greater(t, slices.Min(late), slices.Max(late)/4, "by fits and starts")
 	m := db.Metrics().Stalls
