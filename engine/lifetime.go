@@ -26,7 +26,9 @@ type Lifetime struct {
 
 // lifetime is what the ledger was before this open, and how far it has been saved since.
 type lifetime struct {
-	before Lifetime // not changed after Open
+	before  Lifetime // not changed after Open
+	existed bool     // the database was there before; Open alone uses it
+	begun   bool     // something was or will be written; likewise
 
 	mu     sync.Mutex // guards the rest; serialises saving, with its I/O
 	total  int64      // of this open's ledger when it was last saved
@@ -41,7 +43,7 @@ type lifetime struct {
 // is open, and nothing has been written since.
 func (db *DB) openLifetime(existed bool) {
 	l := &db.lifetime
-	if !existed {
+	if l.existed = existed; !existed {
 		l.before.Since = db.ledgerTime()
 		return
 	}
@@ -57,8 +59,16 @@ func (db *DB) openLifetime(existed bool) {
 		if l.before, gap = resumeLifetime(c, err, db.set.ManifestNum(), db.ledgerTime()); gap != "" {
 			db.log.Warn("bytes were written that the ledger does not count", "file", name, "why", gap)
 		}
+	}
+}
+
+// beginLifetime comes before the first write of Open: a database that is refused stays as it is.
+func (db *DB) beginLifetime() {
+	l := &db.lifetime
+	if l.existed && !l.begun {
 		db.saveLifetime(false) // from here on a crash leaves a gap
 	}
+	l.begun = true
 }
 
 // readLedgerFile returns nothing with an error, which another database's file is, too.

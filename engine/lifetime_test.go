@@ -422,3 +422,23 @@ func TestLifetimeWithoutWhatFailed(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 	require.Equal(t, written.Load(), lifetimeOf(t, "db", small(mem)).Total())
 }
+
+// TestRefusedStaysAsItIs: an Open that fails before it has written anything leaves the ledger alone.
+func TestRefusedStaysAsItIs(t *testing.T) {
+	mem := vfs.NewMem()
+	db := open(t, "db", small(mem))
+	require.NoError(t, db.Put([]byte("k"), []byte("v"), nil))
+	require.NoError(t, db.Flush())
+	require.NoError(t, db.Close())
+	names, err := mem.List("db")
+	require.NoError(t, err)
+	for _, n := range names {
+		if strings.HasSuffix(n, ".sst") {
+			require.NoError(t, mem.Remove("db/"+n))
+		}
+	}
+	before := contents(t, mem, ledgerName)
+	_, err = engine.Open("db", small(mem))
+	require.ErrorIs(t, err, engine.ErrCorruption)
+	require.Equal(t, before, contents(t, mem, ledgerName))
+}

@@ -109,7 +109,7 @@ func (db *DB) abandon() {
 	if db.wal != nil {
 		db.wal.Close()
 	}
-	if db.set != nil && !db.readOnly {
+	if db.lifetime.begun {
 		db.saveLifetime(true)
 	}
 	if v := db.view.Swap(nil); v != nil {
@@ -165,6 +165,7 @@ func (db *DB) open() error {
 	db.loadDead()
 	var flushed []*manifest.Edit
 	r := &replay{db: db, full: func(m *memory) (*memory, error) {
+		db.beginLifetime()
 		edit, err := db.flushRecovered(m)
 		if err != nil {
 			return nil, err
@@ -215,6 +216,7 @@ func makeDir(fsys vfs.FS, dir string) error {
 // start makes a new log, records it together with what recovery flushed in one edit, removes
 // files that are no longer needed, and lets work begin.
 func (db *DB) start(flushed []*manifest.Edit, names []string) error {
+	db.beginLifetime()
 	edit := &manifest.Edit{}
 	for _, e := range flushed {
 		addFlushed(edit, e)
