@@ -437,8 +437,8 @@ func TestRefusedStaysAsItIs(t *testing.T) {
 			require.NoError(t, mem.Remove("db/"+n))
 		}
 	}
-	before := contents(t, mem, ledgerName)
+	before := contents(t, mem, "db/"+ledgerName)
 	_, err = engine.Open("db", small(mem))
 	require.ErrorIs(t, err, engine.ErrCorruption)
-	require.Equal(t, before, contents(t, mem, ledgerName))
+	require.Equal(t, before, contents(t, mem, "db/"+ledgerName))
 }
