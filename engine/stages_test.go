@@ -3,7 +3,6 @@ package engine_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -15,9 +14,7 @@ import (
 // TestRocksDBOpensEveryStage loads and overwrites under the policies that stack runs, and has ldb open and
 // scan what is there at each stage, whatever compaction is at.
 func TestRocksDBOpensEveryStage(t *testing.T) {
-	if _, err := exec.LookPath("ldb"); err != nil {
-		t.Skip("ldb is not installed")
-	}
+	needTool(t, "ldb")
 	for _, policy := range []engine.Compaction{engine.Tiered, engine.LazyLeveled} {
 		t.Run(policy.String(), func(t *testing.T) {
 			dir := t.TempDir()

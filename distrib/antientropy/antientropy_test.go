@@ -49,7 +49,7 @@ func (ns nodes) Merge(_ context.Context, to uint64, r *distrib.MergeRequest) err
 
 func (ns nodes) Read(_ context.Context, to uint64, r *distrib.ReadRequest) (*distrib.ReadReply, error) {
 	record, err := ns[to-1].Read(r.Key)
-	return &distrib.ReadReply{Record: record, Dots: replica.DigestOf(record)}, err
+	return &distrib.ReadReply{Record: record, Dots: vclock.Dots(record)}, err
 }
 
 func (ns nodes) Parts(_ context.Context, to uint64, r *distrib.PartsRequest) ([]distrib.Part, error) {

@@ -152,7 +152,7 @@ func (x *exchange) merge(ctx context.Context, key []byte) error {
 	}
 	sent := make([]int, len(x.nodes))
 	err := x.each(ctx, func(ctx context.Context, i int, node uint64) error {
-		if sameVersions(records[i], all) {
+		if slices.Equal(vclock.Dots(records[i]), vclock.Dots(all)) {
 			return nil
 		}
 		sent[i] = 1
@@ -162,8 +162,4 @@ func (x *exchange) merge(ctx context.Context, key []byte) error {
 		x.report.Sent += n
 	}
 	return err
-}
-
-func sameVersions(a, b distrib.Record) bool {
-	return slices.EqualFunc(a, b, func(s, t distrib.Sibling) bool { return s.Dot == t.Dot })
 }

@@ -157,7 +157,7 @@ func (l *link) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (*di
 		read = func([]byte) (distrib.Record, error) { return n.hints.Read(r) }
 	}
 	record, err := read(r.Key)
-	reply := &distrib.ReadReply{Record: record, Dots: replica.DigestOf(record)}
+	reply := &distrib.ReadReply{Record: record, Dots: vclock.Dots(record)}
 	if r.Digest {
 		reply.Record = nil
 	}
@@ -211,7 +211,7 @@ func (c *cluster) held(key string) distrib.Record {
 		if i == 0 {
 			first = record
 		}
-		require.Equal(c.t, replica.DigestOf(first), replica.DigestOf(record), "replica %d of %s", i, key)
+		require.Equal(c.t, vclock.Dots(first), vclock.Dots(record), "replica %d of %s", i, key)
 	}
 	return first
 }

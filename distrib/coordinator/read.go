@@ -135,10 +135,7 @@ func (r *read) outcome() Outcome {
 
 // stale are the nodes that answered and do not hold all of the record: what they must get is the record.
 func (r *read) stale() (list []Place) {
-	var dots []vclock.Dot
-	for _, s := range r.record {
-		dots = append(dots, s.Dot)
-	}
+	dots := vclock.Dots(r.record)
 	for _, s := range r.seats {
 		if s.state == stored && !slices.Equal(s.dots, dots) {
 			list = append(list, s.place())

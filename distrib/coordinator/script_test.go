@@ -91,13 +91,6 @@ func namesOf(dots []vclock.Dot) string {
 	return strings.Join(names, ",")
 }
 
-func dotsOf(r distrib.Record) (dots []vclock.Dot) {
-	for _, s := range r {
-		dots = append(dots, s.Dot)
-	}
-	return dots
-}
-
 func playRead(d *datadriven.TestData, r *read) string {
 	var out strings.Builder
 	show := func(asks []Ask) {
@@ -113,7 +106,7 @@ func playRead(d *datadriven.TestData, r *read) string {
 		}
 		fmt.Fprintf(&out, " -> %s", r.outcome())
 		if r.outcome() == OK {
-			fmt.Fprintf(&out, " %s", namesOf(dotsOf(r.record)))
+			fmt.Fprintf(&out, " %s", namesOf(vclock.Dots(r.record)))
 			if stale := r.stale(); len(stale) > 0 {
 				fmt.Fprintf(&out, ", stale %v", stale)
 			}
@@ -132,7 +125,7 @@ func playRead(d *datadriven.TestData, r *read) string {
 		var reply *distrib.ReadReply
 		if what != "nothing" {
 			record := recordOf(what)
-			reply = &distrib.ReadReply{Record: record, Dots: dotsOf(record)}
+			reply = &distrib.ReadReply{Record: record, Dots: vclock.Dots(record)}
 		}
 		show(r.answer(node, reply))
 	}

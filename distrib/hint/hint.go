@@ -23,6 +23,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/replica"
+	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
 // Options of Hints. All but MaxBytes are required.
@@ -187,7 +188,7 @@ func (h *Hints) Drain(ctx context.Context, id uint64, send func(key []byte, reco
 			return fmt.Errorf("hint of %q for node %d: %w", key, id, err)
 		}
 		sent++
-		_, err = t.Remove(key, replica.DigestOf(record), distrib.SyncLater)
+		_, err = t.Remove(key, vclock.Dots(record), distrib.SyncLater)
 		return err
 	})
 	return sent, err

@@ -9,6 +9,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
 // Parts sums up the records of a range of tokens, part by part.
@@ -66,7 +67,7 @@ func (r *Replica) Keys(q *distrib.KeysRequest) (list []distrib.KeyDots, err erro
 		if len(list) >= q.Limit {
 			return full
 		}
-		list = append(list, distrib.KeyDots{Key: append([]byte(nil), key...), Dots: DigestOf(h.Record)})
+		list = append(list, distrib.KeyDots{Key: append([]byte(nil), key...), Dots: vclock.Dots(h.Record)})
 		return nil
 	})
 	if errors.Is(err, full) {

@@ -219,7 +219,7 @@ func (r *Replica) Merge(key []byte, other distrib.Record, sync distrib.Sync) (ch
 		return false, fmt.Errorf("merge %q: %w", key, err)
 	}
 	record := vclock.Merge(h.Record, other)
-	if slices.Equal(DigestOf(h.Record), DigestOf(record)) {
+	if slices.Equal(vclock.Dots(h.Record), vclock.Dots(record)) {
 		return false, nil
 	}
 	if err := r.store(head, h, h.Minted, record, sync); err != nil {
@@ -282,11 +282,11 @@ func sizeOf(head []byte, h distrib.Head) (n int64) {
 func (r *Replica) Grown() int64 { return r.size.Load() }
 
 // Remove forgets a record if it still holds the versions of seen and no other.
-func (r *Replica) Remove(key []byte, seen Digest, sync distrib.Sync) (removed bool, err error) {
+func (r *Replica) Remove(key []byte, seen []vclock.Dot, sync distrib.Sync) (removed bool, err error) {
 	defer r.lock(key)()
 	head := r.headKey(key)
 	h, err := r.readHead(head)
-	if err == nil && len(h.Record) > 0 && slices.Equal(DigestOf(h.Record), seen) {
+	if err == nil && len(h.Record) > 0 && slices.Equal(vclock.Dots(h.Record), seen) {
 		removed, err = true, r.store(head, h, h.Minted, nil, sync)
 	}
 	if err != nil {
@@ -295,26 +295,13 @@ func (r *Replica) Remove(key []byte, seen Digest, sync distrib.Sync) (removed bo
 	return removed, nil
 }
 
-// Digest says which versions of a key a node holds: two that are equal hold the same. A version's value never
-// changes, so the dots say it all.
-type Digest []vclock.Dot
-
-// Digest returns what the node holds of key, without reading values that stand apart.
-func (r *Replica) Digest(key []byte) (Digest, error) {
+// Digest returns the dots that the node holds of key, without reading values that stand apart.
+func (r *Replica) Digest(key []byte) ([]vclock.Dot, error) {
 	h, err := r.readHead(r.headKey(key))
 	if err != nil {
 		return nil, fmt.Errorf("digest of %q: %w", key, err)
 	}
-	return DigestOf(h.Record), nil
-}
-
-// DigestOf is the digest of a record.
-func DigestOf(record distrib.Record) Digest {
-	d := make(Digest, len(record))
-	for i, s := range record {
-		d[i] = s.Dot
-	}
-	return d
+	return vclock.Dots(h.Record), nil
 }
 
 // SizeOf is what a record of key counts for in Grown.

@@ -165,12 +165,6 @@ func (c Clock) With(d Dot) Clock {
 	return c.Union(Clock{[]entry{e}})
 }
 
-// Without returns c less the dots of actors for which drop is true. It forgets that they were seen: a
-// version of theirs that is still somewhere comes back as a sibling.
-func (c Clock) Without(drop func(Actor) bool) Clock {
-	return Clock{slices.DeleteFunc(slices.Clone(c.entries), func(e entry) bool { return drop(e.Actor) })}
-}
-
 // Union returns the dots of both.
 func (c Clock) Union(d Clock) Clock {
 	switch {

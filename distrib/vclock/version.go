@@ -100,14 +100,12 @@ func Tried[T any](set Set[T], op Op) int {
 	return i
 }
 
-// Covered returns how many versions of set context covers. Fewer than all means that a put with this
-// context leaves, and makes, siblings.
-func Covered[T any](set Set[T], context Seen) int {
-	n := 0
-	for _, v := range set {
-		if context.Contains(v.Dot) || context.HasOp(v.Op) {
-			n++
-		}
+// Dots returns the dots of set, ascending: which versions it holds. A version never changes, so two sets of the
+// same dots are the same.
+func Dots[T any](set Set[T]) []Dot {
+	dots := make([]Dot, len(set))
+	for i, v := range set {
+		dots[i] = v.Dot
 	}
-	return n
+	return dots
 }
