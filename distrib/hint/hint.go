@@ -23,6 +23,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/replica"
+	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
@@ -176,20 +177,39 @@ func (h *Hints) Drain(ctx context.Context, id uint64, send func(key []byte, reco
 	t := h.target(id)
 	t.drain.Lock()
 	defer t.drain.Unlock()
-	err = t.Scan(0, 1<<64-1, func(key []byte, _ distrib.Head) error {
-		if err := ctx.Err(); err != nil {
-			return err
+	for first, more := uint64(0), true; more; {
+		// A few keys at a time: a scan that waits for the target would hold what the store has overwritten since.
+		list, err := t.Keys(&distrib.KeysRequest{First: first, Last: 1<<64 - 1, Limit: drainKeys})
+		if err != nil {
+			return sent, err
 		}
-		record, err := t.Read(key)
-		if err != nil || len(record) == 0 {
-			return err
+		for _, k := range list {
+			if err := t.hand(ctx, id, k.Key, send); err != nil {
+				return sent, err
+			}
+			sent++
+			first = ring.TokenOf(k.Key).Hi + 1
 		}
-		if err := send(key, record); err != nil {
-			return fmt.Errorf("hint of %q for node %d: %w", key, id, err)
-		}
-		sent++
-		_, err = t.Remove(key, vclock.Dots(record), distrib.SyncLater)
+		more = len(list) == drainKeys && first > 0
+	}
+	return sent, nil
+}
+
+// drainKeys is how many keys a drain lists at a time.
+const drainKeys = 256
+
+// hand hands one record over and forgets it.
+func (t *target) hand(ctx context.Context, id uint64, key []byte, send func(key []byte, record distrib.Record) error) error {
+	if err := ctx.Err(); err != nil {
 		return err
-	})
-	return sent, err
+	}
+	record, err := t.Read(key)
+	if err != nil {
+		return err
+	}
+	if err := send(key, record); err != nil {
+		return fmt.Errorf("hint of %q for node %d: %w", key, id, err)
+	}
+	_, err = t.Remove(key, vclock.Dots(record), distrib.SyncLater)
+	return err
 }

@@ -118,3 +118,13 @@ func TestDrainGoesOn(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.Len(t, h.Kept(), 1)
 }
+
+// TestDrainOfMany: more than is listed at a time.
+func TestDrainOfMany(t *testing.T) {
+	h := open(t, storetest.NewMem(), 0)
+	for i := range 3*drainKeys + 5 {
+		put(t, h, 3, fmt.Sprintf("k%d", i), "v")
+	}
+	require.Len(t, drain(t, h, 3), 3*drainKeys+5)
+	require.Empty(t, h.Kept())
+}

@@ -56,7 +56,7 @@ var allowed = map[string][]string{
 	"distrib/ring":        {"distrib", "distrib/vclock"},
 	"distrib/gossip":      {"distrib", "distrib/vclock"},
 	"distrib/meta":        {"distrib", "distrib/vclock"},
-	"distrib/hint":        {"distrib", "distrib/replica", "distrib/vclock"},
+	"distrib/hint":        {"distrib", "distrib/replica", "distrib/ring", "distrib/vclock"},
 	"distrib/merkle":      {"distrib", "distrib/vclock"},
 	"distrib/transport":   {"distrib", "distrib/vclock"},
 	"distrib/register":    distribValues,
