@@ -220,8 +220,8 @@ func TestIngestRewrites(t *testing.T) {
 	put(t, other, "c=2 d=2")
 	require.NoError(t, other.Put([]byte("e"), []byte("short"), &engine.WriteOptions{TTL: time.Minute}))
 	require.NoError(t, other.Flush())
-	require.NoError(t, held.Close())
 	require.NoError(t, other.Close())
+	require.NoError(t, held.Close()) // only now: a sweep would compact what it held
 	names, err := fs.List("other")
 	require.NoError(t, err)
 	var paths []string
