@@ -53,12 +53,13 @@ var allowed = map[string][]string{
 	"distrib/vclock":      {},
 	"distrib":             {"distrib/vclock"},
 	"distrib/storetest":   {"distrib"},
+	"distrib/api":         {},
 	"distrib/ring":        {"distrib", "distrib/vclock"},
 	"distrib/gossip":      {"distrib", "distrib/vclock"},
 	"distrib/meta":        {"distrib", "distrib/vclock"},
 	"distrib/hint":        {"distrib", "distrib/replica", "distrib/ring", "distrib/vclock"},
 	"distrib/merkle":      {"distrib", "distrib/vclock"},
-	"distrib/transport":   {"distrib", "distrib/vclock"},
+	"distrib/transport":   {"distrib", "distrib/api", "distrib/vclock"},
 	"distrib/register":    distribValues,
 	"distrib/coordinator": append([]string{"distrib/register"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/ring", "distrib/vclock"},
@@ -83,7 +84,7 @@ var belowEngine = []string{
 }
 
 var distribValues = []string{
-	"distrib", "distrib/vclock", "distrib/ring", "distrib/gossip", "distrib/meta", "distrib/hint", "distrib/merkle", "distrib/transport",
+	"distrib", "distrib/api", "distrib/vclock", "distrib/ring", "distrib/gossip", "distrib/meta", "distrib/hint", "distrib/merkle", "distrib/transport",
 }
 
 var distribParts = append([]string{
@@ -91,7 +92,7 @@ var distribParts = append([]string{
 }, distribValues...)
 
 // Commands hold no logic and reach nothing below these.
-var commands = []string{"engine", "engine/inspect", "distrib", "distrib/node", "distrib/local", "distrib/client", "perf"}
+var commands = []string{"engine", "engine/inspect", "distrib", "distrib/api", "distrib/node", "distrib/local", "distrib/client", "perf"}
 
 // upward are the imports of packages from above that the tests of a package may have.
 var upward = map[string][]string{
