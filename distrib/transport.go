@@ -44,6 +44,9 @@ type ReadRequest struct {
 	For uint64 // as in PutRequest
 	// Digest asks for the dots only.
 	Digest bool
+	// Partial: what is there will do. A node that is being refilled refuses all other reads, since it may lack
+	// what counted as stored.
+	Partial bool
 }
 
 // ReadReply is a record, or its dots alone.

@@ -63,33 +63,51 @@ func (d *Dirty) MarkAll() error {
 	return d.save()
 }
 
-// Clean takes a slot off, before it is compared: a mark that comes meanwhile stands. Where the comparison fails, it
-// is marked again.
-func (d *Dirty) Clean(s Slot) error {
+// MarkRange notes that replicas may differ anywhere from token first to last, both included.
+func (d *Dirty) MarkRange(s Slots) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.slots.Remove(slotOf(s.First))
+	d.slots.AddRange(uint64(slotOf(s.First)), uint64(slotOf(s.Last))+1)
 	return d.save()
 }
 
-// Slot is a range of tokens, by their top halves, both included.
-type Slot struct{ First, Last uint64 }
+// Clean takes slots off, before they are compared: a mark that comes meanwhile stands. Where the comparison fails,
+// they are marked again.
+func (d *Dirty) Clean(s Slots) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slots.RemoveRange(uint64(slotOf(s.First)), uint64(slotOf(s.Last))+1)
+	return d.save()
+}
 
-// Next returns the first dirty slot at or behind token; ok is false where there is none.
-func (d *Dirty) Next(token uint64) (s Slot, ok bool) {
+// Slots are the tokens, by their top halves, from First to Last, both included, of one slot or several.
+type Slots struct{ First, Last uint64 }
+
+// SlotAt is the slot that token lies in.
+func SlotAt(token uint64) Slots {
+	first := token &^ (1<<(64-slotBits) - 1)
+	return Slots{first, first | (1<<(64-slotBits) - 1)}
+}
+
+// Next returns the first dirty slots at or behind token that lie side by side; ok is false where there are none.
+func (d *Dirty) Next(token uint64) (s Slots, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	it := d.slots.Iterator()
 	it.AdvanceIfNeeded(slotOf(token))
 	if !it.HasNext() {
-		return Slot{}, false
+		return Slots{}, false
 	}
-	first := uint64(it.Next()) << (64 - slotBits)
-	return Slot{first, first | (1<<(64-slotBits) - 1)}, true
+	first := it.Next()
+	last := first
+	for it.HasNext() && it.PeekNext() == last+1 {
+		last = it.Next()
+	}
+	return Slots{uint64(first) << (64 - slotBits), SlotAt(uint64(last) << (64 - slotBits)).Last}, true
 }
 
-// Slots is how many slots are dirty, of 65,536.
-func (d *Dirty) Slots() int {
+// Count is how many slots are dirty, of 65,536.
+func (d *Dirty) Count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return int(d.slots.GetCardinality())

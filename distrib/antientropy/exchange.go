@@ -138,7 +138,7 @@ func (x *exchange) mend(ctx context.Context, first, last uint64) error {
 func (x *exchange) merge(ctx context.Context, key []byte) error {
 	records := make([]distrib.Record, len(x.nodes))
 	if err := x.each(ctx, func(ctx context.Context, i int, node uint64) error {
-		reply, err := x.t.Read(ctx, node, &distrib.ReadRequest{Key: key})
+		reply, err := x.t.Read(ctx, node, &distrib.ReadRequest{Key: key, Partial: true})
 		if err == nil {
 			records[i] = reply.Record
 		}

@@ -59,7 +59,7 @@ func newCluster(t *testing.T, seed uint64) *cluster {
 // start starts a node on what its store holds.
 func (c *cluster) start(id uint64) {
 	n := c.nodes[id]
-	births, err := replica.NextRun(n.store)
+	births, err := replica.NextRun(n.store, 0)
 	require.NoError(c.t, err)
 	n.own = replica.New(replica.Options{Store: n.store, Prefix: distrib.DataPrefix(), Node: id, Births: births})
 	n.hints, err = hint.Open(hint.Options{Store: n.store, Node: id, Births: births})

@@ -17,7 +17,7 @@ import (
 
 func open(t *testing.T, s distrib.Store, maxBytes int64) *Hints {
 	t.Helper()
-	births, err := replica.NextRun(s)
+	births, err := replica.NextRun(s, 0)
 	require.NoError(t, err)
 	h, err := Open(Options{Store: s, Node: 1, Births: births, MaxBytes: maxBytes})
 	require.NoError(t, err)

@@ -1,7 +1,7 @@
 // Package replica keeps the records of one node in its Store: it stores writes, merges what other nodes have,
 // and answers what it holds.
 //
-//	run, err := replica.NextRun(store)          // once, when the node starts
+//	run, err := replica.NextRun(store, known)   // once, when the node starts
 //	r := replica.New(replica.Options{Store: store, Prefix: distrib.DataPrefix(), Node: 1, Run: run, ...})
 //	w, err := r.Put(key, replica.Put{Op: op, Past: context, Value: value}) // this node stores the write first
 //	_, err = other.Merge(key, distrib.Record{w.Sibling}, sync)        // the others get it from there
@@ -66,19 +66,30 @@ type Replica struct {
 // runKey is where NextRun counts.
 var runKey = []byte{byte(distrib.SpaceMeta), 'r', 'u', 'n'}
 
-// NextRun counts the starts of the node that owns s, durably, and returns the births of this one.
-func NextRun(s distrib.Store) (*Births, error) {
-	run := uint64(0)
-	switch b, err := s.Get(runKey); {
-	case errors.Is(err, distrib.ErrNotFound):
-	case err != nil:
-		return nil, fmt.Errorf("number of the last run: %w", err)
-	default:
-		if run, err = strconv.ParseUint(string(b), 10, 64); err != nil {
-			return nil, fmt.Errorf("number of the last run is %q, want digits", b)
-		}
+// LastRun returns the number of the last start of the node that owns s as s has it, 0 where it has none.
+func LastRun(s distrib.Store) (uint64, error) {
+	b, err := s.Get(runKey)
+	if errors.Is(err, distrib.ErrNotFound) {
+		return 0, nil
 	}
-	if run++; run >= 1<<32 {
+	if err != nil {
+		return 0, fmt.Errorf("number of the last run: %w", err)
+	}
+	run, err := strconv.ParseUint(string(b), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("number of the last run is %q, want digits", b)
+	}
+	return run, nil
+}
+
+// NextRun counts the starts of the node that owns s, durably, and returns the births of this one. known is the
+// last run that anybody knows of: a node that comes back without its store goes on above it.
+func NextRun(s distrib.Store, known uint64) (*Births, error) {
+	run, err := LastRun(s)
+	if err != nil {
+		return nil, err
+	}
+	if run = max(run, known) + 1; run >= 1<<32 {
 		return nil, fmt.Errorf("run %d: a node can start %d times", run, uint64(1)<<32-1)
 	}
 	if err := s.Apply([]distrib.Op{{Key: runKey, Value: strconv.AppendUint(nil, run, 10)}}, distrib.SyncNow); err != nil {

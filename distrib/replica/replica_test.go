@@ -17,7 +17,7 @@ import (
 
 func start(t testing.TB, s distrib.Store, node uint64) *Replica {
 	t.Helper()
-	births, err := NextRun(s)
+	births, err := NextRun(s, 0)
 	require.NoError(t, err)
 	return New(Options{Store: s, Prefix: distrib.DataPrefix(), Node: node, Births: births})
 }
@@ -166,16 +166,23 @@ func TestTooManySiblings(t *testing.T) {
 func TestNextRun(t *testing.T) {
 	s := storetest.NewMem()
 	for want := uint64(1); want < 4; want++ {
-		births, err := NextRun(s)
+		births, err := NextRun(s, 0)
 		require.NoError(t, err)
 		require.Equal(t, want, births.Run())
 		require.Zero(t, s.Unsynced(), "durable before it is used")
 	}
+	births, err := NextRun(s, 9)
+	require.NoError(t, err)
+	require.Equal(t, uint64(10), births.Run(), "above what others know")
+	last, err := LastRun(s)
+	require.NoError(t, err)
+	require.Equal(t, births.Run(), last)
+
 	require.NoError(t, s.Apply([]distrib.Op{{Key: runKey, Value: []byte("4294967295")}}, distrib.SyncNow))
-	_, err := NextRun(s)
+	_, err = NextRun(s, 0)
 	require.ErrorContains(t, err, "a node can start")
 	require.NoError(t, s.Apply([]distrib.Op{{Key: runKey, Value: []byte("x")}}, distrib.SyncNow))
-	_, err = NextRun(s)
+	_, err = NextRun(s, 0)
 	require.ErrorContains(t, err, `is "x", want digits`)
 }
 
@@ -208,7 +215,7 @@ func TestManyAtOnce(t *testing.T) {
 // TestReplicasOfANodeShareBirths: what a node keeps for another is another copy of the key.
 func TestReplicasOfANodeShareBirths(t *testing.T) {
 	s := storetest.NewMem()
-	births, err := NextRun(s)
+	births, err := NextRun(s, 0)
 	require.NoError(t, err)
 	own := New(Options{Store: s, Prefix: distrib.DataPrefix(), Node: 1, Births: births})
 	kept := New(Options{Store: s, Prefix: distrib.HintPrefix(2), Node: 1, Births: births})
@@ -286,7 +293,7 @@ func (w *world) step() error {
 		return err
 	default:
 		w.stores[at] = w.stores[at].Crash(w.rng.IntN(4))
-		births, err := NextRun(w.stores[at])
+		births, err := NextRun(w.stores[at], 0)
 		if err != nil {
 			return err
 		}

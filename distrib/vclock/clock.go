@@ -36,6 +36,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -151,6 +152,24 @@ func (c Clock) Actors() []Actor {
 		list[i] = e.Actor
 	}
 	return list
+}
+
+// All yields what c holds of each actor, by actor: all dots up to last, and those of beyond, ascending, which the
+// caller must not change.
+func (c Clock) All() iter.Seq2[Actor, Span] {
+	return func(yield func(Actor, Span) bool) {
+		for _, e := range c.entries {
+			if !yield(e.Actor, Span{Last: e.upTo, Beyond: e.extra}) {
+				return
+			}
+		}
+	}
+}
+
+// Span is dots of one actor: 1 to Last, and those of Beyond, which all lie above Last+1.
+type Span struct {
+	Last   uint64
+	Beyond []uint64
 }
 
 // With returns c and d. A dot whose counter is 0 names no write and changes nothing.

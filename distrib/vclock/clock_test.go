@@ -47,6 +47,16 @@ func TestClockIsASetOfDots(t *testing.T) {
 		a, b := x.clock(), y.clock()
 		probe := drawDot(t)
 		require.Equal(t, x[probe], a.Contains(probe))
+		listed := dots{}
+		for actor, s := range a.All() {
+			for n := range s.Last {
+				listed[Dot{actor, n + 1}] = true
+			}
+			for _, n := range s.Beyond {
+				listed[Dot{actor, n}] = true
+			}
+		}
+		require.Equal(t, x, listed)
 		require.Equal(t, relation(x.within(y), y.within(x)), a.Compare(b))
 		require.Equal(t, b.Compare(a), map[Relation]Relation{Equal: Equal, Ancestor: Descends, Descends: Ancestor, Concurrent: Concurrent}[a.Compare(b)])
 

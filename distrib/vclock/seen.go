@@ -30,6 +30,9 @@ func SeenOf(c Clock) Seen { return Seen{Clock: c} }
 // HasOp reports whether op is one of the operations that s remembers.
 func (s Seen) HasOp(op Op) bool { return op != Op{} && slices.Contains(s.ops, op) }
 
+// Ops is how many operations s remembers. With KeptOps or more, those before may be forgotten.
+func (s Seen) Ops() int { return len(s.ops) }
+
 // remember returns s with the operations own and, after them, as many of before as are kept.
 func (s Seen) remember(own, before []Op) Seen {
 	s.ops = nil
