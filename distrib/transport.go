@@ -3,6 +3,8 @@ package distrib
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
@@ -11,6 +13,27 @@ import (
 // overloaded, not responsible. After any other error of a Transport the request may have been carried out, or
 // may still be.
 var ErrRefused = errors.New("refused")
+
+var (
+	// ErrTooManySiblings is an ErrRefused: a put would make more than SiblingsMax of them, at this node or another.
+	ErrTooManySiblings = fmt.Errorf("too many siblings: %w", ErrRefused)
+	// ErrOverloaded is an ErrRefused: too much is under way. An Overloaded is one that says more.
+	ErrOverloaded = fmt.Errorf("overloaded: %w", ErrRefused)
+)
+
+// Overloaded is an ErrOverloaded that says what there is too much of, and when to come again.
+type Overloaded struct {
+	What       string // with the numbers: "4096 operations under way, the limit"
+	RetryAfter time.Duration
+}
+
+// Error says what there is too much of.
+func (e *Overloaded) Error() string {
+	return fmt.Sprintf("overloaded: %s: try again in %v", e.What, e.RetryAfter)
+}
+
+// Unwrap returns ErrOverloaded.
+func (e *Overloaded) Unwrap() error { return ErrOverloaded }
 
 // PutRequest asks a node to store a write that no node has yet, and so to give it its dot.
 type PutRequest struct {
@@ -72,16 +95,35 @@ type Part struct {
 	Sum         uint64 // of a hash of each key and its dots
 }
 
-// KeysRequest asks what versions a node holds of the keys of a range, Limit keys at most.
+// KeysRequest asks what versions a node holds of the keys of a range, by token. The answer ends with the key that
+// fills it: Limit keys or, where Records asks for these, Bytes bytes. It never ends between two keys of one token, so
+// the next one begins behind the token of the last key.
 type KeysRequest struct {
 	First, Last uint64
 	Limit       int
+	Records     bool
+	Bytes       int
+}
+
+// Full reports whether an answer of so many keys, and bytes as of KeyDots.Bytes, ends there.
+func (q *KeysRequest) Full(keys, bytes int) bool {
+	return keys >= q.Limit || q.Records && bytes >= q.Bytes
 }
 
 // KeyDots is a key and the versions that a node holds of it.
 type KeyDots struct {
-	Key  []byte
-	Dots []vclock.Dot
+	Key    []byte
+	Dots   []vclock.Dot
+	Record Record // where it was asked for
+}
+
+// Bytes is what k counts for in an answer: the key and all values.
+func (k KeyDots) Bytes() int {
+	n := len(k.Key)
+	for _, s := range k.Record {
+		n += len(s.Value.Data)
+	}
+	return n
 }
 
 // Transport carries requests to nodes, the own one included. Calls end with their context.

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -62,12 +63,20 @@ func divide(first, last uint64, n int) (parts []distrib.Part) {
 
 // Keys lists the keys of a range of tokens and the versions that the node holds of each.
 func (r *Replica) Keys(q *distrib.KeysRequest) (list []distrib.KeyDots, err error) {
-	full := errors.New("full")
-	err = r.scan(q.First, q.Last, func(_ uint64, key []byte, h distrib.Head) error {
-		if len(list) >= q.Limit {
+	full, last, size := errors.New("full"), uint64(0), 0
+	err = r.scan(q.First, q.Last, func(token uint64, key []byte, h distrib.Head) error {
+		if len(list) > 0 && token != last && q.Full(len(list), size) {
 			return full
 		}
-		list = append(list, distrib.KeyDots{Key: append([]byte(nil), key...), Dots: vclock.Dots(h.Record)})
+		k := distrib.KeyDots{Key: bytes.Clone(key), Dots: vclock.Dots(h.Record)}
+		if q.Records {
+			if k.Record, err = r.Read(key); err != nil {
+				return err
+			}
+			k.Dots = vclock.Dots(k.Record)
+		}
+		size += k.Bytes()
+		list, last = append(list, k), token
 		return nil
 	})
 	if errors.Is(err, full) {

@@ -31,9 +31,6 @@ import (
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
-// ErrTooManySiblings is returned by a put that would make more than distrib.SiblingsMax. Nothing is written.
-var ErrTooManySiblings = errors.New("too many siblings")
-
 // Options of a Replica. All are required.
 type Options struct {
 	Store  distrib.Store
@@ -174,7 +171,8 @@ type Written struct {
 	Repeated bool
 }
 
-// Put stores a write that no replica has yet, unless the record shows that its operation was done before.
+// Put stores a write that no replica has yet, unless the record shows that its operation was done before. One that
+// would make more than distrib.SiblingsMax is refused with distrib.ErrTooManySiblings.
 func (r *Replica) Put(key []byte, p Put) (Written, error) {
 	defer r.lock(key)()
 	head := r.headKey(key)
@@ -198,7 +196,7 @@ func (r *Replica) Put(key []byte, p Put) (Written, error) {
 	s := distrib.Sibling{Dot: dot, Op: p.Op, Past: p.Past, Value: p.Value}
 	record := vclock.Merge(h.Record, distrib.Record{s})
 	if len(record) > distrib.SiblingsMax && len(record) > len(h.Record) {
-		return Written{}, fmt.Errorf("put %q: it has %d siblings, the limit: read it, and write with the context of what was read: %w", key, len(h.Record), ErrTooManySiblings)
+		return Written{}, fmt.Errorf("put %q: it has %d siblings, the limit: read it, and write with the context of what was read: %w", key, len(h.Record), distrib.ErrTooManySiblings)
 	}
 	if err := r.store(head, h, dot, record, p.Sync); err != nil {
 		return Written{}, fmt.Errorf("put %q: %w", key, err)

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/storetest"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
@@ -147,7 +149,7 @@ func TestTooManySiblings(t *testing.T) {
 		require.Equal(t, i+1, w.Siblings)
 	}
 	_, err := a.Put(key, Put{Value: data("one more")})
-	require.ErrorIs(t, err, ErrTooManySiblings)
+	require.ErrorIs(t, err, distrib.ErrTooManySiblings)
 	require.ErrorContains(t, err, "it has 100 siblings")
 	require.Len(t, texts(t, a, "k"), distrib.SiblingsMax)
 
@@ -161,6 +163,42 @@ func TestTooManySiblings(t *testing.T) {
 	_, err = a.Put(key, Put{Value: data("all"), Past: vclock.Context(seen)})
 	require.NoError(t, err)
 	require.Equal(t, []string{"all"}, texts(t, a, "k"))
+}
+
+// TestKeys lists page by page, with and without what the keys hold.
+func TestKeys(t *testing.T) {
+	r := start(t, storetest.NewMem(), 1)
+	want := map[string]string{}
+	for i := range 50 {
+		key, v := fmt.Sprintf("k%d", i), strings.Repeat("x", 100*i)
+		_, err := r.Put([]byte(key), Put{Value: data(v)})
+		require.NoError(t, err)
+		want[key] = v
+	}
+	for _, q := range []distrib.KeysRequest{{Limit: 7}, {Limit: 50, Records: true, Bytes: 10_000}, {Limit: 3, Records: true, Bytes: 1 << 30}} {
+		got, pages := map[string]string{}, 0
+		for q.Last = 1<<64 - 1; ; pages++ {
+			list, err := r.Keys(&q)
+			require.NoError(t, err)
+			size := 0
+			for i, k := range list {
+				require.False(t, q.Full(i, size), "it ends where it is full")
+				size += k.Bytes()
+				got[string(k.Key)] = want[string(k.Key)]
+				if q.Records {
+					got[string(k.Key)] = string(k.Record[0].Value.Data)
+				}
+				require.Equal(t, q.Records, len(k.Record) > 0)
+				require.Len(t, k.Dots, 1)
+			}
+			if !q.Full(len(list), size) {
+				break
+			}
+			q.First = ring.TokenOf(list[len(list)-1].Key).Hi + 1
+		}
+		require.Equal(t, want, got)
+		require.Greater(t, pages, 5)
+	}
 }
 
 func TestNextRun(t *testing.T) {
@@ -372,7 +410,7 @@ func (w *world) check() error {
 func play(t *testing.T, seed uint64, oldRun bool) error {
 	w := newWorld(t, seed, oldRun)
 	for range 30 {
-		if err := w.step(); err != nil && !errors.Is(err, ErrTooManySiblings) {
+		if err := w.step(); err != nil && !errors.Is(err, distrib.ErrTooManySiblings) {
 			return err
 		}
 	}
