@@ -23,6 +23,271 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type HelloRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // empty: it belongs to none yet
+	Self      *Member                `protobuf:"bytes,2,opt,name=self,proto3" json:"self,omitempty"`
+	// self.run is the number of this start: it is remembered. Else it asks only.
+	Started       bool `protobuf:"varint,3,opt,name=started,proto3" json:"started,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelloRequest) Reset() {
+	*x = HelloRequest{}
+	mi := &file_cluster_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelloRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelloRequest) ProtoMessage() {}
+
+func (x *HelloRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
+func (*HelloRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *HelloRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *HelloRequest) GetSelf() *Member {
+	if x != nil {
+		return x.Self
+	}
+	return nil
+}
+
+func (x *HelloRequest) GetStarted() bool {
+	if x != nil {
+		return x.Started
+	}
+	return false
+}
+
+type HelloResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Self          *Member                `protobuf:"bytes,1,opt,name=self,proto3" json:"self,omitempty"`                             // who answers
+	KnownId       uint64                 `protobuf:"varint,2,opt,name=known_id,json=knownId,proto3" json:"known_id,omitempty"`       // of the node of that name; 0: there is none
+	KnownRun      uint64                 `protobuf:"varint,3,opt,name=known_run,json=knownRun,proto3" json:"known_run,omitempty"`    // the last that is known of it
+	HoldsData     bool                   `protobuf:"varint,4,opt,name=holds_data,json=holdsData,proto3" json:"holds_data,omitempty"` // who answers stores something
+	Topology      []byte                 `protobuf:"bytes,5,opt,name=topology,proto3" json:"topology,omitempty"`                     // the ring metadata, as JSON
+	Etcd          []string               `protobuf:"bytes,6,rep,name=etcd,proto3" json:"etcd,omitempty"`                             // where the metadata can be had
+	Gossip        string                 `protobuf:"bytes,7,opt,name=gossip,proto3" json:"gossip,omitempty"`                         // host:port of who answers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelloResponse) Reset() {
+	*x = HelloResponse{}
+	mi := &file_cluster_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelloResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelloResponse) ProtoMessage() {}
+
+func (x *HelloResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
+func (*HelloResponse) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *HelloResponse) GetSelf() *Member {
+	if x != nil {
+		return x.Self
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetKnownId() uint64 {
+	if x != nil {
+		return x.KnownId
+	}
+	return 0
+}
+
+func (x *HelloResponse) GetKnownRun() uint64 {
+	if x != nil {
+		return x.KnownRun
+	}
+	return 0
+}
+
+func (x *HelloResponse) GetHoldsData() bool {
+	if x != nil {
+		return x.HoldsData
+	}
+	return false
+}
+
+func (x *HelloResponse) GetTopology() []byte {
+	if x != nil {
+		return x.Topology
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetEtcd() []string {
+	if x != nil {
+		return x.Etcd
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetGossip() string {
+	if x != nil {
+		return x.Gossip
+	}
+	return ""
+}
+
+type JoinRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // empty: any
+	Self          *Member                `protobuf:"bytes,2,opt,name=self,proto3" json:"self,omitempty"`                            // without id and run
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinRequest) Reset() {
+	*x = JoinRequest{}
+	mi := &file_cluster_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinRequest) ProtoMessage() {}
+
+func (x *JoinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
+func (*JoinRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *JoinRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetSelf() *Member {
+	if x != nil {
+		return x.Self
+	}
+	return nil
+}
+
+type JoinResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Topology      []byte                 `protobuf:"bytes,1,opt,name=topology,proto3" json:"topology,omitempty"`
+	Etcd          []string               `protobuf:"bytes,2,rep,name=etcd,proto3" json:"etcd,omitempty"`
+	Gossip        string                 `protobuf:"bytes,3,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinResponse) Reset() {
+	*x = JoinResponse{}
+	mi := &file_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinResponse) ProtoMessage() {}
+
+func (x *JoinResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
+func (*JoinResponse) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *JoinResponse) GetTopology() []byte {
+	if x != nil {
+		return x.Topology
+	}
+	return nil
+}
+
+func (x *JoinResponse) GetEtcd() []string {
+	if x != nil {
+		return x.Etcd
+	}
+	return nil
+}
+
+func (x *JoinResponse) GetGossip() string {
+	if x != nil {
+		return x.Gossip
+	}
+	return ""
+}
+
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -38,7 +303,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_cluster_proto_msgTypes[0]
+	mi := &file_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -50,7 +315,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[0]
+	mi := &file_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -63,7 +328,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{0}
+	return file_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Member) GetId() uint64 {
@@ -124,7 +389,7 @@ type RingRequest struct {
 
 func (x *RingRequest) Reset() {
 	*x = RingRequest{}
-	mi := &file_cluster_proto_msgTypes[1]
+	mi := &file_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -136,7 +401,7 @@ func (x *RingRequest) String() string {
 func (*RingRequest) ProtoMessage() {}
 
 func (x *RingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[1]
+	mi := &file_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -149,7 +414,7 @@ func (x *RingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingRequest.ProtoReflect.Descriptor instead.
 func (*RingRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{1}
+	return file_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RingRequest) GetKnownEpoch() uint64 {
@@ -174,7 +439,7 @@ type RingResponse struct {
 
 func (x *RingResponse) Reset() {
 	*x = RingResponse{}
-	mi := &file_cluster_proto_msgTypes[2]
+	mi := &file_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +451,7 @@ func (x *RingResponse) String() string {
 func (*RingResponse) ProtoMessage() {}
 
 func (x *RingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[2]
+	mi := &file_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +464,7 @@ func (x *RingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingResponse.ProtoReflect.Descriptor instead.
 func (*RingResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{2}
+	return file_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RingResponse) GetClusterId() string {
@@ -259,7 +524,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_cluster_proto_msgTypes[3]
+	mi := &file_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -271,7 +536,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[3]
+	mi := &file_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -284,7 +549,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{3}
+	return file_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 type StatusResponse struct {
@@ -302,7 +567,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_cluster_proto_msgTypes[4]
+	mi := &file_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -314,7 +579,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[4]
+	mi := &file_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,7 +592,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{4}
+	return file_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StatusResponse) GetRing() *RingResponse {
@@ -395,7 +660,7 @@ type MemberState struct {
 
 func (x *MemberState) Reset() {
 	*x = MemberState{}
-	mi := &file_cluster_proto_msgTypes[5]
+	mi := &file_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +672,7 @@ func (x *MemberState) String() string {
 func (*MemberState) ProtoMessage() {}
 
 func (x *MemberState) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[5]
+	mi := &file_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +685,7 @@ func (x *MemberState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberState.ProtoReflect.Descriptor instead.
 func (*MemberState) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{5}
+	return file_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MemberState) GetMember() *Member {
@@ -495,7 +760,7 @@ type TransitionStatus struct {
 
 func (x *TransitionStatus) Reset() {
 	*x = TransitionStatus{}
-	mi := &file_cluster_proto_msgTypes[6]
+	mi := &file_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +772,7 @@ func (x *TransitionStatus) String() string {
 func (*TransitionStatus) ProtoMessage() {}
 
 func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[6]
+	mi := &file_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +785,7 @@ func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionStatus.ProtoReflect.Descriptor instead.
 func (*TransitionStatus) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{6}
+	return file_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TransitionStatus) GetId() string {
@@ -588,7 +853,7 @@ type WhereRequest struct {
 
 func (x *WhereRequest) Reset() {
 	*x = WhereRequest{}
-	mi := &file_cluster_proto_msgTypes[7]
+	mi := &file_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +865,7 @@ func (x *WhereRequest) String() string {
 func (*WhereRequest) ProtoMessage() {}
 
 func (x *WhereRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[7]
+	mi := &file_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +878,7 @@ func (x *WhereRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhereRequest.ProtoReflect.Descriptor instead.
 func (*WhereRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{7}
+	return file_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WhereRequest) GetKey() []byte {
@@ -634,7 +899,7 @@ type WhereResponse struct {
 
 func (x *WhereResponse) Reset() {
 	*x = WhereResponse{}
-	mi := &file_cluster_proto_msgTypes[8]
+	mi := &file_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +911,7 @@ func (x *WhereResponse) String() string {
 func (*WhereResponse) ProtoMessage() {}
 
 func (x *WhereResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[8]
+	mi := &file_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +924,7 @@ func (x *WhereResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhereResponse.ProtoReflect.Descriptor instead.
 func (*WhereResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{8}
+	return file_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WhereResponse) GetToken() uint64 {
@@ -691,7 +956,7 @@ type HintsRequest struct {
 
 func (x *HintsRequest) Reset() {
 	*x = HintsRequest{}
-	mi := &file_cluster_proto_msgTypes[9]
+	mi := &file_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +968,7 @@ func (x *HintsRequest) String() string {
 func (*HintsRequest) ProtoMessage() {}
 
 func (x *HintsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[9]
+	mi := &file_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +981,7 @@ func (x *HintsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsRequest.ProtoReflect.Descriptor instead.
 func (*HintsRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{9}
+	return file_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 type HintsResponse struct {
@@ -728,7 +993,7 @@ type HintsResponse struct {
 
 func (x *HintsResponse) Reset() {
 	*x = HintsResponse{}
-	mi := &file_cluster_proto_msgTypes[10]
+	mi := &file_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +1005,7 @@ func (x *HintsResponse) String() string {
 func (*HintsResponse) ProtoMessage() {}
 
 func (x *HintsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[10]
+	mi := &file_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +1018,7 @@ func (x *HintsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsResponse.ProtoReflect.Descriptor instead.
 func (*HintsResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{10}
+	return file_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HintsResponse) GetHints() []*KeptHints {
@@ -776,7 +1041,7 @@ type KeptHints struct {
 
 func (x *KeptHints) Reset() {
 	*x = KeptHints{}
-	mi := &file_cluster_proto_msgTypes[11]
+	mi := &file_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1053,7 @@ func (x *KeptHints) String() string {
 func (*KeptHints) ProtoMessage() {}
 
 func (x *KeptHints) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[11]
+	mi := &file_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1066,7 @@ func (x *KeptHints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptHints.ProtoReflect.Descriptor instead.
 func (*KeptHints) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{11}
+	return file_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *KeptHints) GetNode() string {
@@ -848,7 +1113,7 @@ type RepairRequest struct {
 
 func (x *RepairRequest) Reset() {
 	*x = RepairRequest{}
-	mi := &file_cluster_proto_msgTypes[12]
+	mi := &file_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1125,7 @@ func (x *RepairRequest) String() string {
 func (*RepairRequest) ProtoMessage() {}
 
 func (x *RepairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[12]
+	mi := &file_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1138,7 @@ func (x *RepairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairRequest.ProtoReflect.Descriptor instead.
 func (*RepairRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{12}
+	return file_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RepairRequest) GetAll() bool {
@@ -897,7 +1162,7 @@ type RepairProgress struct {
 
 func (x *RepairProgress) Reset() {
 	*x = RepairProgress{}
-	mi := &file_cluster_proto_msgTypes[13]
+	mi := &file_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1174,7 @@ func (x *RepairProgress) String() string {
 func (*RepairProgress) ProtoMessage() {}
 
 func (x *RepairProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[13]
+	mi := &file_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1187,7 @@ func (x *RepairProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairProgress.ProtoReflect.Descriptor instead.
 func (*RepairProgress) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{13}
+	return file_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RepairProgress) GetRanges() uint64 {
@@ -979,7 +1244,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_cluster_proto_msgTypes[14]
+	mi := &file_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1256,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[14]
+	mi := &file_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1269,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{14}
+	return file_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Change) GetKind() string {
@@ -1044,7 +1309,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_cluster_proto_msgTypes[15]
+	mi := &file_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1321,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[15]
+	mi := &file_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1334,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{15}
+	return file_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PlanRequest) GetChanges() []*Change {
@@ -1094,7 +1359,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_cluster_proto_msgTypes[16]
+	mi := &file_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1371,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[16]
+	mi := &file_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1384,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{16}
+	return file_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PlanResponse) GetId() string {
@@ -1183,7 +1448,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_cluster_proto_msgTypes[17]
+	mi := &file_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1195,7 +1460,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[17]
+	mi := &file_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1208,7 +1473,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{17}
+	return file_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PlannedMove) GetFrom() string {
@@ -1248,7 +1513,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_cluster_proto_msgTypes[18]
+	mi := &file_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1525,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[18]
+	mi := &file_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1273,7 +1538,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{18}
+	return file_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CommitRequest) GetId() string {
@@ -1292,7 +1557,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_cluster_proto_msgTypes[19]
+	mi := &file_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1304,7 +1569,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[19]
+	mi := &file_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1317,7 +1582,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{19}
+	return file_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CommitResponse) GetEpoch() uint64 {
@@ -1336,7 +1601,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_cluster_proto_msgTypes[20]
+	mi := &file_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1613,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[20]
+	mi := &file_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1626,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{20}
+	return file_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AbortRequest) GetId() string {
@@ -1380,7 +1645,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_cluster_proto_msgTypes[21]
+	mi := &file_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1657,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[21]
+	mi := &file_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1670,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{21}
+	return file_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AbortResponse) GetEpoch() uint64 {
@@ -1426,7 +1691,7 @@ type FaultsRequest struct {
 
 func (x *FaultsRequest) Reset() {
 	*x = FaultsRequest{}
-	mi := &file_cluster_proto_msgTypes[22]
+	mi := &file_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1703,7 @@ func (x *FaultsRequest) String() string {
 func (*FaultsRequest) ProtoMessage() {}
 
 func (x *FaultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[22]
+	mi := &file_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1716,7 @@ func (x *FaultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultsRequest.ProtoReflect.Descriptor instead.
 func (*FaultsRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{22}
+	return file_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FaultsRequest) GetCutTo() []string {
@@ -1483,7 +1748,7 @@ type FaultsResponse struct {
 
 func (x *FaultsResponse) Reset() {
 	*x = FaultsResponse{}
-	mi := &file_cluster_proto_msgTypes[23]
+	mi := &file_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1760,7 @@ func (x *FaultsResponse) String() string {
 func (*FaultsResponse) ProtoMessage() {}
 
 func (x *FaultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[23]
+	mi := &file_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1773,7 @@ func (x *FaultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultsResponse.ProtoReflect.Descriptor instead.
 func (*FaultsResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{23}
+	return file_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 var File_cluster_proto protoreflect.FileDescriptor
@@ -1516,7 +1781,29 @@ var File_cluster_proto protoreflect.FileDescriptor
 const file_cluster_proto_rawDesc = "" +
 	"\n" +
 	"\rcluster.proto\x12\n" +
-	"cambium.v1\"\x92\x01\n" +
+	"cambium.v1\"o\n" +
+	"\fHelloRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12&\n" +
+	"\x04self\x18\x02 \x01(\v2\x12.cambium.v1.MemberR\x04self\x12\x18\n" +
+	"\astarted\x18\x03 \x01(\bR\astarted\"\xd6\x01\n" +
+	"\rHelloResponse\x12&\n" +
+	"\x04self\x18\x01 \x01(\v2\x12.cambium.v1.MemberR\x04self\x12\x19\n" +
+	"\bknown_id\x18\x02 \x01(\x04R\aknownId\x12\x1b\n" +
+	"\tknown_run\x18\x03 \x01(\x04R\bknownRun\x12\x1d\n" +
+	"\n" +
+	"holds_data\x18\x04 \x01(\bR\tholdsData\x12\x1a\n" +
+	"\btopology\x18\x05 \x01(\fR\btopology\x12\x12\n" +
+	"\x04etcd\x18\x06 \x03(\tR\x04etcd\x12\x16\n" +
+	"\x06gossip\x18\a \x01(\tR\x06gossip\"T\n" +
+	"\vJoinRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12&\n" +
+	"\x04self\x18\x02 \x01(\v2\x12.cambium.v1.MemberR\x04self\"V\n" +
+	"\fJoinResponse\x12\x1a\n" +
+	"\btopology\x18\x01 \x01(\fR\btopology\x12\x12\n" +
+	"\x04etcd\x18\x02 \x03(\tR\x04etcd\x12\x16\n" +
+	"\x06gossip\x18\x03 \x01(\tR\x06gossip\"\x92\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1638,7 +1925,11 @@ const file_cluster_proto_rawDesc = "" +
 	"\x06Commit\x12\x19.cambium.v1.CommitRequest\x1a\x1a.cambium.v1.CommitResponse\x12<\n" +
 	"\x05Abort\x12\x18.cambium.v1.AbortRequest\x1a\x19.cambium.v1.AbortResponse2F\n" +
 	"\x06Faults\x12<\n" +
-	"\x03Set\x12\x19.cambium.v1.FaultsRequest\x1a\x1a.cambium.v1.FaultsResponseB*Z(github.com/cambiumdb/cambium/distrib/apib\x06proto3"
+	"\x03Set\x12\x19.cambium.v1.FaultsRequest\x1a\x1a.cambium.v1.FaultsResponse2\x85\x01\n" +
+	"\n" +
+	"Membership\x12<\n" +
+	"\x05Hello\x12\x18.cambium.v1.HelloRequest\x1a\x19.cambium.v1.HelloResponse\x129\n" +
+	"\x04Join\x12\x17.cambium.v1.JoinRequest\x1a\x18.cambium.v1.JoinResponseB*Z(github.com/cambiumdb/cambium/distrib/apib\x06proto3"
 
 var (
 	file_cluster_proto_rawDescOnce sync.Once
@@ -1652,70 +1943,81 @@ func file_cluster_proto_rawDescGZIP() []byte {
 	return file_cluster_proto_rawDescData
 }
 
-var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_cluster_proto_goTypes = []any{
-	(*Member)(nil),           // 0: cambium.v1.Member
-	(*RingRequest)(nil),      // 1: cambium.v1.RingRequest
-	(*RingResponse)(nil),     // 2: cambium.v1.RingResponse
-	(*StatusRequest)(nil),    // 3: cambium.v1.StatusRequest
-	(*StatusResponse)(nil),   // 4: cambium.v1.StatusResponse
-	(*MemberState)(nil),      // 5: cambium.v1.MemberState
-	(*TransitionStatus)(nil), // 6: cambium.v1.TransitionStatus
-	(*WhereRequest)(nil),     // 7: cambium.v1.WhereRequest
-	(*WhereResponse)(nil),    // 8: cambium.v1.WhereResponse
-	(*HintsRequest)(nil),     // 9: cambium.v1.HintsRequest
-	(*HintsResponse)(nil),    // 10: cambium.v1.HintsResponse
-	(*KeptHints)(nil),        // 11: cambium.v1.KeptHints
-	(*RepairRequest)(nil),    // 12: cambium.v1.RepairRequest
-	(*RepairProgress)(nil),   // 13: cambium.v1.RepairProgress
-	(*Change)(nil),           // 14: cambium.v1.Change
-	(*PlanRequest)(nil),      // 15: cambium.v1.PlanRequest
-	(*PlanResponse)(nil),     // 16: cambium.v1.PlanResponse
-	(*PlannedMove)(nil),      // 17: cambium.v1.PlannedMove
-	(*CommitRequest)(nil),    // 18: cambium.v1.CommitRequest
-	(*CommitResponse)(nil),   // 19: cambium.v1.CommitResponse
-	(*AbortRequest)(nil),     // 20: cambium.v1.AbortRequest
-	(*AbortResponse)(nil),    // 21: cambium.v1.AbortResponse
-	(*FaultsRequest)(nil),    // 22: cambium.v1.FaultsRequest
-	(*FaultsResponse)(nil),   // 23: cambium.v1.FaultsResponse
+	(*HelloRequest)(nil),     // 0: cambium.v1.HelloRequest
+	(*HelloResponse)(nil),    // 1: cambium.v1.HelloResponse
+	(*JoinRequest)(nil),      // 2: cambium.v1.JoinRequest
+	(*JoinResponse)(nil),     // 3: cambium.v1.JoinResponse
+	(*Member)(nil),           // 4: cambium.v1.Member
+	(*RingRequest)(nil),      // 5: cambium.v1.RingRequest
+	(*RingResponse)(nil),     // 6: cambium.v1.RingResponse
+	(*StatusRequest)(nil),    // 7: cambium.v1.StatusRequest
+	(*StatusResponse)(nil),   // 8: cambium.v1.StatusResponse
+	(*MemberState)(nil),      // 9: cambium.v1.MemberState
+	(*TransitionStatus)(nil), // 10: cambium.v1.TransitionStatus
+	(*WhereRequest)(nil),     // 11: cambium.v1.WhereRequest
+	(*WhereResponse)(nil),    // 12: cambium.v1.WhereResponse
+	(*HintsRequest)(nil),     // 13: cambium.v1.HintsRequest
+	(*HintsResponse)(nil),    // 14: cambium.v1.HintsResponse
+	(*KeptHints)(nil),        // 15: cambium.v1.KeptHints
+	(*RepairRequest)(nil),    // 16: cambium.v1.RepairRequest
+	(*RepairProgress)(nil),   // 17: cambium.v1.RepairProgress
+	(*Change)(nil),           // 18: cambium.v1.Change
+	(*PlanRequest)(nil),      // 19: cambium.v1.PlanRequest
+	(*PlanResponse)(nil),     // 20: cambium.v1.PlanResponse
+	(*PlannedMove)(nil),      // 21: cambium.v1.PlannedMove
+	(*CommitRequest)(nil),    // 22: cambium.v1.CommitRequest
+	(*CommitResponse)(nil),   // 23: cambium.v1.CommitResponse
+	(*AbortRequest)(nil),     // 24: cambium.v1.AbortRequest
+	(*AbortResponse)(nil),    // 25: cambium.v1.AbortResponse
+	(*FaultsRequest)(nil),    // 26: cambium.v1.FaultsRequest
+	(*FaultsResponse)(nil),   // 27: cambium.v1.FaultsResponse
 }
 var file_cluster_proto_depIdxs = []int32{
-	0,  // 0: cambium.v1.RingResponse.members:type_name -> cambium.v1.Member
-	0,  // 1: cambium.v1.RingResponse.next:type_name -> cambium.v1.Member
-	2,  // 2: cambium.v1.StatusResponse.ring:type_name -> cambium.v1.RingResponse
-	0,  // 3: cambium.v1.StatusResponse.self:type_name -> cambium.v1.Member
-	5,  // 4: cambium.v1.StatusResponse.members:type_name -> cambium.v1.MemberState
-	11, // 5: cambium.v1.StatusResponse.hints:type_name -> cambium.v1.KeptHints
-	6,  // 6: cambium.v1.StatusResponse.transition:type_name -> cambium.v1.TransitionStatus
-	0,  // 7: cambium.v1.MemberState.member:type_name -> cambium.v1.Member
-	0,  // 8: cambium.v1.WhereResponse.owners:type_name -> cambium.v1.Member
-	0,  // 9: cambium.v1.WhereResponse.fallbacks:type_name -> cambium.v1.Member
-	11, // 10: cambium.v1.HintsResponse.hints:type_name -> cambium.v1.KeptHints
-	14, // 11: cambium.v1.PlanRequest.changes:type_name -> cambium.v1.Change
-	17, // 12: cambium.v1.PlanResponse.moves:type_name -> cambium.v1.PlannedMove
-	1,  // 13: cambium.v1.Cluster.Ring:input_type -> cambium.v1.RingRequest
-	3,  // 14: cambium.v1.Cluster.Status:input_type -> cambium.v1.StatusRequest
-	7,  // 15: cambium.v1.Cluster.Where:input_type -> cambium.v1.WhereRequest
-	9,  // 16: cambium.v1.Cluster.Hints:input_type -> cambium.v1.HintsRequest
-	12, // 17: cambium.v1.Cluster.Repair:input_type -> cambium.v1.RepairRequest
-	15, // 18: cambium.v1.Cluster.Plan:input_type -> cambium.v1.PlanRequest
-	18, // 19: cambium.v1.Cluster.Commit:input_type -> cambium.v1.CommitRequest
-	20, // 20: cambium.v1.Cluster.Abort:input_type -> cambium.v1.AbortRequest
-	22, // 21: cambium.v1.Faults.Set:input_type -> cambium.v1.FaultsRequest
-	2,  // 22: cambium.v1.Cluster.Ring:output_type -> cambium.v1.RingResponse
-	4,  // 23: cambium.v1.Cluster.Status:output_type -> cambium.v1.StatusResponse
-	8,  // 24: cambium.v1.Cluster.Where:output_type -> cambium.v1.WhereResponse
-	10, // 25: cambium.v1.Cluster.Hints:output_type -> cambium.v1.HintsResponse
-	13, // 26: cambium.v1.Cluster.Repair:output_type -> cambium.v1.RepairProgress
-	16, // 27: cambium.v1.Cluster.Plan:output_type -> cambium.v1.PlanResponse
-	19, // 28: cambium.v1.Cluster.Commit:output_type -> cambium.v1.CommitResponse
-	21, // 29: cambium.v1.Cluster.Abort:output_type -> cambium.v1.AbortResponse
-	23, // 30: cambium.v1.Faults.Set:output_type -> cambium.v1.FaultsResponse
-	22, // [22:31] is the sub-list for method output_type
-	13, // [13:22] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	4,  // 0: cambium.v1.HelloRequest.self:type_name -> cambium.v1.Member
+	4,  // 1: cambium.v1.HelloResponse.self:type_name -> cambium.v1.Member
+	4,  // 2: cambium.v1.JoinRequest.self:type_name -> cambium.v1.Member
+	4,  // 3: cambium.v1.RingResponse.members:type_name -> cambium.v1.Member
+	4,  // 4: cambium.v1.RingResponse.next:type_name -> cambium.v1.Member
+	6,  // 5: cambium.v1.StatusResponse.ring:type_name -> cambium.v1.RingResponse
+	4,  // 6: cambium.v1.StatusResponse.self:type_name -> cambium.v1.Member
+	9,  // 7: cambium.v1.StatusResponse.members:type_name -> cambium.v1.MemberState
+	15, // 8: cambium.v1.StatusResponse.hints:type_name -> cambium.v1.KeptHints
+	10, // 9: cambium.v1.StatusResponse.transition:type_name -> cambium.v1.TransitionStatus
+	4,  // 10: cambium.v1.MemberState.member:type_name -> cambium.v1.Member
+	4,  // 11: cambium.v1.WhereResponse.owners:type_name -> cambium.v1.Member
+	4,  // 12: cambium.v1.WhereResponse.fallbacks:type_name -> cambium.v1.Member
+	15, // 13: cambium.v1.HintsResponse.hints:type_name -> cambium.v1.KeptHints
+	18, // 14: cambium.v1.PlanRequest.changes:type_name -> cambium.v1.Change
+	21, // 15: cambium.v1.PlanResponse.moves:type_name -> cambium.v1.PlannedMove
+	5,  // 16: cambium.v1.Cluster.Ring:input_type -> cambium.v1.RingRequest
+	7,  // 17: cambium.v1.Cluster.Status:input_type -> cambium.v1.StatusRequest
+	11, // 18: cambium.v1.Cluster.Where:input_type -> cambium.v1.WhereRequest
+	13, // 19: cambium.v1.Cluster.Hints:input_type -> cambium.v1.HintsRequest
+	16, // 20: cambium.v1.Cluster.Repair:input_type -> cambium.v1.RepairRequest
+	19, // 21: cambium.v1.Cluster.Plan:input_type -> cambium.v1.PlanRequest
+	22, // 22: cambium.v1.Cluster.Commit:input_type -> cambium.v1.CommitRequest
+	24, // 23: cambium.v1.Cluster.Abort:input_type -> cambium.v1.AbortRequest
+	26, // 24: cambium.v1.Faults.Set:input_type -> cambium.v1.FaultsRequest
+	0,  // 25: cambium.v1.Membership.Hello:input_type -> cambium.v1.HelloRequest
+	2,  // 26: cambium.v1.Membership.Join:input_type -> cambium.v1.JoinRequest
+	6,  // 27: cambium.v1.Cluster.Ring:output_type -> cambium.v1.RingResponse
+	8,  // 28: cambium.v1.Cluster.Status:output_type -> cambium.v1.StatusResponse
+	12, // 29: cambium.v1.Cluster.Where:output_type -> cambium.v1.WhereResponse
+	14, // 30: cambium.v1.Cluster.Hints:output_type -> cambium.v1.HintsResponse
+	17, // 31: cambium.v1.Cluster.Repair:output_type -> cambium.v1.RepairProgress
+	20, // 32: cambium.v1.Cluster.Plan:output_type -> cambium.v1.PlanResponse
+	23, // 33: cambium.v1.Cluster.Commit:output_type -> cambium.v1.CommitResponse
+	25, // 34: cambium.v1.Cluster.Abort:output_type -> cambium.v1.AbortResponse
+	27, // 35: cambium.v1.Faults.Set:output_type -> cambium.v1.FaultsResponse
+	1,  // 36: cambium.v1.Membership.Hello:output_type -> cambium.v1.HelloResponse
+	3,  // 37: cambium.v1.Membership.Join:output_type -> cambium.v1.JoinResponse
+	27, // [27:38] is the sub-list for method output_type
+	16, // [16:27] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_cluster_proto_init() }
@@ -1729,9 +2031,9 @@ func file_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_proto_rawDesc), len(file_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   28,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_cluster_proto_goTypes,
 		DependencyIndexes: file_cluster_proto_depIdxs,
