@@ -217,6 +217,34 @@ func (c Clock) within(d Clock) bool {
 	return true
 }
 
+// Entry is what a clock holds of one actor, to be carried elsewhere: the counters 1 to Last, and Beyond.
+type Entry struct {
+	Actor
+	Last   uint64
+	Beyond []uint64
+}
+
+// Entries returns what c holds, by actor. The caller must not change it.
+func (c Clock) Entries() []Entry {
+	list := make([]Entry, len(c.entries))
+	for i, e := range c.entries {
+		list[i] = Entry{e.Actor, e.upTo, e.extra}
+	}
+	return list
+}
+
+// Of returns the clock of list, which may name an actor more than once and in any order.
+func Of(list []Entry) (c Clock) {
+	for _, l := range list {
+		beyond := slices.DeleteFunc(slices.Clone(l.Beyond), func(n uint64) bool { return n == 0 })
+		e := entry{Actor: l.Actor, upTo: l.Last}.union(entry{Actor: l.Actor, extra: beyond})
+		if e.last() > 0 {
+			c = c.Union(Clock{[]entry{e}})
+		}
+	}
+	return c
+}
+
 // Relation is how two clocks, or two versions, stand to each other.
 type Relation uint8
 

@@ -83,6 +83,16 @@ func TestClockIsASetOfDots(t *testing.T) {
 	})
 }
 
+func TestClockOfEntries(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawDots(t).clock(), drawDots(t).clock()
+		require.Equal(t, a, Of(a.Entries()))
+		require.Equal(t, a.Union(b), Of(append(a.Entries(), b.Entries()...)))
+	})
+	actor := Actor{1, 2}
+	require.Equal(t, "{1.2:4+6}", Of([]Entry{{Actor: actor, Last: 2, Beyond: []uint64{6, 4, 3, 0, 6}}, {Actor: Actor{Node: 7}}}).String())
+}
+
 func TestClockText(t *testing.T) {
 	one, two := Actor{1, 0}, Actor{2, 9}
 	c := Clock{}.With(Dot{one, 1}).With(Dot{two, 3}).With(Dot{one, 2}).With(Dot{two, 5})
