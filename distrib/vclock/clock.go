@@ -172,6 +172,18 @@ type Span struct {
 	Beyond []uint64
 }
 
+// Of returns the clock of spans, which may come in any order and more than once of an actor.
+func Of(spans iter.Seq2[Actor, Span]) (c Clock) {
+	for a, s := range spans {
+		beyond := slices.DeleteFunc(slices.Clone(s.Beyond), func(n uint64) bool { return n == 0 })
+		e := entry{Actor: a, upTo: s.Last}.union(entry{Actor: a, extra: beyond})
+		if e.last() > 0 {
+			c = c.Union(Clock{[]entry{e}})
+		}
+	}
+	return c
+}
+
 // With returns c and d. A dot whose counter is 0 names no write and changes nothing.
 func (c Clock) With(d Dot) Clock {
 	if d.Counter == 0 || c.Contains(d) {
@@ -215,34 +227,6 @@ func (c Clock) within(d Clock) bool {
 		}
 	}
 	return true
-}
-
-// Entry is what a clock holds of one actor, to be carried elsewhere: the counters 1 to Last, and Beyond.
-type Entry struct {
-	Actor
-	Last   uint64
-	Beyond []uint64
-}
-
-// Entries returns what c holds, by actor. The caller must not change it.
-func (c Clock) Entries() []Entry {
-	list := make([]Entry, len(c.entries))
-	for i, e := range c.entries {
-		list[i] = Entry{e.Actor, e.upTo, e.extra}
-	}
-	return list
-}
-
-// Of returns the clock of list, which may name an actor more than once and in any order.
-func Of(list []Entry) (c Clock) {
-	for _, l := range list {
-		beyond := slices.DeleteFunc(slices.Clone(l.Beyond), func(n uint64) bool { return n == 0 })
-		e := entry{Actor: l.Actor, upTo: l.Last}.union(entry{Actor: l.Actor, extra: beyond})
-		if e.last() > 0 {
-			c = c.Union(Clock{[]entry{e}})
-		}
-	}
-	return c
 }
 
 // Relation is how two clocks, or two versions, stand to each other.
