@@ -29,6 +29,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/cambiumdb/cambium/internal/cache"
 	"github.com/cambiumdb/cambium/internal/manifest"
 	"github.com/cambiumdb/cambium/internal/vfs"
 	"github.com/cambiumdb/cambium/sstable"
@@ -217,6 +218,8 @@ type Env struct {
 	ValueThreshold   int64
 	ValueCompression block.Compression
 	ValueFileBytes   int64 // 0 = 256 MiB
+	// Cache gives the memory for compressing large values; nil = the Go heap does.
+	Cache *cache.Cache
 	// Snapshots are the sequence numbers that readers hold, ascending, as of a moment when all
 	// entries of the inputs are visible: readers that come later see the newest of each key.
 	Snapshots []uint64

@@ -58,17 +58,29 @@ func (vs *values) separates(n int) bool {
 func (vs *values) add(user, value []byte) ([]byte, error) {
 	c, stored := block.None, value
 	if want := vs.env.ValueCompression; want != block.None {
-		out, err := block.Compress(vs.scratch[:0], value, want, 0, nil)
+		room := vs.scratch[:0]
+		if len(value) >= roomyBytes {
+			h := vs.env.Cache.Alloc(block.MaxCompressedLen(len(value), want))
+			defer h.Release()
+			room = h.Bytes()[:0]
+		}
+		out, err := block.Compress(room, value, want, 0, nil)
 		if err != nil {
 			return nil, fmt.Errorf("compress a value of %d bytes: %w", len(value), err)
 		}
-		vs.scratch = out
+		if len(value) < roomyBytes {
+			vs.scratch = out
+		}
 		if len(out) < len(value)-len(value)/8 {
 			c, stored = want, out
 		}
 	}
 	return vs.write(c, func(w *blob.Writer) (blob.Index, error) { return w.AddStored(user, stored) })
 }
+
+// roomyBytes is the length from which a value is compressed outside of the Go heap, where what it took
+// would be garbage afterwards.
+const roomyBytes = 1 << 20
 
 // move copies the value that idx points to, as it is stored, and returns its new index.
 func (vs *values) move(user []byte, idx blob.Index) (index []byte, err error) {

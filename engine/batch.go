@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/cambiumdb/cambium/internal/batch"
+	"github.com/cambiumdb/cambium/internal/cache"
 	"github.com/cambiumdb/cambium/internal/entity"
 	"github.com/cambiumdb/cambium/internal/ikey"
 	"github.com/cambiumdb/cambium/wal"
@@ -20,8 +21,9 @@ type Batch struct {
 	userBytes int64  // key + value bytes, as the ledger counts them
 	err       error
 	scratch   []byte
-	admitted  int64     // bytes that it holds of budget.writes
-	since     time.Time // when it began to wait for them; zero: it has not
+	room      *cache.Handle // the memory of rep; nil: it is the Go heap's
+	admitted  int64         // bytes that it holds of budget.writes
+	since     time.Time     // when it began to wait for them; zero: it has not
 }
 
 // NewBatch returns an empty batch for Apply of the same database.

@@ -201,6 +201,7 @@ func (db *DB) env(version *manifest.Version) *compaction.Env {
 		ValueThreshold:   max(0, db.opts.ValueThreshold),
 		ValueCompression: db.opts.Compression.valueCompression(),
 		ValueFileBytes:   valueFileBytes(version, db.budget.memtable),
+		Cache:            db.cache,
 		Snapshots:        db.boundaries(),
 		NowMillis:        db.nowMillis(),
 		Version:          version,

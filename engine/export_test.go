@@ -17,7 +17,7 @@ func (db *DB) CurrentVersion(fn func(*manifest.Version)) {
 
 // HoldLargeWrites keeps every large value out of the log until the function that it returns is called.
 func (db *DB) HoldLargeWrites() (release func()) {
-	b := db.borrowBatchFor(make([]byte, db.budget.writes))
+	b := db.borrowBatchFor(nil, make([]byte, db.budget.writes))
 	return func() { returnBatch(b) }
 }
 

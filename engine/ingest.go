@@ -177,7 +177,7 @@ func (db *DB) waitForRoom(tables []*external) error {
 		if err := db.writable(); err != nil {
 			return err
 		}
-		limit, cause, err := db.allowance()
+		limit, cause, err := db.allowance(0)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,8 @@ package engine_test
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cambiumdb/cambium/engine"
 )
@@ -36,15 +39,73 @@ func TestMemoryBudget(t *testing.T) {
 	if testing.Short() {
 		keys = 100_000
 	}
-	cgroup, err := makeCgroup(t, memoryLimit)
+	peak := peakOfChild(t, memoryLimit, fmt.Sprintf("CAMBIUM_TEST_MEMORY_KEYS=%d", keys))
+	t.Logf("%d keys x 1000 B loaded and read, budget %d MiB: peak resident %d MiB", keys, memoryBudget>>20, peak>>20)
+}
+
+// TestLargeValuesUnderTheBudget has eight goroutines put values of 10 MiB, each from a buffer of its own,
+// and reads them back, in a process with 64 MiB more than a MemoryBudget of 256 MiB: the callers'
+// buffers alone are 80 MiB.
+func TestLargeValuesUnderTheBudget(t *testing.T) {
+	if dir := os.Getenv(memoryDir); dir != "" {
+		largeValuesChild(t, dir)
+		return
+	}
+	peak := peakOfChild(t, memoryBudget+64<<20)
+	t.Logf("values of 10 MiB, 8 goroutines, budget %d MiB: peak resident %d MiB", memoryBudget>>20, peak>>20)
+}
+
+func largeValuesChild(t *testing.T, dir string) {
+	enterCgroup(t)
+	const threads, each = 8, 8
+	db := open(t, dir, &engine.Options{MemoryBudget: memoryBudget, Sync: engine.SyncNone, Compression: engine.Snappy})
+	fill := func(value []byte, n int) { // half random: 2:1 compressible
+		rng := rand.New(rand.NewPCG(1, uint64(n)))
+		for at := 0; at < len(value); at += 1024 {
+			for j := at; j < at+512; j += 8 {
+				binary.LittleEndian.PutUint64(value[j:], rng.Uint64())
+			}
+		}
+	}
+	var g errgroup.Group
+	for thread := range threads {
+		g.Go(func() error {
+			value := make([]byte, 10<<20)
+			for i := range each {
+				fill(value, i*threads+thread)
+				if err := db.Put(fmt.Appendf(nil, "key-%03d", i*threads+thread), value, nil); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, g.Wait())
+	want := make([]byte, 10<<20)
+	for n := range threads * each {
+		fill(want, n)
+		require.NoError(t, db.View(fmt.Appendf(nil, "key-%03d", n), func(v []byte) error {
+			if !bytes.Equal(want, v) {
+				return fmt.Errorf("key %d has another value", n)
+			}
+			return nil
+		}))
+	}
+	require.NoError(t, db.Close())
+	fmt.Println("peak resident bytes:", peakResident(t))
+}
+
+// peakOfChild runs the test in a child process, in a memory cgroup of that limit in bytes where one can be made,
+// and returns the most that the child had resident, which is below the limit.
+func peakOfChild(t *testing.T, limit int64, env ...string) (peak int64) {
+	cgroup, err := makeCgroup(t, limit)
 	if err != nil {
 		t.Logf("no memory cgroup can be made here (%v): the peak is compared with the limit instead", err)
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestMemoryBudget$", "-test.v")
-	cmd.Env = append(os.Environ(), memoryDir+"="+t.TempDir(), memoryCgroup+"="+cgroup, fmt.Sprintf("CAMBIUM_TEST_MEMORY_KEYS=%d", keys))
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(append(os.Environ(), memoryDir+"="+t.TempDir(), memoryCgroup+"="+cgroup), env...)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	peak := int64(0)
 	for _, line := range strings.Split(string(out), "\n") {
 		if _, after, ok := strings.Cut(line, "peak resident bytes: "); ok {
 			peak, err = strconv.ParseInt(strings.TrimSpace(after), 10, 64)
@@ -52,14 +113,18 @@ func TestMemoryBudget(t *testing.T) {
 		}
 	}
 	require.Positive(t, peak, "%s", out)
-	require.Less(t, peak, int64(memoryLimit))
-	t.Logf("%d keys x 1000 B loaded and read, budget %d MiB, cgroup %q: peak resident %d MiB", keys, memoryBudget>>20, cgroup, peak>>20)
+	require.Less(t, peak, limit)
+	return peak
 }
 
-func memoryChild(t *testing.T, dir string) {
+func enterCgroup(t *testing.T) {
 	if cgroup := os.Getenv(memoryCgroup); cgroup != "" {
 		require.NoError(t, os.WriteFile(cgroup+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0o644))
 	}
+}
+
+func memoryChild(t *testing.T, dir string) {
+	enterCgroup(t)
 	keys, err := strconv.Atoi(os.Getenv("CAMBIUM_TEST_MEMORY_KEYS"))
 	require.NoError(t, err)
 	db := open(t, dir, &engine.Options{MemoryBudget: memoryBudget, Sync: engine.SyncNone})

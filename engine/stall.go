@@ -43,13 +43,18 @@ func (db *DB) makeRoom(c *commit) error {
 	if err := db.holdBack(int64(len(c.rep)), &c.since); err != nil {
 		return err
 	}
-	if db.mem.Bytes() < db.budget.memtable || db.mem.Empty() {
+	if db.fits(db.mem, int64(len(c.rep))) {
 		return nil
 	}
 	if err := db.rotate(); err != nil {
 		return fmt.Errorf("start a new log: %w", err)
 	}
 	return nil
+}
+
+// fits reports whether n more bytes go into m. What is larger than a memtable has one to itself.
+func (db *DB) fits(m *memory, n int64) bool {
+	return m.Bytes()+n <= db.budget.memtable || m.Empty()
 }
 
 // holdBack returns when n more bytes may be written, as fast as background work allows, and another
@@ -71,7 +76,7 @@ func (db *DB) holdBack(n int64, since *time.Time) (err error) {
 		if err := db.writable(); err != nil {
 			return err
 		}
-		limit, cause, err := db.allowance()
+		limit, cause, err := db.allowance(n)
 		if err != nil {
 			return err
 		}
@@ -118,9 +123,9 @@ func (db *DB) writable() error {
 }
 
 // allowance is the bytes a second that may be written now, and what limits them: 0 where the
-// memtable is full and no other may be sealed. It fails where nothing more should be written and
+// memtable does not take n more and no other may be sealed. It fails where nothing more should be written and
 // background work does not get on.
-func (db *DB) allowance() (limit float64, cause string, err error) {
+func (db *DB) allowance(n int64) (limit float64, cause string, err error) {
 	v, err := db.pin()
 	if err != nil {
 		return 0, "", err
@@ -128,7 +133,7 @@ func (db *DB) allowance() (limit float64, cause string, err error) {
 	defer v.unref()
 	p := db.pressure(v)
 	limit, cause = p.rate()
-	if v.mem.Bytes() >= db.budget.memtable && len(v.sealed) >= db.budget.maxSealed {
+	if !db.fits(v.mem, n) && len(v.sealed) >= db.budget.maxSealed {
 		limit, cause = 0, stallMemtables
 	}
 	if limit == 0 || p.runs == 1 {

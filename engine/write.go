@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/cambiumdb/cambium/internal/batch"
+	"github.com/cambiumdb/cambium/internal/entity"
+	"github.com/cambiumdb/cambium/internal/ikey"
 )
 
 // Put sets key to value. opts may be nil. With a positive TTL the value is absent that long
 // after the write.
 func (db *DB) Put(key, value []byte, opts *WriteOptions) error {
-	b := db.borrowBatchFor(value)
+	b := db.borrowBatchFor(key, value)
 	defer returnBatch(b)
 	b.putWith(key, value, opts)
 	return db.apply(b, opts, nil)
@@ -53,7 +57,7 @@ func (db *DB) Apply(b *Batch, opts *WriteOptions) error {
 // new nil deletes the key. It is linearizable with every other write. Like Put, new takes
 // opts.TTL.
 func (db *DB) CompareAndSwap(key, old, new []byte, opts *WriteOptions) (bool, error) {
-	b := db.borrowBatchFor(new)
+	b := db.borrowBatchFor(key, new)
 	defer returnBatch(b)
 	for {
 		b.Reset()
@@ -161,9 +165,13 @@ func (db *DB) borrowBatch() *Batch {
 // admitBytes is the length from which a value waits for its place among the large writes.
 const admitBytes = 64 << 10
 
-// borrowBatchFor is borrowBatch for a value that will be copied into the batch. All large ones
+// roomyBytes is the length from which a value's batch has memory of its own, apart from the Go heap:
+// there it would be garbage afterwards, and the collector lets the heap double before it runs.
+const roomyBytes = 1 << 20
+
+// borrowBatchFor is borrowBatch for a pair that will be copied into the batch. All large values
 // together take a bounded part of the budget, however many write at once: the others wait here.
-func (db *DB) borrowBatchFor(value []byte) *Batch {
+func (db *DB) borrowBatchFor(key, value []byte) *Batch {
 	var since time.Time
 	n := int64(0)
 	if len(value) >= admitBytes {
@@ -172,8 +180,14 @@ func (db *DB) borrowBatchFor(value []byte) *Batch {
 			_ = db.largeWrites.Acquire(context.Background(), n) // which never ends
 		}
 	}
-	b := db.borrowBatch()
-	b.admitted, b.since = n, since
+	if len(value) < roomyBytes {
+		b := db.borrowBatch()
+		b.admitted, b.since = n, since
+		return b
+	}
+	room := db.cache.Alloc(batch.HeaderLen + batch.OpLen(ikey.KindEntity, len(key), entity.EncodedLen(len(value))))
+	b := &Batch{db: db, rep: room.Bytes()[:0], room: room, admitted: n, since: since}
+	b.Reset()
 	return b
 }
 
@@ -181,6 +195,11 @@ func returnBatch(b *Batch) {
 	if b.admitted > 0 {
 		b.db.largeWrites.Release(b.admitted)
 		b.admitted, b.since = 0, time.Time{}
+	}
+	if b.room != nil {
+		b.rep = nil
+		b.room.Release()
+		return
 	}
 	if b.db = nil; cap(b.rep) <= 1<<20 {
 		batchPool.Put(b)

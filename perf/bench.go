@@ -56,10 +56,11 @@ type session struct {
 	dir     string
 	fs      string
 	start   processMark
-	user    int64 // bytes accepted so far
-	live    int64 // bytes that can be read now
-	records int64 // of hashed keys: how many there are
-	rounds  int   // added to a scenario's rounds
+	user    int64    // bytes accepted so far
+	live    int64    // bytes that can be read now
+	records int64    // of hashed keys: how many there are
+	rounds  int      // added to a scenario's rounds
+	buffers [][]byte // of the workers, for values
 	run     Run
 }
 
@@ -180,13 +181,13 @@ func (s *session) phase(ctx context.Context, w *Workload, round int) (Phase, err
 		main.ops, main.deadline = 0, c.Duration
 	}
 	workers := make([]*worker, 0, c.Threads+1)
-	for range c.Threads {
-		workers = append(workers, newWorker(s.engine, c, main, false))
+	for i := range c.Threads {
+		workers = append(workers, s.worker(i, c, main, false))
 	}
 	var side *tickets
 	if w.Beside != nil {
 		side = &tickets{stream: w.Beside.Stream(c, round)}
-		workers = append(workers, newWorker(s.engine, c, side, true))
+		workers = append(workers, s.worker(c.Threads, c, side, true))
 	}
 
 	m := s.measure(workers)

@@ -115,7 +115,7 @@ func (l *loader) pass(ctx context.Context, name string, writes bool, choose func
 	workers := make([]*worker, threads)
 	queues := make([]chan []job, threads)
 	for i := range workers {
-		workers[i] = newWorker(l.engine, l.bench.Config, nil, false)
+		workers[i] = l.worker(i, l.bench.Config, nil, false)
 		queues[i] = make(chan []job, 4)
 	}
 	m := l.measure(workers)

@@ -155,7 +155,7 @@ func (s *session) play(ctx context.Context, st step) (Phase, error) {
 	}
 	workers := make([]*worker, threads)
 	for i := range workers {
-		workers[i] = newWorker(s.engine, s.bench.Config, nil, false)
+		workers[i] = s.worker(i, s.bench.Config, nil, false)
 	}
 	bar := s.bench.bar(st.name, "ops", st.ops)
 	stop := follow(bar, &tickets{}, workers)

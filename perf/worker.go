@@ -71,10 +71,19 @@ type worker struct {
 	longest atomic.Int64 // since the sampler last looked
 }
 
-func newWorker(engine Engine, cfg Config, t *tickets, beside bool) *worker {
+// worker makes worker i of a phase. Its buffer is the one that worker i of the phase before had: of
+// large values they are most of what the benchmark itself takes from --memory, and those that the
+// collector has yet to find would come on top.
+func (s *session) worker(i int, cfg Config, t *tickets, beside bool) *worker {
+	for len(s.buffers) <= i {
+		s.buffers = append(s.buffers, nil)
+	}
+	if len(s.buffers[i]) != int(cfg.ValueSize) {
+		s.buffers[i] = make([]byte, cfg.ValueSize)
+	}
 	w := &worker{
-		engine: engine, cfg: cfg, values: NewValues(cfg.Seed, cfg.Compressible), tickets: t, beside: beside,
-		value: make([]byte, cfg.ValueSize),
+		engine: s.engine, cfg: cfg, values: NewValues(cfg.Seed, cfg.Compressible), tickets: t, beside: beside,
+		value: s.buffers[i],
 	}
 	w.onGet = func(v []byte) {
 		w.bad = len(v) != int(cfg.ValueSize) || !w.values.Belongs(v, w.index)

@@ -79,6 +79,21 @@ func TestCompressRoundTrip(t *testing.T) {
 	require.EqualError(t, err, "unknown compression type 6")
 }
 
+// TestMaxCompressedLen: what does not get shorter fits the room that Compress is said to take.
+func TestMaxCompressedLen(t *testing.T) {
+	for _, c := range writable {
+		for _, n := range []int{1, 100, 4096, 300_000, 2 << 20} {
+			noise := make([]byte, n)
+			_, err := rand.NewChaCha8([32]byte{byte(n)}).Read(noise)
+			require.NoError(t, err)
+			room := make([]byte, 0, MaxCompressedLen(n, c))
+			out, err := Compress(room, noise, c, 0, nil)
+			require.NoError(t, err)
+			require.Same(t, &room[:1][0], &out[0], "%v %d: moved to a larger buffer", c, n)
+		}
+	}
+}
+
 func TestDictionary(t *testing.T) {
 	dict := NewDict(sample(2000))
 	require.Nil(t, NewDict(nil))

@@ -107,6 +107,14 @@ func Compress(dst, src []byte, c Compression, level int, dict *Dict) ([]byte, er
 	return dst, fmt.Errorf("compress: %v cannot be written", c)
 }
 
+// MaxCompressedLen is how much room Compress takes at most behind dst for n bytes.
+func MaxCompressedLen(n int, c Compression) int {
+	if c == Snappy {
+		return snappy.MaxEncodedLen(n)
+	}
+	return n + n/128 + 128 // more than the bounds of the others, with the length in front
+}
+
 // grow makes room for n more bytes behind dst.
 func grow(dst []byte, n int) []byte {
 	if cap(dst)-len(dst) >= n {
