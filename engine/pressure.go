@@ -22,7 +22,7 @@ type pressure struct {
 	flushRate float64 // bytes a second
 
 	runs      float64 // share of the way from runLimits.slow to stop
-	debt      float64 // share of the way from debtSlow to debtStop
+	debt      float64 // share of the way from debtSlow to debtStop, or from spaceSlow to spaceStop
 	drainRate float64 // bytes a second that leave L0
 }
 
@@ -92,8 +92,36 @@ func (l runLimits) count(v *manifest.Version) int64 {
 }
 
 // debtSlow and debtStop are the same for the bytes that leveled compaction owes, in flushes. A
-// tiered policy always owes much, so there only the runs count.
+// tiered policy always owes much, so there the space counts, beside the runs.
 const debtSlow, debtStop = 24, 96
+
+// spaceSlow and spaceStop are the same for the size of the whole tree under the tiered policies, as a
+// multiple of its last level: from what Tiered lets it become by itself. Where the last level is
+// smaller than spaceLeast flushes the tree is small, whatever the multiple.
+const (
+	spaceSlow, spaceStop = 1.6, 2.2
+	spaceLeast           = 8
+)
+
+// spaceShare is how far a tree of total bytes above and in its last level is on that way.
+func spaceShare(total, last, flush int64) float64 {
+	if last < spaceLeast*flush {
+		return 0
+	}
+	return fraction(float64(total)/float64(last), spaceSlow, spaceStop)
+}
+
+// treeBytes is the size of all tables, and of those of the last level.
+func treeBytes(v *manifest.Version) (total, last int64) {
+	for _, tables := range v.Levels {
+		last = 0
+		for _, t := range tables {
+			last += int64(t.Size)
+		}
+		total += last
+	}
+	return total, last
+}
 
 // fraction maps x from [from, to] to [0, 1].
 func fraction(x, from, to float64) float64 {

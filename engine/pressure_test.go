@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/internal/manifest"
 )
 
 func TestPressure(t *testing.T) {
@@ -63,6 +65,29 @@ func TestPressureRises(t *testing.T) {
 		}
 		last = rate
 	}
+}
+
+// TestSpaceShare: a tiered tree slows writes down before it takes twice its last level.
+func TestSpaceShare(t *testing.T) {
+	const flush = 64
+	for _, c := range []struct {
+		total, last int64
+		share       float64
+	}{
+		{1000, 0, 0},
+		{1000, 100, 0}, // ten times the last level, which is less than eight flushes
+		{1600, 1000, 0},
+		{1900, 1000, 0.5},
+		{2200, 1000, 1},
+		{9000, 1000, 1},
+	} {
+		require.InDelta(t, c.share, spaceShare(c.total, c.last, flush), 1e-9, "%d of which %d", c.total, c.last)
+	}
+	v := &manifest.Version{}
+	v.Levels[0] = []*manifest.Table{{Size: 10}, {Size: 20}}
+	v.Levels[6] = []*manifest.Table{{Size: 300}}
+	total, last := treeBytes(v)
+	require.Equal(t, [2]int64{330, 300}, [2]int64{total, last})
 }
 
 func TestSpeed(t *testing.T) {

@@ -166,10 +166,12 @@ func (db *DB) pressure(v *view) (p pressure) {
 
 	limits := db.opts.Compaction.runLimits()
 	p.runs = fraction(float64(limits.count(v.version))+making, float64(limits.slow), float64(limits.stop))
-	if p.runs == 0 && db.opts.Compaction == Leveled {
-		// The debt is computed only where L0 alone does not answer.
-		flush := float64(db.budget.flushBytes())
-		p.debt = fraction(float64(v.debt()), debtSlow*flush, debtStop*flush)
+	flush := db.budget.flushBytes()
+	if db.opts.Compaction != Leveled {
+		total, last := treeBytes(v.version)
+		p.debt = spaceShare(total, last, flush)
+	} else if p.runs == 0 { // else L0 alone answers, and the debt need not be computed
+		p.debt = fraction(float64(v.debt()), debtSlow*float64(flush), debtStop*float64(flush))
 	}
 	return p
 }
