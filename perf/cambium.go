@@ -32,7 +32,8 @@ func OpenCambium(dir string, cfg Config) (Engine, error) {
 // cambiumOptions says a Config in the engine's own words. What a Config leaves at 0 stays the
 // engine's default.
 func cambiumOptions(cfg Config) (engine.Options, error) {
-	o := engine.Options{MemoryBudget: EngineBudget(cfg.Memory), MemtableSize: int64(cfg.Memtable), ValueThreshold: int64(cfg.ValueThreshold)}
+	o := engine.Options{MemoryBudget: EngineBudget(cfg.Memory), MemtableSize: int64(cfg.Memtable), ValueThreshold: int64(cfg.ValueThreshold),
+		CompactionRate: int64(cfg.CompactionRate), MaxStall: cfg.MaxStall}
 	var ok1, ok2, ok3 bool
 	o.Sync, ok1 = map[string]engine.Sync{
 		"per-write": engine.SyncPerWrite, "per-second": engine.SyncPerSecond, "none": engine.SyncNone,

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -118,4 +119,14 @@ func TestCambiumOptionsKnowEveryName(t *testing.T) {
 	c.Sync = "sometimes"
 	_, err := cambiumOptions(c)
 	require.ErrorContains(t, err, "sometimes")
+}
+
+func TestCambiumOptions(t *testing.T) {
+	c := DefaultConfig()
+	c.CompactionRate, c.MaxStall, c.ValueThreshold = 3<<20, 7*time.Second, 5000
+	o, err := cambiumOptions(c)
+	require.NoError(t, err)
+	require.Equal(t, int64(3<<20), o.CompactionRate)
+	require.Equal(t, 7*time.Second, o.MaxStall)
+	require.Equal(t, int64(5000), o.ValueThreshold)
 }

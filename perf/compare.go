@@ -228,6 +228,8 @@ func differences(base, now *Report) []string {
 	note("memory limits", a.Memory, b.Memory)
 	note("memtable sizes", a.Memtable, b.Memtable)
 	note("value thresholds", a.ValueThreshold, b.ValueThreshold)
+	note("compaction rates", a.CompactionRate, b.CompactionRate)
+	note("longest stalls", a.MaxStall, b.MaxStall)
 	note("threads", a.Threads, b.Threads)
 	note("rates", a.Rate, b.Rate)
 	note("seeds", a.Seed, b.Seed)

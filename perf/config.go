@@ -24,12 +24,17 @@ type Config struct {
 	Memtable     Size    `json:"memtable"`     // 0 leaves the engine's default
 	// ValueThreshold is the length from which cambium keeps values apart, in blob files; 0 leaves
 	// the engine's default.
-	ValueThreshold Size          `json:"value_threshold,omitempty"`
-	Threads        int           `json:"threads"`
-	Rate           Rate          `json:"rate"`        // operations per second; 0 is max: closed loop; -1 is auto
-	Duration       time.Duration `json:"duration_ns"` // 0: by number of operations
-	Ops            int64         `json:"ops"`         // of workloads other than fills; 0: as many as keys
-	Seed           uint64        `json:"seed"`
+	ValueThreshold Size `json:"value_threshold,omitempty"`
+	// CompactionRate bounds what cambium's compactions write a second; 0 follows the load.
+	CompactionRate Size `json:"compaction_rate,omitempty"`
+	// MaxStall is how long a write of cambium waits for background work before it fails; 0 leaves the
+	// engine's default.
+	MaxStall time.Duration `json:"max_stall_ns,omitempty"`
+	Threads  int           `json:"threads"`
+	Rate     Rate          `json:"rate"`        // operations per second; 0 is max: closed loop; -1 is auto
+	Duration time.Duration `json:"duration_ns"` // 0: by number of operations
+	Ops      int64         `json:"ops"`         // of workloads other than fills; 0: as many as keys
+	Seed     uint64        `json:"seed"`
 }
 
 // DefaultConfig is what kvbench runs without flags: a million keys of 16 bytes with values of
@@ -82,6 +87,10 @@ func (c Config) Validate() error {
 		return usagef("--memtable %s: want at least 64KiB", c.Memtable)
 	case c.ValueThreshold < 0:
 		return usagef("--value-threshold %s: want at least 1", c.ValueThreshold)
+	case c.CompactionRate < 0:
+		return usagef("--compaction-rate %s: want bytes a second such as 64MiB", c.CompactionRate)
+	case c.MaxStall < 0:
+		return usagef("--max-stall %s: want a positive time such as 10s", c.MaxStall)
 	case c.Memory != 0 && c.Memory < MinMemory:
 		return usagef("--memory %s: want at least %s", c.Memory, Size(MinMemory))
 	}
@@ -149,6 +158,12 @@ func (c Config) Lines() []string {
 	}
 	if c.ValueThreshold > 0 {
 		memtable += ", values apart from " + c.ValueThreshold.String()
+	}
+	if c.CompactionRate > 0 {
+		memtable += ", compaction at most " + c.CompactionRate.String() + "/s"
+	}
+	if c.MaxStall > 0 {
+		memtable += ", writes wait at most " + c.MaxStall.String()
 	}
 	return []string{
 		fmt.Sprintf("%s: %s keys of %d B, values of %s, compressible %.1f:1 (%s in all)",

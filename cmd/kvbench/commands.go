@@ -67,6 +67,8 @@ func engineFlags(f *pflag.FlagSet, c *perf.Command) {
 	f.Var(&c.Config.Memory, "memory", "limit of each engine's process and memory cgroup; an eighth, at least 64MiB, is kept from the engine's budget (default: the engine's own budget)")
 	f.Var(&c.Config.Memtable, "memtable", "size at which a memtable is written out (default: the engine's own)")
 	f.Var(&c.Config.ValueThreshold, "value-threshold", "length from which cambium keeps values apart, in blob files (default: the engine's own)")
+	f.Var(&c.Config.CompactionRate, "compaction-rate", "bytes a second that cambium's compactions write at most (default: what the load leaves)")
+	f.DurationVar(&c.Config.MaxStall, "max-stall", c.Config.MaxStall, "how long a write of cambium waits for background work before it fails (default: the engine's own)")
 	f.StringVar(&c.Config.Compression, "compression", c.Config.Compression, "of tables: default (snappy, zstd where most data lies), none, snappy, zstd")
 	f.IntVar(&c.Config.Threads, "threads", c.Config.Threads, "goroutines that perform operations")
 	f.Uint64Var(&c.Config.Seed, "seed", c.Config.Seed, "names the stream of operations and values")
