@@ -1,0 +1,214 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/transport/peer"
+)
+
+// link is an open stream to another node, and the calls that wait for its answers.
+type link struct {
+	to     uint64
+	name   string
+	client *Client
+	conn   *grpc.ClientConn
+	stream grpc.ClientStream
+	cancel context.CancelFunc
+	sender *sender
+	heard  atomic.Int64 // milliseconds since the link was opened, when something last came
+	opened time.Time
+	ended  chan struct{}
+	ending sync.Once
+
+	mu      sync.Mutex // guards what follows
+	last    uint64     // id
+	waiting map[uint64]chan frame
+	broken  error
+}
+
+// open dials addr and shakes hands. Its errors are ErrRefused: no request has been sent.
+func (c *Client) open(to uint64, name, addr string) (*link, error) {
+	refused := func(err error) error {
+		if s, ok := status.FromError(err); ok {
+			err = errors.New(s.Message())
+		}
+		return fmt.Errorf("node %s at %s: %w: %w", name, addr, err, distrib.ErrRefused)
+	}
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(c.opts.Credentials), grpc.WithDisableServiceConfig())
+	if err != nil {
+		return nil, refused(err)
+	}
+	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(c.ctx, c.opts.Self().metadata(to)))
+	timer := time.AfterFunc(openMax, cancel)
+	stream, err := conn.NewStream(ctx, &peer.Peer_ServiceDesc.Streams[0], peer.Peer_Exchange_FullMethodName, grpc.CallContentSubtype(codecName))
+	if err == nil {
+		var md metadata.MD
+		if md, err = stream.Header(); err == nil && len(md.Get(keyNode)) == 0 { // refused: the status says why
+			if err = stream.RecvMsg(&inBatch{}); err == nil || err == io.EOF {
+				err = errors.New("it is no node of a cluster")
+			}
+		}
+	}
+	if !timer.Stop() && err == nil {
+		err = fmt.Errorf("no answer for %s", openMax)
+	}
+	if err != nil {
+		cancel()
+		_ = conn.Close() // nothing is under way on it
+		return nil, refused(err)
+	}
+	l := &link{to: to, name: name, client: c, conn: conn, stream: stream, cancel: cancel, opened: time.Now(),
+		ended: make(chan struct{}), waiting: map[uint64]chan frame{}}
+	l.sender = newSender(func(b *outBatch) error { return stream.SendMsg(b) }, c.opts.Epoch)
+	c.running.Go(func() { l.end(l.sender.run()) })
+	c.running.Go(func() { l.end(l.receive()) })
+	c.running.Go(l.ping)
+	return l, nil
+}
+
+// end breaks the link: those that wait learn of it.
+func (l *link) end(err error) {
+	l.ending.Do(func() {
+		if err == io.EOF {
+			err = errors.New("the node ended the stream")
+		}
+		l.sender.close(err) // from here on nothing more is given to the stream
+		l.mu.Lock()
+		l.broken = err
+		for id, answer := range l.waiting {
+			close(answer)
+			delete(l.waiting, id)
+		}
+		l.mu.Unlock()
+		close(l.ended)
+		l.cancel()
+		_ = l.conn.Close() // the stream is gone already
+	})
+}
+
+func (l *link) alive() bool {
+	select {
+	case <-l.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// receive hands answers to those that wait, until the stream ends.
+func (l *link) receive() error {
+	var pieces assembly
+	epochs := epochWatch{saw: l.client.opts.SawEpoch}
+	for {
+		var in inBatch
+		if err := l.stream.RecvMsg(&in); err != nil {
+			return err
+		}
+		l.heard.Store(time.Since(l.opened).Milliseconds())
+		deaf := l.client.opts.Faults.From(l.name)
+		err := eachFrame(in.frames, &pieces, func(f frame) error {
+			switch f.kind {
+			case kindPong:
+			case kindAnswer, kindFailure:
+				if !deaf {
+					l.hand(f)
+				}
+			default:
+				return fmt.Errorf("frame of kind %d, want an answer", f.kind)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if !deaf {
+			epochs.see(in.epoch)
+		}
+	}
+}
+
+// hand gives an answer to who waits for it, if anybody still does.
+func (l *link) hand(f frame) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if answer, ok := l.waiting[f.id]; ok {
+		delete(l.waiting, f.id)
+		answer <- f
+	}
+}
+
+// ping gives the link up when nothing has come for too long.
+func (l *link) ping() {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.ended:
+			return
+		case <-tick.C:
+		}
+		if silent := time.Since(l.opened) - time.Duration(l.heard.Load())*time.Millisecond; silent > silenceMax {
+			l.end(fmt.Errorf("nothing came for %s", silent))
+			return
+		}
+		_, _ = l.sender.queue(kindPing, 0, 0, noAnswer{}) // a closed sender ends the link by itself
+	}
+}
+
+// call sends a request and waits for its answer.
+func (l *link) call(ctx context.Context, k kind, o outgoing) (frame, error) {
+	if n := l.sender.queued(); n > queuedMax {
+		return frame{}, &distrib.Overloaded{What: fmt.Sprintf("%d bytes of requests to node %s wait, the limit is %d", n, l.name, queuedMax), RetryAfter: 50 * time.Millisecond}
+	}
+	arg := uint64(0)
+	if deadline, ok := ctx.Deadline(); ok {
+		arg = uint64(max(time.Until(deadline).Microseconds(), 1))
+	}
+	answer := make(chan frame, 1)
+	l.mu.Lock()
+	if l.broken != nil {
+		defer l.mu.Unlock()
+		return frame{}, fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrRefused)
+	}
+	l.last++
+	id := l.last
+	l.waiting[id] = answer
+	l.mu.Unlock()
+	place, err := l.sender.queue(k, id, arg, o)
+	if err != nil {
+		l.forget(id)
+		return frame{}, fmt.Errorf("node %s: %w: %w", l.name, err, distrib.ErrRefused)
+	}
+	select {
+	case f, ok := <-answer:
+		switch {
+		case !ok && l.sender.wasTaken(place):
+			return frame{}, fmt.Errorf("node %s: it may have been carried out: %w", l.name, l.broken)
+		case !ok:
+			return frame{}, fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrRefused)
+		case f.kind == kindFailure:
+			return frame{}, decodeFailure(f, l.name)
+		}
+		return f, nil
+	case <-ctx.Done():
+		l.forget(id)
+		return frame{}, fmt.Errorf("node %s: it may have been carried out: %w", l.name, ctx.Err())
+	}
+}
+
+func (l *link) forget(id uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waiting, id)
+}
