@@ -29,6 +29,8 @@ type Topology struct {
 	Joining []Member
 	// Change is the change of owners under way, nil: none.
 	Change *Change
+	// Metadata are the client endpoints of the store of this topology, where nodes run it themselves.
+	Metadata []string
 }
 
 // Change of the owners of ranges. Each stage is an epoch of the topology.

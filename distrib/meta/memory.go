@@ -1,11 +1,15 @@
 // Package meta holds the ring metadata: implementations of distrib.MetaStore.
 //
-//	store := meta.NewMemory()
+//	store, err := meta.Open(ctx, meta.Options{Dir: filepath.Join(dir, "meta"), Name: name, Seeds: seeds})
 //	cache, err := meta.OpenCache(store, filepath.Join(dir, "topology"))
 //	t, revision, err := cache.Load(ctx) // the last one seen where the store does not answer
 //
 // The topology is one JSON value, replaced as a whole by a compare-and-set on its revision. All types may be
 // called concurrently.
+//
+// The store is an etcd: the operator's, or one of members that the nodes run themselves (Embedded). A member's
+// directory holds the file seat (JSON: the member's name, its URLs and the cluster that it joined) and etcd's own
+// directory etcd.
 package meta
 
 import (
@@ -21,8 +25,8 @@ import (
 // MaxTopologyBytes limits the encoded topology: etcd takes 1.5 MiB a request.
 const MaxTopologyBytes = 1 << 20
 
-// ErrDown is returned by a Memory that was set to be down.
-var ErrDown = errors.New("the metadata store does not answer")
+// ErrDown is returned where a store does not answer.
+var ErrDown = errors.New("the metadata store does not answer: changes of the topology are refused, data goes on")
 
 // Memory is a store in memory, shared by the nodes of one process. Closing it does nothing, so that each of them may.
 type Memory struct {

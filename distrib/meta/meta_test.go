@@ -24,6 +24,7 @@ func TestStores(t *testing.T) {
 			require.NoError(t, err)
 			return c
 		},
+		"etcd": func(t *testing.T) distrib.MetaStore { return open(t, Options{Dir: t.TempDir(), Name: "a"}) },
 	} {
 		t.Run(name, func(t *testing.T) { conform(t, store(t)) })
 	}
@@ -66,18 +67,18 @@ func conform(t *testing.T, s distrib.MetaStore) {
 
 func TestCacheAnswersForAStoreThatIsDown(t *testing.T) {
 	path, m := filepath.Join(t.TempDir(), "topology"), NewMemory()
-	open := func(s distrib.MetaStore) *Cache {
+	reopen := func(s distrib.MetaStore) *Cache {
 		c, err := OpenCache(s, path)
 		require.NoError(t, err)
 		return c
 	}
 	_, err := m.Update(t.Context(), topology(7), 0)
 	require.NoError(t, err)
-	_, _, err = open(m).Load(t.Context())
+	_, _, err = reopen(m).Load(t.Context())
 	require.NoError(t, err)
 
 	m.SetDown(true)
-	c := open(m) // after a restart
+	c := reopen(m) // after a restart
 	got, revision, err := c.Load(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, topology(7), got)
@@ -86,23 +87,23 @@ func TestCacheAnswersForAStoreThatIsDown(t *testing.T) {
 	_, err = c.Update(t.Context(), topology(8), revision)
 	require.ErrorIs(t, err, ErrDown)
 
-	_, _, err = open(NewMemory()).Load(t.Context())
+	_, _, err = reopen(NewMemory()).Load(t.Context())
 	require.ErrorContains(t, err, "empty")
 	other := NewMemory()
 	_, err = other.Update(t.Context(), &distrib.Topology{ClusterID: "d"}, 0)
 	require.NoError(t, err)
-	_, _, err = open(other).Load(t.Context())
+	_, _, err = reopen(other).Load(t.Context())
 	require.ErrorIs(t, err, errOtherCluster)
 
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	b[len(b)/2] ^= 1
 	require.NoError(t, os.WriteFile(path, b, 0o600))
-	_, _, err = open(m).Load(t.Context())
+	_, _, err = reopen(m).Load(t.Context())
 	require.ErrorIs(t, err, ErrDown)
 	require.FileExists(t, path+".damaged")
 	m.SetDown(false)
-	got, _, err = open(m).Load(t.Context())
+	got, _, err = reopen(m).Load(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 7, got.Epoch)
 	require.FileExists(t, path)

@@ -1,0 +1,107 @@
+package meta
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cambiumdb/cambium/distrib"
+)
+
+// Options say where a node's metadata is. What is first of these decides: External, a member in Dir from an
+// earlier start, Seeds; with none of them the node founds: it runs the first member itself.
+type Options struct {
+	Dir        string   // of the member that the node runs or may run
+	Name       string   // of the node
+	ListenHost string   // IP of the member, default 127.0.0.1
+	External   []string // endpoints of an etcd of the operator's
+	Seeds      []string // Topology.Metadata as another node has it
+	TLS        TLS
+	Prefix     string        // see EtcdOptions
+	Timeout    time.Duration // see EtcdOptions
+	Logger     *slog.Logger  // nil: none
+}
+
+// Store is the metadata as a node has it: a client, and the member that the node may run.
+type Store struct {
+	*Etcd
+	options Options
+	member  *Embedded // nil: none
+}
+
+var _ distrib.MetaStore = (*Store)(nil)
+
+// Open waits for a member of this node to serve for as long as ctx allows, and 5 s at most.
+func Open(ctx context.Context, options Options) (*Store, error) {
+	if options.ListenHost == "" {
+		options.ListenHost = "127.0.0.1"
+	}
+	s := &Store{options: options}
+	endpoints := options.External
+	if len(endpoints) == 0 && (hasSeat(options.Dir) || len(options.Seeds) == 0) {
+		var err error
+		if s.member, err = s.start(ctx, ""); err != nil {
+			return nil, err
+		}
+		endpoints = append(s.member.Endpoints(), options.Seeds...)
+	} else if len(endpoints) == 0 {
+		endpoints = options.Seeds
+	}
+	var err error
+	if s.Etcd, err = s.dial(endpoints); err != nil {
+		return nil, errors.Join(err, s.closeMember())
+	}
+	return s, nil
+}
+
+// Endpoints are what a founder writes to Topology.Metadata: those of its member, or of what it is a client of.
+func (s *Store) Endpoints() []string {
+	if s.member != nil {
+		return s.member.Endpoints()
+	}
+	return s.Etcd.Endpoints()
+}
+
+// Close closes the client and stops the member.
+func (s *Store) Close() error { return errors.Join(s.Etcd.Close(), s.closeMember()) }
+
+func (s *Store) closeMember() error {
+	if s.member == nil {
+		return nil
+	}
+	return s.member.Close()
+}
+
+// start runs the node's member: the first one, or one that joins initialCluster.
+func (s *Store) start(ctx context.Context, initialCluster string) (*Embedded, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	o := EmbeddedOptions{Dir: s.options.Dir, Name: s.options.Name, InitialCluster: initialCluster, TLS: s.options.TLS, Logger: s.options.Logger}
+	if !hasSeat(o.Dir) {
+		var err error
+		if o.ClientURL, err = freeURL(s.options.ListenHost, o.TLS); err != nil {
+			return nil, err
+		}
+		if o.PeerURL, err = freeURL(s.options.ListenHost, o.TLS); err != nil {
+			return nil, err
+		}
+	}
+	return StartEmbedded(ctx, o)
+}
+
+func (s *Store) dial(endpoints []string) (*Etcd, error) {
+	var config *tls.Config
+	if s.options.TLS != (TLS{}) {
+		var err error
+		if config, err = s.options.TLS.info().ClientConfig(); err != nil {
+			return nil, fmt.Errorf("TLS of the metadata store: %w", err)
+		}
+	}
+	return DialEtcd(EtcdOptions{
+		Endpoints: endpoints, TLS: config, Prefix: s.options.Prefix, Timeout: s.options.Timeout,
+		Follow: len(s.options.External) == 0, Logger: s.options.Logger,
+	})
+}
