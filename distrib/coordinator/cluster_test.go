@@ -42,10 +42,12 @@ type cluster struct {
 	dirty map[string]bool
 }
 
-func newCluster(t *testing.T, seed uint64) *cluster {
+func newCluster(t *testing.T, seed uint64) *cluster { return newClusterOf(t, seed, 5) }
+
+func newClusterOf(t *testing.T, seed, nodes uint64) *cluster {
 	var members []ring.Node
 	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, dirty: map[string]bool{}}
-	for id := uint64(1); id <= 5; id++ {
+	for id := uint64(1); id <= nodes; id++ {
 		members = append(members, ring.Node{ID: id, Name: fmt.Sprintf("n%d", id)})
 		c.nodes[id] = &node{store: storetest.NewMem()}
 		c.start(id)
@@ -289,6 +291,50 @@ func TestOneNodeDown(t *testing.T) {
 		for i := range 100 {
 			require.Equal(t, "v", texts(c.held(fmt.Sprintf("k%d", i))))
 		}
+	})
+}
+
+// TestThreeNodesOneDown: nobody is left to stand in, so a node that has a write keeps it for the one that is down.
+func TestThreeNodesOneDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClusterOf(t, 1, 3)
+		c.down[3] = true
+		co := c.coordinator(1)
+		for i := range 50 {
+			put, err := co.Put(t.Context(), fmt.Appendf(nil, "k%d", i), value("v"), WriteOptions{})
+			require.NoError(t, err)
+			require.ElementsMatch(t, []Place{{Node: 1}, {Node: 2}}, put.Places, "what is kept does not count")
+		}
+		co.Wait()
+		require.Empty(t, c.dirty)
+		require.Len(t, c.nodes[1].hints.Kept(), 1)
+		c.heal()
+		for i := range 50 {
+			require.Equal(t, "v", texts(c.held(fmt.Sprintf("k%d", i))))
+		}
+	})
+}
+
+// TestTooManySiblings: a write past the limit is refused, and nobody keeps it for anybody.
+func TestTooManySiblings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		co := c.coordinator(1)
+		for range distrib.SiblingsMax {
+			_, err := co.Put(t.Context(), []byte("k"), value("v"), WriteOptions{W: 3})
+			require.NoError(t, err)
+			co.Wait()
+		}
+		_, err := co.Put(t.Context(), []byte("k"), value("v"), WriteOptions{})
+		var e *Error
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, Failed, e.Outcome)
+		require.ErrorIs(t, err, distrib.ErrTooManySiblings)
+		co.Wait()
+		for id := range c.nodes {
+			require.Empty(t, c.nodes[id].hints.Kept())
+		}
+		require.Len(t, c.held("k"), distrib.SiblingsMax)
 	})
 }
 

@@ -256,7 +256,10 @@ func (p *putting) answered(a putAnswer) []Send {
 	case p.outcome == Pending:
 		p.causes = append(p.causes, fmt.Errorf("node %d: %w", a.node, a.err))
 	}
-	if errors.Is(a.err, distrib.ErrRefused) {
+	switch {
+	case errors.Is(a.err, distrib.ErrTooManySiblings):
+		return p.w.answer(a.node, TooMany)
+	case errors.Is(a.err, distrib.ErrRefused):
 		return p.w.answer(a.node, Refused)
 	}
 	return p.w.answer(a.node, Lost)

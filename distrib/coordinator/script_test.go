@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,13 +12,17 @@ import (
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
-// TestScripts plays what nodes answer to a write or a read of the nodes 1, 2 and 3, with 4 and 5 as fallbacks.
+// TestScripts plays what nodes answer to a write or a read of the nodes 1, 2 and 3, with 4 and 5 as
+// fallbacks unless the cluster has three nodes only.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			need := 2
 			d.MaybeScanArgs(t, "need", &need)
 			list, spare, strict := []uint64{1, 2, 3}, []uint64{4, 5}, d.HasArg("strict")
+			if d.HasArg("three") {
+				spare = nil
+			}
 			if d.Cmd == "write" {
 				return playWrite(d, newWrite(list, spare, need, strict))
 			}
@@ -34,6 +39,9 @@ func playWrite(d *datadriven.TestData, w *write) string {
 			if s.First {
 				out.WriteString(" first")
 			}
+			if s.Keep {
+				out.WriteString(" keep")
+			}
 			if s.For != 0 {
 				fmt.Fprintf(&out, " for %d", s.For)
 			}
@@ -43,7 +51,8 @@ func playWrite(d *datadriven.TestData, w *write) string {
 		if w.outcome() == OK {
 			fmt.Fprintf(&out, " at %v", w.places())
 		}
-		if !w.open() && !w.finished() {
+		keeping := slices.ContainsFunc(w.seats, func(s seat) bool { return s.state == keeping })
+		if !w.open() && !keeping && !w.finished() {
 			out.WriteString(", unfinished")
 		}
 		out.WriteByte('\n')
@@ -57,7 +66,7 @@ func playWrite(d *datadriven.TestData, w *write) string {
 			return err.Error()
 		}
 		fmt.Fprintf(&out, "%d %s: send", node, what)
-		show(w.answer(node, map[string]Answer{"done": Done, "refused": Refused, "lost": Lost}[what]))
+		show(w.answer(node, map[string]Answer{"done": Done, "refused": Refused, "lost": Lost, "too-many": TooMany}[what]))
 	}
 	return out.String()
 }

@@ -26,6 +26,7 @@ const (
 	Done    Answer = iota
 	Refused        // nothing happened there
 	Lost           // no answer: it may have happened, or may still
+	TooMany        // nothing happened there, and must not elsewhere: the key has too many siblings
 )
 
 // Send is a request to be made now: to node To, which keeps what it stores for node For where that is not 0.
@@ -34,6 +35,9 @@ type Send struct {
 	// First asks the node to store the write first and give it its dot; else it merges what the first one
 	// stored.
 	First bool
+	// Keep asks a node that has stored the write to keep it for another as well, since nobody stands in. It does
+	// not count: it would be lost with the copy beside it.
+	Keep bool
 }
 
 // seat is a place in the preference list and who sits in it.
@@ -46,15 +50,18 @@ type seat struct {
 type seatState uint8
 
 const (
-	free   seatState = iota // its owner was not asked yet
-	asked                   // a request is on its way
-	vacant                  // who was asked did not do it, and nobody stands in yet
-	stored                  // it is done
-	given                   // nobody is left to ask
+	free    seatState = iota // its owner was not asked yet
+	asked                    // a request is on its way
+	vacant                   // who was asked did not do it, and nobody stands in yet
+	stored                   // it is done
+	given                    // nobody is left to ask
+	keeping                  // a node that has stored it is asked to keep it for the owner
+	kept                     // and does
 )
 
 // write decides whom a write goes to, and when it has ended. First one node stores it and gives it its dot;
-// then all others merge that. Who does not answer is replaced by the next fallback, unless the write is strict.
+// then all others merge that. Who does not answer is replaced by the next fallback, unless the write is strict;
+// where none is left, a node that has stored the write keeps it for the owner, so that he gets it when he is back.
 //
 // It is a value that steps from event to event: no clock, no goroutine, no I/O.
 type write struct {
@@ -65,7 +72,8 @@ type write struct {
 	done  int      // seats where it is stored
 	// stray is that a node was asked to store it first and did not answer: it may hold the write under a dot of
 	// its own, of which no other node hears.
-	stray bool
+	stray  bool
+	denied bool // the key has too many siblings
 }
 
 // newWrite is a write to the nodes of list that is good when need of them, or of fallbacks in their place, have
@@ -86,13 +94,22 @@ func (w *write) start() []Send { return w.findFirst() }
 
 // answer takes what became of the request to node, and returns what is to be sent now.
 func (w *write) answer(node uint64, a Answer) []Send {
-	i := slices.IndexFunc(w.seats, func(s seat) bool { return s.at == node && s.state == asked })
+	i := slices.IndexFunc(w.seats, func(s seat) bool { return s.at == node && (s.state == asked || s.state == keeping) })
 	if i < 0 {
 		return nil
 	}
 	s := &w.seats[i]
+	if s.state == keeping {
+		if s.state = given; a == Done {
+			s.state = kept
+		}
+		return nil
+	}
 	if a != Done {
 		s.state = vacant
+		if w.denied = w.denied || a == TooMany && !w.first; w.denied {
+			return nil
+		}
 		if w.first {
 			return w.standIn(s)
 		}
@@ -111,7 +128,7 @@ func (w *write) answer(node uint64, a Answer) []Send {
 		case free:
 			s.state, s.at = asked, s.owner
 			sends = append(sends, Send{To: s.owner})
-		case vacant:
+		case vacant, given:
 			sends = append(sends, w.standIn(s)...)
 		}
 	}
@@ -139,11 +156,15 @@ func (w *write) findFirst() []Send {
 	return nil
 }
 
-// standIn asks the next fallback to sit in s.
+// standIn asks the next fallback to sit in s, or else a node that has stored it to keep it for the owner.
 func (w *write) standIn(s *seat) []Send {
 	if len(w.spare) == 0 {
-		s.state = given
-		return nil
+		i := slices.IndexFunc(w.seats, func(s seat) bool { return s.state == stored })
+		if s.state = given; i < 0 {
+			return nil
+		}
+		s.state, s.at = keeping, w.seats[i].at
+		return []Send{{To: s.at, For: s.owner, Keep: true}}
 	}
 	s.state, s.at = asked, w.spare[0]
 	w.spare = w.spare[1:]
@@ -171,8 +192,11 @@ func (w *write) open() bool {
 // Place is a node that did what it was asked, for itself or, where For is not 0, in the place of another.
 type Place struct{ Node, For uint64 }
 
-// finished reports whether it is stored in every seat and nowhere else, or certainly nowhere.
-func (w *write) finished() bool { return !w.stray && (w.done == len(w.seats) || w.done == 0) }
+// finished reports whether every owner has it or gets it, and nobody else does, or certainly nobody.
+func (w *write) finished() bool {
+	left := slices.ContainsFunc(w.seats, func(s seat) bool { return s.state != stored && s.state != kept })
+	return !w.stray && (w.done == 0 || !left)
+}
 
 // places are where it is stored.
 func (w *write) places() (list []Place) {
