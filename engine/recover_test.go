@@ -16,8 +16,9 @@ import (
 func TestManifestAheadOfLogs(t *testing.T) {
 	fs := vfs.NewMem()
 	db := open(t, "db", small(fs))
-	value := make([]byte, 40_000) // two fill a memtable: a log each
-	for i := range 5 {
+	value := make([]byte, 40_000) // one fills a memtable: a log each
+	const values = 4              // one in use and three sealed, too few to be flushed
+	for i := range values {
 		require.NoError(t, db.Put(fmt.Appendf(nil, "k%d", i), value, nil))
 	}
 	require.Greater(t, db.Metrics().Log.Segments, 2, "several logs have to be replayed")
@@ -35,7 +36,7 @@ func TestManifestAheadOfLogs(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	db = open(t, "db", small(crashed))
-	for i := range 5 {
+	for i := range values {
 		v, err := db.Get(fmt.Appendf(nil, "k%d", i))
 		require.NoError(t, err)
 		require.Equal(t, value, v)
