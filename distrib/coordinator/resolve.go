@@ -1,0 +1,60 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// Fate is what became of an operation.
+type Fate uint8
+
+// The fates.
+const (
+	NotSeen   Fate = iota // no node that answered knows it; it may still come
+	Happened              // its write is there, or one that has seen it
+	Overtaken             // more has been written since than is remembered
+)
+
+// String returns the fate's name.
+func (f Fate) String() string { return [...]string{"NOT_SEEN", "HAPPENED", "OVERTAKEN"}[f] }
+
+// fateOf reads from a record what became of op.
+func fateOf(r distrib.Record, op distrib.OpID) Fate {
+	switch {
+	case vclock.Tried(r, op) >= 0:
+		return Happened
+	case slices.ContainsFunc(r, func(s distrib.Sibling) bool { return s.Past.Ops() >= vclock.KeptOps }):
+		return Overtaken
+	}
+	return NotSeen
+}
+
+// Resolve finds out what became of a write whose outcome was unknown. It asks all nodes of the key, and who stands in
+// for those that do not answer; places are those that answered.
+func (c *Coordinator) Resolve(ctx context.Context, key []byte, op distrib.OpID) (fate Fate, places []Place, err error) {
+	if err := distrib.CheckKey(key); err != nil {
+		return NotSeen, nil, fmt.Errorf("resolve: %w", err)
+	}
+	if op == (distrib.OpID{}) {
+		return NotSeen, nil, fmt.Errorf("resolve %q: the operation has no name", key)
+	}
+	list, fallbacks := c.nodes(c.opts.Ring(), ring.TokenOf(key))
+	var causes []error
+	for need := len(list); need > 0; { // as many as answer, and then all that these hold
+		r := newRead(list, fallbacks, need, false)
+		if causes, err = c.ask(ctx, key, r); err != nil {
+			causes = append(causes, err)
+			break
+		}
+		if r.outcome() == OK {
+			return fateOf(r.record, op), r.answered(), nil
+		}
+		need = min(need-1, len(r.answered()))
+	}
+	return NotSeen, nil, &Error{Op: "resolve", Key: key, Outcome: Failed, Need: 1, Causes: causes}
+}

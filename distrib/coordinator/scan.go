@@ -1,0 +1,204 @@
+package coordinator
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// ScanOptions of a scan. The zero value is all of the ring.
+type ScanOptions struct {
+	First, Last uint64 // top halves of tokens, both included; a Last of 0 is the end of the ring
+	After       []byte // go on behind this key, in the order of tokens; empty: begin at First
+	R           int    // how many of each key's nodes must answer, 1 to N; 0 is a majority of N
+	Now         int64  // milliseconds since 1970: keys that are absent by then are left out; 0: none is
+	PageKeys    int    // how many keys a node is asked for at a time; 0 is 256
+}
+
+// scanBytes bounds the values of one answer.
+const scanBytes = 1 << 20
+
+// stretch is tokens from..last, both included, that the same nodes hold.
+type stretch struct {
+	from, last ring.Token
+	nodes      []uint64 // ascending
+}
+
+// stretches are those of a whole ring, ascending. Neighbours that the same nodes hold are one.
+func stretches(r *ring.Ring) (list []stretch) {
+	var first *stretch // what wraps around: its second half is the end of the ring
+	add := func(s stretch) {
+		if k := len(list); k > 0 && slices.Equal(list[k-1].nodes, s.nodes) {
+			list[k-1].last = s.last
+			return
+		}
+		list = append(list, s)
+	}
+	end := ring.Token{Hi: math.MaxUint64, Lo: math.MaxUint64}
+	for rg, nodes := range r.Ranges() {
+		var ids []uint64
+		for _, n := range nodes {
+			ids = append(ids, r.Node(n).ID)
+		}
+		slices.Sort(ids)
+		if first == nil {
+			first = &stretch{from: following(rg.After), last: end, nodes: ids}
+			add(stretch{last: rg.Last, nodes: ids})
+			continue
+		}
+		add(stretch{from: following(rg.After), last: rg.Last, nodes: ids})
+	}
+	if first.from != (ring.Token{}) { // else a token stands at the very end, and nothing wraps around
+		add(*first)
+	}
+	return list
+}
+
+// following is the token behind t, the first one behind the last.
+func following(t ring.Token) ring.Token {
+	if t.Lo++; t.Lo == 0 {
+		t.Hi++
+	}
+	return t
+}
+
+// Scan calls visit for every key of a range of tokens, each once, by token and then by key, with what R of its nodes
+// hold of it. What is written meanwhile may be left out; what stands only as a hint is found once that was handed
+// over. It ends at the first error of visit and returns it.
+func (c *Coordinator) Scan(ctx context.Context, o ScanOptions, visit func(key []byte, r distrib.Record) error) error {
+	if o.Last == 0 {
+		o.Last = math.MaxUint64
+	}
+	if o.PageKeys == 0 {
+		o.PageKeys = 256
+	}
+	if len(o.After) > 0 {
+		o.First = max(o.First, ring.TokenOf(o.After).Hi)
+	}
+	for _, s := range stretches(c.opts.Ring()) {
+		need, err := quorum(o.R, len(s.nodes), "R")
+		if err != nil {
+			return fmt.Errorf("scan: %w", err)
+		}
+		first, last := max(o.First, s.from.Hi), min(o.Last, s.last.Hi)
+		for more := first <= last; more; {
+			page, covered, err := c.page(ctx, s, need, &distrib.KeysRequest{First: first, Last: last, Limit: o.PageKeys, Records: true, Bytes: scanBytes})
+			if err != nil {
+				return fmt.Errorf("scan of tokens %016x to %016x: %w", first, last, err)
+			}
+			for _, k := range page {
+				if token := ring.TokenOf(k.Key); token.Compare(s.from) < 0 || token.Compare(s.last) > 0 || len(o.After) > 0 && compareKeys(k.Key, o.After) <= 0 {
+					continue
+				}
+				if _, live := distrib.AsOf(k.Record, o.Now); o.Now != 0 && live == 0 {
+					continue
+				}
+				if err := visit(k.Key, k.Record); err != nil {
+					return err
+				}
+			}
+			first, more = covered+1, covered < last
+		}
+	}
+	return nil
+}
+
+// compareKeys orders keys as a scan gives them.
+func compareKeys(a, b []byte) int {
+	return cmp.Or(ring.TokenOf(a).Compare(ring.TokenOf(b)), bytes.Compare(a, b))
+}
+
+// page asks need of a stretch's nodes for the keys that come next, and merges what they hold up to the lowest token
+// that all their answers reach: covered.
+func (c *Coordinator) page(ctx context.Context, s stretch, need int, q *distrib.KeysRequest) (page []distrib.KeyDots, covered uint64, err error) {
+	answers, err := c.askKeys(ctx, c.byDistance(s.nodes), need, q)
+	if err != nil {
+		return nil, 0, err
+	}
+	covered = q.Last
+	for _, list := range answers {
+		size := 0
+		for _, k := range list {
+			size += k.Bytes()
+		}
+		if len(list) > 0 && q.Full(len(list), size) {
+			covered = min(covered, ring.TokenOf(list[len(list)-1].Key).Hi)
+		}
+	}
+	merged := map[string]distrib.Record{}
+	for _, list := range answers {
+		for _, k := range list {
+			if ring.TokenOf(k.Key).Hi <= covered {
+				merged[string(k.Key)] = vclock.Merge(merged[string(k.Key)], k.Record)
+			}
+		}
+	}
+	for key, record := range maps.All(merged) {
+		page = append(page, distrib.KeyDots{Key: []byte(key), Dots: vclock.Dots(record), Record: record})
+	}
+	slices.SortFunc(page, func(a, b distrib.KeyDots) int { return compareKeys(a.Key, b.Key) })
+	return page, covered, nil
+}
+
+// byDistance puts this node first and those that are down last.
+func (c *Coordinator) byDistance(nodes []uint64) []uint64 {
+	rank := func(id uint64) int {
+		switch {
+		case id == c.opts.Self:
+			return 0
+		case c.opts.Alive(id):
+			return 1
+		}
+		return 2
+	}
+	return slices.SortedStableFunc(slices.Values(nodes), func(a, b uint64) int { return cmp.Compare(rank(a), rank(b)) })
+}
+
+// askKeys asks nodes, the first need of them at once and another for each that fails, until need have answered.
+func (c *Coordinator) askKeys(ctx context.Context, nodes []uint64, need int, q *distrib.KeysRequest) (answers [][]distrib.KeyDots, err error) {
+	type answer struct {
+		list []distrib.KeyDots
+		err  error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	came := make(chan answer, len(nodes))
+	ask := func(node uint64) {
+		c.work.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, c.opts.Patience)
+			defer cancel()
+			list, err := c.opts.Transport.Keys(ctx, node, q)
+			if err != nil {
+				err = fmt.Errorf("node %d: %w", node, err)
+			}
+			came <- answer{list, err}
+		})
+	}
+	for _, node := range nodes[:need] {
+		ask(node)
+	}
+	var causes []error
+	for next := need; len(answers) < need; {
+		a := <-came // each ends with its context
+		if a.err == nil {
+			answers = append(answers, a.list)
+			continue
+		}
+		causes = append(causes, a.err)
+		if next == len(nodes) || ctx.Err() != nil {
+			return nil, errors.Join(causes...)
+		}
+		ask(nodes[next])
+		next++
+	}
+	return answers, nil
+}
