@@ -173,6 +173,9 @@ func (c *Coordinator) nodes(r *ring.Ring, token ring.Token) (list, fallbacks []u
 		if id := r.Node(i).ID; c.opts.Alive(id) {
 			fallbacks = append(fallbacks, id)
 		}
+		if len(fallbacks) == 2*len(list) { // more hardly help, and a large ring has many
+			break
+		}
 	}
 	return list, fallbacks
 }

@@ -221,6 +221,7 @@ func (r *Ring) walk(slot int) iter.Seq[int] {
 		var few [32]int32 // most walks end after a few nodes
 		seen := few[:0]
 		var many []bool
+		left := len(r.nodes)
 		for range r.tokens {
 			i := r.owner[slot]
 			if slot++; slot == len(r.tokens) {
@@ -240,7 +241,8 @@ func (r *Ring) walk(slot int) iter.Seq[int] {
 			default:
 				seen = append(seen, i)
 			}
-			if !yield(int(i)) {
+			left--
+			if !yield(int(i)) || left == 0 {
 				return
 			}
 		}

@@ -218,6 +218,20 @@ func TestMoves(t *testing.T) {
 	}
 }
 
+// TestJoin: a node that joins gets its share of the copies, and only it gets any.
+func TestJoin(t *testing.T) {
+	for _, n := range []int{10, 100, 1000} {
+		moves := Moves(newRing(t, Options{}, cluster(n)), newRing(t, Options{}, cluster(n+1)))
+		for _, m := range moves {
+			require.Equal(t, []uint64{uint64(n + 1)}, m.Gain)
+		}
+		ideal := 3 / float64(n+1)
+		t.Logf("%d nodes and one more: %.5f copies of everything move in %d ranges, %.3f of the ideal", n, Moved(moves), len(moves), Moved(moves)/ideal)
+		require.LessOrEqual(t, Moved(moves), 1.25*ideal)
+		require.GreaterOrEqual(t, Moved(moves), 0.75*ideal, "it bears its part")
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	two := cluster(2)
 	for want, c := range map[string]struct {
@@ -257,6 +271,23 @@ func BenchmarkReplicas(b *testing.B) {
 			r.Replicas(TokenOf(keys[i%len(keys)]))
 		}
 	})
+}
+
+func BenchmarkFallbacks(b *testing.B) {
+	for _, n := range []int{3, 1000} {
+		r := newRing(b, Options{}, cluster(n))
+		token := TokenOf(key(1))
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				count := 0
+				for range r.Fallbacks(token) {
+					if count++; count == 6 {
+						break
+					}
+				}
+			}
+		})
+	}
 }
 
 func BenchmarkNew(b *testing.B) {
