@@ -432,6 +432,12 @@ func TestErrors(t *testing.T) {
 		_, err = co.Get(t.Context(), key, ReadOptions{R: 3})
 		require.ErrorAs(t, err, &e)
 		require.Equal(t, Failed, e.Outcome)
+		require.NotContains(t, e.Causes, nil, "the client still waited")
+		require.ErrorContains(t, err, "FAILED: 1 of 3 nodes did it: node")
+		ended, cancel := context.WithCancelCause(t.Context())
+		cancel(errLost)
+		_, err = co.Get(ended, key, ReadOptions{R: 3})
+		require.ErrorIs(t, err, errLost)
 		co.Wait()
 	})
 }

@@ -320,11 +320,11 @@ func (c *Coordinator) Get(ctx context.Context, key []byte, o ReadOptions) (*Read
 	}
 	r := newRead(list, fallbacks, need, o.Strict)
 	causes, err := c.ask(ctx, key, r)
-	if err == nil && r.outcome() != OK {
-		err = errors.Join(causes...)
-	}
 	if err != nil {
-		return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Places: r.answered(), Causes: append(causes, context.Cause(ctx))}
+		causes = append(causes, err)
+	}
+	if err != nil || r.outcome() != OK {
+		return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Places: r.answered(), Causes: causes}
 	}
 	res := &ReadResult{Record: r.record, Context: vclock.Context(r.record), Places: r.answered(), Stale: r.stale()}
 	repaired := c.repair(ctx, key, res)
