@@ -152,8 +152,13 @@ func (c *Client) ask(ctx context.Context, to uint64, k kind, o outgoing) ([]byte
 		return nil, fmt.Errorf("node %s: not asked: %w: %w", c.opts.Name(to), err, distrib.ErrRefused)
 	}
 	if name := c.opts.Name(to); c.opts.Faults.To(name) {
-		<-ctx.Done()
-		return nil, fmt.Errorf("node %s: it may have been carried out: %w", name, ctx.Err())
+		err := errClosed
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-c.ctx.Done():
+		}
+		return nil, fmt.Errorf("node %s: it may have been carried out: %w", name, err)
 	}
 	l, err := c.link(ctx, to)
 	if err != nil {

@@ -47,7 +47,7 @@ type pool struct {
 	tasks   []task // from first on
 	first   int
 	bytes   int
-	idle    int
+	idle    int // workers that wait and were not woken yet
 	workers int
 	closed  bool
 	done    sync.WaitGroup // workers
@@ -88,14 +88,21 @@ func (p *pool) submit(tasks []task, refuse func(task, error)) {
 			refuse(tasks[i], err)
 			continue
 		}
+		if p.first > len(p.tasks)/2 { // what was done is at the front: a backlog must not grow the array for ever
+			n := copy(p.tasks, p.tasks[p.first:])
+			clear(p.tasks[n:])
+			p.tasks, p.first = p.tasks[:n], 0
+		}
 		p.tasks = append(p.tasks, tasks[i])
 		p.bytes += len(tasks[i].body)
 		taken++
 	}
-	for range min(taken, p.idle) {
+	woken := min(taken, p.idle)
+	p.idle -= woken // here, not when they run: the next submit must not count on them
+	for range woken {
 		p.wake.Signal()
 	}
-	for n := min(taken-p.idle, p.limits.Workers-p.workers); n > 0; n-- {
+	for n := min(taken-woken, p.limits.Workers-p.workers); n > 0; n-- {
 		p.workers++
 		p.done.Go(p.work)
 	}
@@ -111,7 +118,6 @@ func (p *pool) work() {
 			}
 			p.idle++
 			p.wake.Wait()
-			p.idle--
 		}
 		t := p.tasks[p.first]
 		p.tasks[p.first] = task{}
