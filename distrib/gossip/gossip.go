@@ -51,7 +51,8 @@ type Options struct {
 	Key       []byte   // of 16, 24 or 32 bytes, the same on all nodes: messages are encrypted with it (AES-GCM)
 	Faults    Faults   // nil: none
 	Logger    *slog.Logger
-	// OnChange is called when the opinion of a node has changed. It must not call the Gossip.
+	// OnChange is called when the opinion of a node has changed. Of one that fades, since nothing was heard, it is called
+	// when somebody asks. It must not call the Gossip.
 	OnChange func(node uint64, l distrib.Liveness)
 }
 
@@ -91,7 +92,9 @@ func Start(opts Options) (*Gossip, error) {
 	g := &Gossip{opts: opts, opinions: newOpinions(opts.Node, opts.OnChange)}
 	config, err := g.config()
 	if err == nil {
-		g.list, err = memberlist.Create(config)
+		if g.list, err = memberlist.Create(config); err != nil {
+			err = errors.Join(err, config.Transport.Shutdown())
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("gossip at %s: %w", opts.Bind, err)

@@ -44,15 +44,34 @@ func (c *cuts) set(to, from string) {
 type member struct {
 	*gossip.Gossip
 	cuts *cuts
+	told *opinions
+}
+
+// opinions are those of a node of which it was told last.
+type opinions struct {
+	mu   sync.Mutex // guards last
+	last map[uint64]distrib.Liveness
+}
+
+func (o *opinions) changed(node uint64, l distrib.Liveness) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last[node] = l
+}
+
+func (o *opinions) of(node uint64) distrib.Liveness {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.last[node]
 }
 
 func start(t *testing.T, id uint64, cluster string, seeds ...string) member {
 	t.Helper()
-	m := member{cuts: &cuts{}}
+	m := member{cuts: &cuts{}, told: &opinions{last: map[uint64]distrib.Liveness{}}}
 	var err error
 	m.Gossip, err = gossip.Start(gossip.Options{
 		ClusterID: cluster, Node: id, Name: fmt.Sprintf("n%d", id), Bind: "127.0.0.1:0", Seeds: seeds, Faults: m.cuts,
-		Key: []byte("0123456789abcdef"), Logger: slog.New(slog.DiscardHandler),
+		Key: []byte("0123456789abcdef"), Logger: slog.New(slog.DiscardHandler), OnChange: m.told.changed,
 	})
 	require.NoError(t, err)
 	return m
@@ -163,7 +182,9 @@ func TestRequestsCount(t *testing.T) {
 		nodes[1].Observe(2, lost)
 	}
 	require.Equal(t, distrib.Down, nodes[1].Liveness(2))
+	require.Equal(t, distrib.Down, nodes[1].told.of(2))
 	thinks(t, nodes[1], 2, distrib.Up) // the probes are believed again after some time
+	require.Equal(t, distrib.Up, nodes[1].told.of(2))
 	for range 9 {
 		nodes[1].Observe(2, &distrib.Overloaded{What: "too much"})
 	}
@@ -175,4 +196,7 @@ func TestBadOptions(t *testing.T) {
 		_, err := gossip.Start(gossip.Options{ClusterID: "c", Node: 1, Name: "n1", Bind: bind})
 		require.ErrorContains(t, err, want)
 	}
+	// Nothing listens afterwards: TestMain looks for what goes on.
+	_, err := gossip.Start(gossip.Options{ClusterID: "c", Node: 1, Name: "n1", Bind: "127.0.0.1:0", Key: []byte("short"), Faults: &cuts{}})
+	require.ErrorContains(t, err, "key size")
 }

@@ -74,9 +74,12 @@ func (o *opinions) change(node uint64, now time.Time, f func(w *witness)) {
 		o.nodes[node] = w
 	}
 	f(w)
-	changed := w.settle(now)
-	l := w.Liveness
+	changed, l := w.settle(now), w.Liveness
 	o.mu.Unlock()
+	o.tell(changed, node, l)
+}
+
+func (o *opinions) tell(changed bool, node uint64, l distrib.Liveness) {
 	if changed && o.onChange != nil {
 		o.onChange(node, l)
 	}
@@ -138,22 +141,25 @@ func (o *opinions) of(node uint64) Opinion {
 		return Opinion{Liveness: distrib.Up}
 	}
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	w := o.nodes[node]
 	if w == nil {
+		o.mu.Unlock()
 		return Opinion{Liveness: distrib.Down, Reason: neverHeard}
 	}
-	w.settle(time.Now())
-	return w.Opinion
+	changed, now := w.settle(time.Now()), w.Opinion
+	o.mu.Unlock()
+	o.tell(changed, node, now.Liveness)
+	return now
 }
 
 func (o *opinions) members() (list []Member) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	now := time.Now()
 	for _, w := range o.nodes {
-		w.settle(now)
 		list = append(list, w.Member)
+	}
+	o.mu.Unlock()
+	for i := range list {
+		list[i].Opinion = o.of(list[i].Node)
 	}
 	return list
 }
