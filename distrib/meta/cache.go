@@ -14,7 +14,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 )
 
-// Cache is a store that keeps the last topology seen in a file: eight hex digits of the crc32c of what follows
+// Cache is a store that keeps the last topology seen by Load or Watch in a file: eight hex digits of the crc32c of what follows
 // the line's end, then JSON. The file is replaced whole, so a crash leaves the old one or the new one.
 type Cache struct {
 	distrib.MetaStore // what it caches; Close closes it
@@ -78,11 +78,6 @@ func (c *Cache) Load(ctx context.Context) (*distrib.Topology, int64, error) {
 		return nil, 0, nil
 	}
 	return t, revision, c.keep(t, revision)
-}
-
-// Update implements distrib.MetaStore. What it wrote reaches the file with the next Load or Watch.
-func (c *Cache) Update(ctx context.Context, t *distrib.Topology, revision int64) (int64, error) {
-	return c.MetaStore.Update(ctx, t, revision)
 }
 
 // Watch implements distrib.MetaStore. A topology of another cluster is left out; one that could not be written

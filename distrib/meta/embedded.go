@@ -32,10 +32,8 @@ type EmbeddedOptions struct {
 	// ClientURL and PeerURL are where it listens and what it tells others, e.g. http://127.0.0.1:2379.
 	// Default: free ports of 127.0.0.1. A Dir that holds a member already keeps those that it was given first.
 	ClientURL, PeerURL string
-	// InitialCluster is the list NAME=PEERURL,... of the members that it joins, itself included; empty: it founds.
-	InitialCluster string
-	TLS            TLS
-	Logger         *slog.Logger // gets warnings and errors; nil: none
+	TLS                TLS
+	Logger             *slog.Logger // gets warnings and errors; nil: none
 }
 
 // Embedded is a running member.
@@ -48,7 +46,6 @@ type Embedded struct {
 // seat is what a member must come back with, kept as JSON in the file DIR/seat.
 type seat struct {
 	Name, ClientURL, PeerURL string
-	InitialCluster           string // empty: it founded
 }
 
 // hasSeat tells whether dir holds a member.
@@ -89,9 +86,6 @@ func StartEmbedded(ctx context.Context, options EmbeddedOptions) (*Embedded, err
 // Endpoints are where clients of the member find it.
 func (e *Embedded) Endpoints() []string { return []string{e.seat.ClientURL} }
 
-// ID is the member's number in its cluster.
-func (e *Embedded) ID() uint64 { return uint64(e.etcd.Server.MemberID()) }
-
 // Close stops the member. Its seat stays: the others count it as down.
 func (e *Embedded) Close() error {
 	e.once.Do(e.etcd.Close)
@@ -114,7 +108,7 @@ func takeSeat(options EmbeddedOptions) (s seat, err error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return s, err
 	}
-	s = seat{Name: options.Name, ClientURL: options.ClientURL, PeerURL: options.PeerURL, InitialCluster: options.InitialCluster}
+	s = seat{Name: options.Name, ClientURL: options.ClientURL, PeerURL: options.PeerURL}
 	for _, u := range []*string{&s.ClientURL, &s.PeerURL} {
 		if *u == "" {
 			if *u, err = freeURL("127.0.0.1", options.TLS); err != nil {
@@ -162,9 +156,6 @@ func configure(options EmbeddedOptions, s seat) (*embed.Config, error) {
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
 	c.InitialCluster, c.ClusterState = s.Name+"="+s.PeerURL, embed.ClusterStateFlagNew
-	if s.InitialCluster != "" {
-		c.InitialCluster, c.ClusterState = s.InitialCluster, embed.ClusterStateFlagExisting
-	}
 	c.ClientTLSInfo, c.PeerTLSInfo = options.TLS.info(), options.TLS.info()
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(options.Logger))
 	c.LogLevel = "warn"

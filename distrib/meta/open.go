@@ -43,7 +43,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	endpoints := options.External
 	if len(endpoints) == 0 && (hasSeat(options.Dir) || len(options.Seeds) == 0) {
 		var err error
-		if s.member, err = s.start(ctx, ""); err != nil {
+		if s.member, err = s.start(ctx); err != nil {
 			return nil, err
 		}
 		endpoints = append(s.member.Endpoints(), options.Seeds...)
@@ -75,11 +75,11 @@ func (s *Store) closeMember() error {
 	return s.member.Close()
 }
 
-// start runs the node's member: the first one, or one that joins initialCluster.
-func (s *Store) start(ctx context.Context, initialCluster string) (*Embedded, error) {
+// start runs the node's member.
+func (s *Store) start(ctx context.Context) (*Embedded, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	o := EmbeddedOptions{Dir: s.options.Dir, Name: s.options.Name, InitialCluster: initialCluster, TLS: s.options.TLS, Logger: s.options.Logger}
+	o := EmbeddedOptions{Dir: s.options.Dir, Name: s.options.Name, TLS: s.options.TLS, Logger: s.options.Logger}
 	if !hasSeat(o.Dir) {
 		var err error
 		if o.ClientURL, err = freeURL(s.options.ListenHost, o.TLS); err != nil {
