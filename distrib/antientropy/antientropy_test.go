@@ -48,6 +48,9 @@ func (ns nodes) Merge(_ context.Context, to uint64, r *distrib.MergeRequest) err
 }
 
 func (ns nodes) Read(_ context.Context, to uint64, r *distrib.ReadRequest) (*distrib.ReadReply, error) {
+	if !r.Partial { // as a node that is being refilled
+		return nil, distrib.ErrRefused
+	}
 	record, err := ns[to-1].Read(r.Key)
 	return &distrib.ReadReply{Record: record, Dots: vclock.Dots(record)}, err
 }

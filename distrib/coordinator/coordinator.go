@@ -74,7 +74,7 @@ func (c *Coordinator) Wait() { c.work.Wait() }
 
 // Error is an operation that is not known to have succeeded.
 type Error struct {
-	Op      string // "put", "delete" or "get"
+	Op      string // "put", "delete", "get" or "resolve"
 	Key     []byte
 	Outcome Outcome // Failed or Unknown
 	Need    int     // how many nodes had to do it

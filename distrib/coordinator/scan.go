@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"slices"
 
@@ -81,8 +80,9 @@ func (c *Coordinator) Scan(ctx context.Context, o ScanOptions, visit func(key []
 	if o.PageKeys == 0 {
 		o.PageKeys = 256
 	}
+	after := entry{key: o.After, token: ring.TokenOf(o.After)}
 	if len(o.After) > 0 {
-		o.First = max(o.First, ring.TokenOf(o.After).Hi)
+		o.First = max(o.First, after.token.Hi)
 	}
 	for _, s := range stretches(c.opts.Ring()) {
 		need, err := quorum(o.R, len(s.nodes), "R")
@@ -95,14 +95,14 @@ func (c *Coordinator) Scan(ctx context.Context, o ScanOptions, visit func(key []
 			if err != nil {
 				return fmt.Errorf("scan of tokens %016x to %016x: %w", first, last, err)
 			}
-			for _, k := range page {
-				if token := ring.TokenOf(k.Key); token.Compare(s.from) < 0 || token.Compare(s.last) > 0 || len(o.After) > 0 && compareKeys(k.Key, o.After) <= 0 {
+			for _, e := range page {
+				if e.token.Compare(s.from) < 0 || e.token.Compare(s.last) > 0 || len(o.After) > 0 && e.compare(after) <= 0 {
 					continue
 				}
-				if _, live := distrib.AsOf(k.Record, o.Now); o.Now != 0 && live == 0 {
+				if _, live := distrib.AsOf(e.record, o.Now); o.Now != 0 && live == 0 {
 					continue
 				}
-				if err := visit(k.Key, k.Record); err != nil {
+				if err := visit(e.key, e.record); err != nil {
 					return err
 				}
 			}
@@ -112,14 +112,21 @@ func (c *Coordinator) Scan(ctx context.Context, o ScanOptions, visit func(key []
 	return nil
 }
 
-// compareKeys orders keys as a scan gives them.
-func compareKeys(a, b []byte) int {
-	return cmp.Or(ring.TokenOf(a).Compare(ring.TokenOf(b)), bytes.Compare(a, b))
+// entry is a key that a scan has found.
+type entry struct {
+	key    []byte
+	token  ring.Token
+	record distrib.Record
+}
+
+// compare orders entries as a scan gives them.
+func (e entry) compare(f entry) int {
+	return cmp.Or(e.token.Compare(f.token), bytes.Compare(e.key, f.key))
 }
 
 // page asks need of a stretch's nodes for the keys that come next, and merges what they hold up to the lowest token
 // that all their answers reach: covered.
-func (c *Coordinator) page(ctx context.Context, s stretch, need int, q *distrib.KeysRequest) (page []distrib.KeyDots, covered uint64, err error) {
+func (c *Coordinator) page(ctx context.Context, s stretch, need int, q *distrib.KeysRequest) (page []entry, covered uint64, err error) {
 	answers, err := c.askKeys(ctx, c.byDistance(s.nodes), need, q)
 	if err != nil {
 		return nil, 0, err
@@ -137,15 +144,16 @@ func (c *Coordinator) page(ctx context.Context, s stretch, need int, q *distrib.
 	merged := map[string]distrib.Record{}
 	for _, list := range answers {
 		for _, k := range list {
-			if ring.TokenOf(k.Key).Hi <= covered {
-				merged[string(k.Key)] = vclock.Merge(merged[string(k.Key)], k.Record)
-			}
+			merged[string(k.Key)] = vclock.Merge(merged[string(k.Key)], k.Record)
 		}
 	}
-	for key, record := range maps.All(merged) {
-		page = append(page, distrib.KeyDots{Key: []byte(key), Dots: vclock.Dots(record), Record: record})
+	for key, record := range merged {
+		e := entry{key: []byte(key), record: record}
+		if e.token = ring.TokenOf(e.key); e.token.Hi <= covered {
+			page = append(page, e)
+		}
 	}
-	slices.SortFunc(page, func(a, b distrib.KeyDots) int { return compareKeys(a.Key, b.Key) })
+	slices.SortFunc(page, entry.compare)
 	return page, covered, nil
 }
 
