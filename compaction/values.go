@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/cambiumdb/cambium/internal/cache"
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/ikey"
 	"github.com/cambiumdb/cambium/internal/manifest"
@@ -59,7 +60,8 @@ func (vs *values) add(user, value []byte) ([]byte, error) {
 	c, stored := block.None, value
 	if want := vs.env.ValueCompression; want != block.None {
 		room := vs.scratch[:0]
-		if len(value) >= roomyBytes {
+		large := len(value) >= cache.LargeBytes
+		if large {
 			h := vs.env.Cache.Alloc(block.MaxCompressedLen(len(value), want))
 			defer h.Release()
 			room = h.Bytes()[:0]
@@ -68,7 +70,7 @@ func (vs *values) add(user, value []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compress a value of %d bytes: %w", len(value), err)
 		}
-		if len(value) < roomyBytes {
+		if !large {
 			vs.scratch = out
 		}
 		if len(out) < len(value)-len(value)/8 {
@@ -77,10 +79,6 @@ func (vs *values) add(user, value []byte) ([]byte, error) {
 	}
 	return vs.write(c, func(w *blob.Writer) (blob.Index, error) { return w.AddStored(user, stored) })
 }
-
-// roomyBytes is the length from which a value is compressed outside of the Go heap, where what it took
-// would be garbage afterwards.
-const roomyBytes = 1 << 20
 
 // move copies the value that idx points to, as it is stored, and returns its new index.
 func (vs *values) move(user []byte, idx blob.Index) (index []byte, err error) {

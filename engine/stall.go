@@ -166,12 +166,11 @@ func (db *DB) pressure(v *view) (p pressure) {
 
 	limits := db.opts.Compaction.runLimits()
 	p.runs = fraction(float64(limits.count(v.version))+making, float64(limits.slow), float64(limits.stop))
-	flush := db.budget.flushBytes()
 	if db.opts.Compaction != Leveled {
-		total, last := treeBytes(v.version)
-		p.debt = spaceShare(total, last, flush)
+		p.debt = v.space()
 	} else if p.runs == 0 { // else L0 alone answers, and the debt need not be computed
-		p.debt = fraction(float64(v.debt()), debtSlow*float64(flush), debtStop*float64(flush))
+		flush := float64(db.budget.flushBytes())
+		p.debt = fraction(float64(v.debt()), debtSlow*flush, debtStop*flush)
 	}
 	return p
 }

@@ -30,6 +30,9 @@ type view struct {
 	debtOnce  sync.Once // guards debtBytes
 	debtBytes int64
 
+	spaceOnce  sync.Once // guards spaceShare
+	spaceShare float64
+
 	refs atomic.Int64 // at 0 the view is retired for good
 
 	rangeMu    sync.Mutex // held while the next two are made
@@ -82,6 +85,15 @@ func (v *view) debt() int64 {
 		v.debtBytes = v.db.policy.Debt(v.version) + compaction.ValueDebt(v.version, v.db.holes.givenBack())
 	})
 	return v.debtBytes
+}
+
+// space is how far the tree's size is on its way from spaceSlow to spaceStop.
+func (v *view) space() float64 {
+	v.spaceOnce.Do(func() {
+		total, last := treeBytes(v.version)
+		v.spaceShare = spaceShare(total, last, v.db.budget.flushBytes())
+	})
+	return v.spaceShare
 }
 
 // pin returns the current view with a reference, or ErrClosed.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cambiumdb/cambium/internal/batch"
+	"github.com/cambiumdb/cambium/internal/cache"
 	"github.com/cambiumdb/cambium/internal/entity"
 	"github.com/cambiumdb/cambium/internal/ikey"
 )
@@ -165,10 +166,6 @@ func (db *DB) borrowBatch() *Batch {
 // admitBytes is the length from which a value waits for its place among the large writes.
 const admitBytes = 64 << 10
 
-// roomyBytes is the length from which a value's batch has memory of its own, apart from the Go heap:
-// there it would be garbage afterwards, and the collector lets the heap double before it runs.
-const roomyBytes = 1 << 20
-
 // borrowBatchFor is borrowBatch for a pair that will be copied into the batch. All large values
 // together take a bounded part of the budget, however many write at once: the others wait here.
 func (db *DB) borrowBatchFor(key, value []byte) *Batch {
@@ -180,7 +177,7 @@ func (db *DB) borrowBatchFor(key, value []byte) *Batch {
 			_ = db.largeWrites.Acquire(context.Background(), n) // which never ends
 		}
 	}
-	if len(value) < roomyBytes {
+	if len(value) < cache.LargeBytes {
 		b := db.borrowBatch()
 		b.admitted, b.since = n, since
 		return b

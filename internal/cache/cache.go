@@ -162,6 +162,10 @@ func (c *Cache) Contains(k Key) bool {
 	return s.find(k, hash) != nil
 }
 
+// LargeBytes is the length from which a buffer for one value is better taken from Alloc than from the Go heap:
+// there it would be garbage afterwards, and the collector lets the heap double before it runs.
+const LargeBytes = 1 << 20
+
 // Alloc returns a pinned buffer of n bytes with unspecified content, known to nobody else.
 // It evicts to stay under the capacity and exceeds it only when all the rest is pinned.
 func (c *Cache) Alloc(n int) *Handle {
