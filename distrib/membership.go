@@ -17,9 +17,10 @@ type Member struct {
 }
 
 // Topology is the truth of who is in the cluster and holds what: the ring metadata. It changes as a whole, and
-// each change raises Epoch.
+// each change of more than the numbers of starts raises Epoch.
 type Topology struct {
 	ClusterID string // fixed by the first node
+	Secret    []byte // with which the nodes encrypt what they gossip; clients are not told
 	Epoch     uint64
 	Replicas  int // N
 	VNodes    int

@@ -176,118 +176,6 @@ func (x *HelloResponse) GetGossip() string {
 	return ""
 }
 
-type JoinRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // empty: any
-	Self          *Member                `protobuf:"bytes,2,opt,name=self,proto3" json:"self,omitempty"`                            // without id and run
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *JoinRequest) Reset() {
-	*x = JoinRequest{}
-	mi := &file_cluster_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *JoinRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*JoinRequest) ProtoMessage() {}
-
-func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
-func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *JoinRequest) GetClusterId() string {
-	if x != nil {
-		return x.ClusterId
-	}
-	return ""
-}
-
-func (x *JoinRequest) GetSelf() *Member {
-	if x != nil {
-		return x.Self
-	}
-	return nil
-}
-
-type JoinResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Topology      []byte                 `protobuf:"bytes,1,opt,name=topology,proto3" json:"topology,omitempty"`
-	Etcd          []string               `protobuf:"bytes,2,rep,name=etcd,proto3" json:"etcd,omitempty"`
-	Gossip        string                 `protobuf:"bytes,3,opt,name=gossip,proto3" json:"gossip,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *JoinResponse) Reset() {
-	*x = JoinResponse{}
-	mi := &file_cluster_proto_msgTypes[3]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *JoinResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*JoinResponse) ProtoMessage() {}
-
-func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[3]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
-func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *JoinResponse) GetTopology() []byte {
-	if x != nil {
-		return x.Topology
-	}
-	return nil
-}
-
-func (x *JoinResponse) GetEtcd() []string {
-	if x != nil {
-		return x.Etcd
-	}
-	return nil
-}
-
-func (x *JoinResponse) GetGossip() string {
-	if x != nil {
-		return x.Gossip
-	}
-	return ""
-}
-
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -303,7 +191,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_cluster_proto_msgTypes[4]
+	mi := &file_cluster_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -315,7 +203,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[4]
+	mi := &file_cluster_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -328,7 +216,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{4}
+	return file_cluster_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Member) GetId() uint64 {
@@ -389,7 +277,7 @@ type RingRequest struct {
 
 func (x *RingRequest) Reset() {
 	*x = RingRequest{}
-	mi := &file_cluster_proto_msgTypes[5]
+	mi := &file_cluster_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +289,7 @@ func (x *RingRequest) String() string {
 func (*RingRequest) ProtoMessage() {}
 
 func (x *RingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[5]
+	mi := &file_cluster_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +302,7 @@ func (x *RingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingRequest.ProtoReflect.Descriptor instead.
 func (*RingRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{5}
+	return file_cluster_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RingRequest) GetKnownEpoch() uint64 {
@@ -439,7 +327,7 @@ type RingResponse struct {
 
 func (x *RingResponse) Reset() {
 	*x = RingResponse{}
-	mi := &file_cluster_proto_msgTypes[6]
+	mi := &file_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -451,7 +339,7 @@ func (x *RingResponse) String() string {
 func (*RingResponse) ProtoMessage() {}
 
 func (x *RingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[6]
+	mi := &file_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -464,7 +352,7 @@ func (x *RingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingResponse.ProtoReflect.Descriptor instead.
 func (*RingResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{6}
+	return file_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RingResponse) GetClusterId() string {
@@ -524,7 +412,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_cluster_proto_msgTypes[7]
+	mi := &file_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +424,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[7]
+	mi := &file_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +437,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{7}
+	return file_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 type StatusResponse struct {
@@ -567,7 +455,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_cluster_proto_msgTypes[8]
+	mi := &file_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -579,7 +467,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[8]
+	mi := &file_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -592,7 +480,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{8}
+	return file_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StatusResponse) GetRing() *RingResponse {
@@ -660,7 +548,7 @@ type MemberState struct {
 
 func (x *MemberState) Reset() {
 	*x = MemberState{}
-	mi := &file_cluster_proto_msgTypes[9]
+	mi := &file_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +560,7 @@ func (x *MemberState) String() string {
 func (*MemberState) ProtoMessage() {}
 
 func (x *MemberState) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[9]
+	mi := &file_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +573,7 @@ func (x *MemberState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberState.ProtoReflect.Descriptor instead.
 func (*MemberState) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{9}
+	return file_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MemberState) GetMember() *Member {
@@ -760,7 +648,7 @@ type TransitionStatus struct {
 
 func (x *TransitionStatus) Reset() {
 	*x = TransitionStatus{}
-	mi := &file_cluster_proto_msgTypes[10]
+	mi := &file_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -772,7 +660,7 @@ func (x *TransitionStatus) String() string {
 func (*TransitionStatus) ProtoMessage() {}
 
 func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[10]
+	mi := &file_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -785,7 +673,7 @@ func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionStatus.ProtoReflect.Descriptor instead.
 func (*TransitionStatus) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{10}
+	return file_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TransitionStatus) GetId() string {
@@ -853,7 +741,7 @@ type WhereRequest struct {
 
 func (x *WhereRequest) Reset() {
 	*x = WhereRequest{}
-	mi := &file_cluster_proto_msgTypes[11]
+	mi := &file_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -865,7 +753,7 @@ func (x *WhereRequest) String() string {
 func (*WhereRequest) ProtoMessage() {}
 
 func (x *WhereRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[11]
+	mi := &file_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -878,7 +766,7 @@ func (x *WhereRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhereRequest.ProtoReflect.Descriptor instead.
 func (*WhereRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{11}
+	return file_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WhereRequest) GetKey() []byte {
@@ -899,7 +787,7 @@ type WhereResponse struct {
 
 func (x *WhereResponse) Reset() {
 	*x = WhereResponse{}
-	mi := &file_cluster_proto_msgTypes[12]
+	mi := &file_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -911,7 +799,7 @@ func (x *WhereResponse) String() string {
 func (*WhereResponse) ProtoMessage() {}
 
 func (x *WhereResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[12]
+	mi := &file_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -924,7 +812,7 @@ func (x *WhereResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhereResponse.ProtoReflect.Descriptor instead.
 func (*WhereResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{12}
+	return file_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *WhereResponse) GetToken() uint64 {
@@ -956,7 +844,7 @@ type HintsRequest struct {
 
 func (x *HintsRequest) Reset() {
 	*x = HintsRequest{}
-	mi := &file_cluster_proto_msgTypes[13]
+	mi := &file_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +856,7 @@ func (x *HintsRequest) String() string {
 func (*HintsRequest) ProtoMessage() {}
 
 func (x *HintsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[13]
+	mi := &file_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +869,7 @@ func (x *HintsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsRequest.ProtoReflect.Descriptor instead.
 func (*HintsRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{13}
+	return file_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 type HintsResponse struct {
@@ -993,7 +881,7 @@ type HintsResponse struct {
 
 func (x *HintsResponse) Reset() {
 	*x = HintsResponse{}
-	mi := &file_cluster_proto_msgTypes[14]
+	mi := &file_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +893,7 @@ func (x *HintsResponse) String() string {
 func (*HintsResponse) ProtoMessage() {}
 
 func (x *HintsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[14]
+	mi := &file_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +906,7 @@ func (x *HintsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsResponse.ProtoReflect.Descriptor instead.
 func (*HintsResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{14}
+	return file_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HintsResponse) GetHints() []*KeptHints {
@@ -1041,7 +929,7 @@ type KeptHints struct {
 
 func (x *KeptHints) Reset() {
 	*x = KeptHints{}
-	mi := &file_cluster_proto_msgTypes[15]
+	mi := &file_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +941,7 @@ func (x *KeptHints) String() string {
 func (*KeptHints) ProtoMessage() {}
 
 func (x *KeptHints) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[15]
+	mi := &file_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +954,7 @@ func (x *KeptHints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptHints.ProtoReflect.Descriptor instead.
 func (*KeptHints) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{15}
+	return file_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *KeptHints) GetNode() string {
@@ -1113,7 +1001,7 @@ type RepairRequest struct {
 
 func (x *RepairRequest) Reset() {
 	*x = RepairRequest{}
-	mi := &file_cluster_proto_msgTypes[16]
+	mi := &file_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1125,7 +1013,7 @@ func (x *RepairRequest) String() string {
 func (*RepairRequest) ProtoMessage() {}
 
 func (x *RepairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[16]
+	mi := &file_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1138,7 +1026,7 @@ func (x *RepairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairRequest.ProtoReflect.Descriptor instead.
 func (*RepairRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{16}
+	return file_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RepairRequest) GetAll() bool {
@@ -1162,7 +1050,7 @@ type RepairProgress struct {
 
 func (x *RepairProgress) Reset() {
 	*x = RepairProgress{}
-	mi := &file_cluster_proto_msgTypes[17]
+	mi := &file_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1174,7 +1062,7 @@ func (x *RepairProgress) String() string {
 func (*RepairProgress) ProtoMessage() {}
 
 func (x *RepairProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[17]
+	mi := &file_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1187,7 +1075,7 @@ func (x *RepairProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairProgress.ProtoReflect.Descriptor instead.
 func (*RepairProgress) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{17}
+	return file_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *RepairProgress) GetRanges() uint64 {
@@ -1244,7 +1132,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_cluster_proto_msgTypes[18]
+	mi := &file_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1144,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[18]
+	mi := &file_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1157,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{18}
+	return file_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Change) GetKind() string {
@@ -1309,7 +1197,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_cluster_proto_msgTypes[19]
+	mi := &file_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1209,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[19]
+	mi := &file_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1222,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{19}
+	return file_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PlanRequest) GetChanges() []*Change {
@@ -1359,7 +1247,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_cluster_proto_msgTypes[20]
+	mi := &file_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1259,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[20]
+	mi := &file_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1272,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{20}
+	return file_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PlanResponse) GetId() string {
@@ -1448,7 +1336,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_cluster_proto_msgTypes[21]
+	mi := &file_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1460,7 +1348,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[21]
+	mi := &file_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1473,7 +1361,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{21}
+	return file_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PlannedMove) GetFrom() string {
@@ -1513,7 +1401,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_cluster_proto_msgTypes[22]
+	mi := &file_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1413,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[22]
+	mi := &file_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1426,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{22}
+	return file_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CommitRequest) GetId() string {
@@ -1557,7 +1445,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_cluster_proto_msgTypes[23]
+	mi := &file_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1457,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[23]
+	mi := &file_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1470,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{23}
+	return file_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CommitResponse) GetEpoch() uint64 {
@@ -1601,7 +1489,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_cluster_proto_msgTypes[24]
+	mi := &file_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1501,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[24]
+	mi := &file_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1514,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{24}
+	return file_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AbortRequest) GetId() string {
@@ -1645,7 +1533,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_cluster_proto_msgTypes[25]
+	mi := &file_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1545,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[25]
+	mi := &file_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1558,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{25}
+	return file_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AbortResponse) GetEpoch() uint64 {
@@ -1691,7 +1579,7 @@ type FaultsRequest struct {
 
 func (x *FaultsRequest) Reset() {
 	*x = FaultsRequest{}
-	mi := &file_cluster_proto_msgTypes[26]
+	mi := &file_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1591,7 @@ func (x *FaultsRequest) String() string {
 func (*FaultsRequest) ProtoMessage() {}
 
 func (x *FaultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[26]
+	mi := &file_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1716,7 +1604,7 @@ func (x *FaultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultsRequest.ProtoReflect.Descriptor instead.
 func (*FaultsRequest) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{26}
+	return file_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *FaultsRequest) GetCutTo() []string {
@@ -1748,7 +1636,7 @@ type FaultsResponse struct {
 
 func (x *FaultsResponse) Reset() {
 	*x = FaultsResponse{}
-	mi := &file_cluster_proto_msgTypes[27]
+	mi := &file_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +1648,7 @@ func (x *FaultsResponse) String() string {
 func (*FaultsResponse) ProtoMessage() {}
 
 func (x *FaultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[27]
+	mi := &file_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +1661,7 @@ func (x *FaultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultsResponse.ProtoReflect.Descriptor instead.
 func (*FaultsResponse) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{27}
+	return file_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 var File_cluster_proto protoreflect.FileDescriptor
@@ -1795,15 +1683,7 @@ const file_cluster_proto_rawDesc = "" +
 	"holds_data\x18\x04 \x01(\bR\tholdsData\x12\x1a\n" +
 	"\btopology\x18\x05 \x01(\fR\btopology\x12\x12\n" +
 	"\x04etcd\x18\x06 \x03(\tR\x04etcd\x12\x16\n" +
-	"\x06gossip\x18\a \x01(\tR\x06gossip\"T\n" +
-	"\vJoinRequest\x12\x1d\n" +
-	"\n" +
-	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12&\n" +
-	"\x04self\x18\x02 \x01(\v2\x12.cambium.v1.MemberR\x04self\"V\n" +
-	"\fJoinResponse\x12\x1a\n" +
-	"\btopology\x18\x01 \x01(\fR\btopology\x12\x12\n" +
-	"\x04etcd\x18\x02 \x03(\tR\x04etcd\x12\x16\n" +
-	"\x06gossip\x18\x03 \x01(\tR\x06gossip\"\x92\x01\n" +
+	"\x06gossip\x18\a \x01(\tR\x06gossip\"\x92\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1925,11 +1805,10 @@ const file_cluster_proto_rawDesc = "" +
 	"\x06Commit\x12\x19.cambium.v1.CommitRequest\x1a\x1a.cambium.v1.CommitResponse\x12<\n" +
 	"\x05Abort\x12\x18.cambium.v1.AbortRequest\x1a\x19.cambium.v1.AbortResponse2F\n" +
 	"\x06Faults\x12<\n" +
-	"\x03Set\x12\x19.cambium.v1.FaultsRequest\x1a\x1a.cambium.v1.FaultsResponse2\x85\x01\n" +
+	"\x03Set\x12\x19.cambium.v1.FaultsRequest\x1a\x1a.cambium.v1.FaultsResponse2J\n" +
 	"\n" +
 	"Membership\x12<\n" +
-	"\x05Hello\x12\x18.cambium.v1.HelloRequest\x1a\x19.cambium.v1.HelloResponse\x129\n" +
-	"\x04Join\x12\x17.cambium.v1.JoinRequest\x1a\x18.cambium.v1.JoinResponseB*Z(github.com/cambiumdb/cambium/distrib/apib\x06proto3"
+	"\x05Hello\x12\x18.cambium.v1.HelloRequest\x1a\x19.cambium.v1.HelloResponseB*Z(github.com/cambiumdb/cambium/distrib/apib\x06proto3"
 
 var (
 	file_cluster_proto_rawDescOnce sync.Once
@@ -1943,81 +1822,76 @@ func file_cluster_proto_rawDescGZIP() []byte {
 	return file_cluster_proto_rawDescData
 }
 
-var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_cluster_proto_goTypes = []any{
 	(*HelloRequest)(nil),     // 0: cambium.v1.HelloRequest
 	(*HelloResponse)(nil),    // 1: cambium.v1.HelloResponse
-	(*JoinRequest)(nil),      // 2: cambium.v1.JoinRequest
-	(*JoinResponse)(nil),     // 3: cambium.v1.JoinResponse
-	(*Member)(nil),           // 4: cambium.v1.Member
-	(*RingRequest)(nil),      // 5: cambium.v1.RingRequest
-	(*RingResponse)(nil),     // 6: cambium.v1.RingResponse
-	(*StatusRequest)(nil),    // 7: cambium.v1.StatusRequest
-	(*StatusResponse)(nil),   // 8: cambium.v1.StatusResponse
-	(*MemberState)(nil),      // 9: cambium.v1.MemberState
-	(*TransitionStatus)(nil), // 10: cambium.v1.TransitionStatus
-	(*WhereRequest)(nil),     // 11: cambium.v1.WhereRequest
-	(*WhereResponse)(nil),    // 12: cambium.v1.WhereResponse
-	(*HintsRequest)(nil),     // 13: cambium.v1.HintsRequest
-	(*HintsResponse)(nil),    // 14: cambium.v1.HintsResponse
-	(*KeptHints)(nil),        // 15: cambium.v1.KeptHints
-	(*RepairRequest)(nil),    // 16: cambium.v1.RepairRequest
-	(*RepairProgress)(nil),   // 17: cambium.v1.RepairProgress
-	(*Change)(nil),           // 18: cambium.v1.Change
-	(*PlanRequest)(nil),      // 19: cambium.v1.PlanRequest
-	(*PlanResponse)(nil),     // 20: cambium.v1.PlanResponse
-	(*PlannedMove)(nil),      // 21: cambium.v1.PlannedMove
-	(*CommitRequest)(nil),    // 22: cambium.v1.CommitRequest
-	(*CommitResponse)(nil),   // 23: cambium.v1.CommitResponse
-	(*AbortRequest)(nil),     // 24: cambium.v1.AbortRequest
-	(*AbortResponse)(nil),    // 25: cambium.v1.AbortResponse
-	(*FaultsRequest)(nil),    // 26: cambium.v1.FaultsRequest
-	(*FaultsResponse)(nil),   // 27: cambium.v1.FaultsResponse
+	(*Member)(nil),           // 2: cambium.v1.Member
+	(*RingRequest)(nil),      // 3: cambium.v1.RingRequest
+	(*RingResponse)(nil),     // 4: cambium.v1.RingResponse
+	(*StatusRequest)(nil),    // 5: cambium.v1.StatusRequest
+	(*StatusResponse)(nil),   // 6: cambium.v1.StatusResponse
+	(*MemberState)(nil),      // 7: cambium.v1.MemberState
+	(*TransitionStatus)(nil), // 8: cambium.v1.TransitionStatus
+	(*WhereRequest)(nil),     // 9: cambium.v1.WhereRequest
+	(*WhereResponse)(nil),    // 10: cambium.v1.WhereResponse
+	(*HintsRequest)(nil),     // 11: cambium.v1.HintsRequest
+	(*HintsResponse)(nil),    // 12: cambium.v1.HintsResponse
+	(*KeptHints)(nil),        // 13: cambium.v1.KeptHints
+	(*RepairRequest)(nil),    // 14: cambium.v1.RepairRequest
+	(*RepairProgress)(nil),   // 15: cambium.v1.RepairProgress
+	(*Change)(nil),           // 16: cambium.v1.Change
+	(*PlanRequest)(nil),      // 17: cambium.v1.PlanRequest
+	(*PlanResponse)(nil),     // 18: cambium.v1.PlanResponse
+	(*PlannedMove)(nil),      // 19: cambium.v1.PlannedMove
+	(*CommitRequest)(nil),    // 20: cambium.v1.CommitRequest
+	(*CommitResponse)(nil),   // 21: cambium.v1.CommitResponse
+	(*AbortRequest)(nil),     // 22: cambium.v1.AbortRequest
+	(*AbortResponse)(nil),    // 23: cambium.v1.AbortResponse
+	(*FaultsRequest)(nil),    // 24: cambium.v1.FaultsRequest
+	(*FaultsResponse)(nil),   // 25: cambium.v1.FaultsResponse
 }
 var file_cluster_proto_depIdxs = []int32{
-	4,  // 0: cambium.v1.HelloRequest.self:type_name -> cambium.v1.Member
-	4,  // 1: cambium.v1.HelloResponse.self:type_name -> cambium.v1.Member
-	4,  // 2: cambium.v1.JoinRequest.self:type_name -> cambium.v1.Member
-	4,  // 3: cambium.v1.RingResponse.members:type_name -> cambium.v1.Member
-	4,  // 4: cambium.v1.RingResponse.next:type_name -> cambium.v1.Member
-	6,  // 5: cambium.v1.StatusResponse.ring:type_name -> cambium.v1.RingResponse
-	4,  // 6: cambium.v1.StatusResponse.self:type_name -> cambium.v1.Member
-	9,  // 7: cambium.v1.StatusResponse.members:type_name -> cambium.v1.MemberState
-	15, // 8: cambium.v1.StatusResponse.hints:type_name -> cambium.v1.KeptHints
-	10, // 9: cambium.v1.StatusResponse.transition:type_name -> cambium.v1.TransitionStatus
-	4,  // 10: cambium.v1.MemberState.member:type_name -> cambium.v1.Member
-	4,  // 11: cambium.v1.WhereResponse.owners:type_name -> cambium.v1.Member
-	4,  // 12: cambium.v1.WhereResponse.fallbacks:type_name -> cambium.v1.Member
-	15, // 13: cambium.v1.HintsResponse.hints:type_name -> cambium.v1.KeptHints
-	18, // 14: cambium.v1.PlanRequest.changes:type_name -> cambium.v1.Change
-	21, // 15: cambium.v1.PlanResponse.moves:type_name -> cambium.v1.PlannedMove
-	5,  // 16: cambium.v1.Cluster.Ring:input_type -> cambium.v1.RingRequest
-	7,  // 17: cambium.v1.Cluster.Status:input_type -> cambium.v1.StatusRequest
-	11, // 18: cambium.v1.Cluster.Where:input_type -> cambium.v1.WhereRequest
-	13, // 19: cambium.v1.Cluster.Hints:input_type -> cambium.v1.HintsRequest
-	16, // 20: cambium.v1.Cluster.Repair:input_type -> cambium.v1.RepairRequest
-	19, // 21: cambium.v1.Cluster.Plan:input_type -> cambium.v1.PlanRequest
-	22, // 22: cambium.v1.Cluster.Commit:input_type -> cambium.v1.CommitRequest
-	24, // 23: cambium.v1.Cluster.Abort:input_type -> cambium.v1.AbortRequest
-	26, // 24: cambium.v1.Faults.Set:input_type -> cambium.v1.FaultsRequest
-	0,  // 25: cambium.v1.Membership.Hello:input_type -> cambium.v1.HelloRequest
-	2,  // 26: cambium.v1.Membership.Join:input_type -> cambium.v1.JoinRequest
-	6,  // 27: cambium.v1.Cluster.Ring:output_type -> cambium.v1.RingResponse
-	8,  // 28: cambium.v1.Cluster.Status:output_type -> cambium.v1.StatusResponse
-	12, // 29: cambium.v1.Cluster.Where:output_type -> cambium.v1.WhereResponse
-	14, // 30: cambium.v1.Cluster.Hints:output_type -> cambium.v1.HintsResponse
-	17, // 31: cambium.v1.Cluster.Repair:output_type -> cambium.v1.RepairProgress
-	20, // 32: cambium.v1.Cluster.Plan:output_type -> cambium.v1.PlanResponse
-	23, // 33: cambium.v1.Cluster.Commit:output_type -> cambium.v1.CommitResponse
-	25, // 34: cambium.v1.Cluster.Abort:output_type -> cambium.v1.AbortResponse
-	27, // 35: cambium.v1.Faults.Set:output_type -> cambium.v1.FaultsResponse
-	1,  // 36: cambium.v1.Membership.Hello:output_type -> cambium.v1.HelloResponse
-	3,  // 37: cambium.v1.Membership.Join:output_type -> cambium.v1.JoinResponse
-	27, // [27:38] is the sub-list for method output_type
-	16, // [16:27] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	2,  // 0: cambium.v1.HelloRequest.self:type_name -> cambium.v1.Member
+	2,  // 1: cambium.v1.HelloResponse.self:type_name -> cambium.v1.Member
+	2,  // 2: cambium.v1.RingResponse.members:type_name -> cambium.v1.Member
+	2,  // 3: cambium.v1.RingResponse.next:type_name -> cambium.v1.Member
+	4,  // 4: cambium.v1.StatusResponse.ring:type_name -> cambium.v1.RingResponse
+	2,  // 5: cambium.v1.StatusResponse.self:type_name -> cambium.v1.Member
+	7,  // 6: cambium.v1.StatusResponse.members:type_name -> cambium.v1.MemberState
+	13, // 7: cambium.v1.StatusResponse.hints:type_name -> cambium.v1.KeptHints
+	8,  // 8: cambium.v1.StatusResponse.transition:type_name -> cambium.v1.TransitionStatus
+	2,  // 9: cambium.v1.MemberState.member:type_name -> cambium.v1.Member
+	2,  // 10: cambium.v1.WhereResponse.owners:type_name -> cambium.v1.Member
+	2,  // 11: cambium.v1.WhereResponse.fallbacks:type_name -> cambium.v1.Member
+	13, // 12: cambium.v1.HintsResponse.hints:type_name -> cambium.v1.KeptHints
+	16, // 13: cambium.v1.PlanRequest.changes:type_name -> cambium.v1.Change
+	19, // 14: cambium.v1.PlanResponse.moves:type_name -> cambium.v1.PlannedMove
+	3,  // 15: cambium.v1.Cluster.Ring:input_type -> cambium.v1.RingRequest
+	5,  // 16: cambium.v1.Cluster.Status:input_type -> cambium.v1.StatusRequest
+	9,  // 17: cambium.v1.Cluster.Where:input_type -> cambium.v1.WhereRequest
+	11, // 18: cambium.v1.Cluster.Hints:input_type -> cambium.v1.HintsRequest
+	14, // 19: cambium.v1.Cluster.Repair:input_type -> cambium.v1.RepairRequest
+	17, // 20: cambium.v1.Cluster.Plan:input_type -> cambium.v1.PlanRequest
+	20, // 21: cambium.v1.Cluster.Commit:input_type -> cambium.v1.CommitRequest
+	22, // 22: cambium.v1.Cluster.Abort:input_type -> cambium.v1.AbortRequest
+	24, // 23: cambium.v1.Faults.Set:input_type -> cambium.v1.FaultsRequest
+	0,  // 24: cambium.v1.Membership.Hello:input_type -> cambium.v1.HelloRequest
+	4,  // 25: cambium.v1.Cluster.Ring:output_type -> cambium.v1.RingResponse
+	6,  // 26: cambium.v1.Cluster.Status:output_type -> cambium.v1.StatusResponse
+	10, // 27: cambium.v1.Cluster.Where:output_type -> cambium.v1.WhereResponse
+	12, // 28: cambium.v1.Cluster.Hints:output_type -> cambium.v1.HintsResponse
+	15, // 29: cambium.v1.Cluster.Repair:output_type -> cambium.v1.RepairProgress
+	18, // 30: cambium.v1.Cluster.Plan:output_type -> cambium.v1.PlanResponse
+	21, // 31: cambium.v1.Cluster.Commit:output_type -> cambium.v1.CommitResponse
+	23, // 32: cambium.v1.Cluster.Abort:output_type -> cambium.v1.AbortResponse
+	25, // 33: cambium.v1.Faults.Set:output_type -> cambium.v1.FaultsResponse
+	1,  // 34: cambium.v1.Membership.Hello:output_type -> cambium.v1.HelloResponse
+	25, // [25:35] is the sub-list for method output_type
+	15, // [15:25] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_cluster_proto_init() }
@@ -2031,7 +1905,7 @@ func file_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_proto_rawDesc), len(file_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

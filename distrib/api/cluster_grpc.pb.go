@@ -506,7 +506,6 @@ var Faults_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	Membership_Hello_FullMethodName = "/cambium.v1.Membership/Hello"
-	Membership_Join_FullMethodName  = "/cambium.v1.Membership/Join"
 )
 
 // MembershipClient is the client API for Membership service.
@@ -517,8 +516,6 @@ const (
 type MembershipClient interface {
 	// A node that starts says who it is and hears what is known of it.
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
-	// Lets a node in, as a member or to wait for a plan.
-	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
 }
 
 type membershipClient struct {
@@ -539,16 +536,6 @@ func (c *membershipClient) Hello(ctx context.Context, in *HelloRequest, opts ...
 	return out, nil
 }
 
-func (c *membershipClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(JoinResponse)
-	err := c.cc.Invoke(ctx, Membership_Join_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // MembershipServer is the server API for Membership service.
 // All implementations must embed UnimplementedMembershipServer
 // for forward compatibility.
@@ -557,8 +544,6 @@ func (c *membershipClient) Join(ctx context.Context, in *JoinRequest, opts ...gr
 type MembershipServer interface {
 	// A node that starts says who it is and hears what is known of it.
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
-	// Lets a node in, as a member or to wait for a plan.
-	Join(context.Context, *JoinRequest) (*JoinResponse, error)
 	mustEmbedUnimplementedMembershipServer()
 }
 
@@ -571,9 +556,6 @@ type UnimplementedMembershipServer struct{}
 
 func (UnimplementedMembershipServer) Hello(context.Context, *HelloRequest) (*HelloResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Hello not implemented")
-}
-func (UnimplementedMembershipServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
 }
 func (UnimplementedMembershipServer) mustEmbedUnimplementedMembershipServer() {}
 func (UnimplementedMembershipServer) testEmbeddedByValue()                    {}
@@ -614,24 +596,6 @@ func _Membership_Hello_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
-func _Membership_Join_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(JoinRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(MembershipServer).Join(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Membership_Join_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(MembershipServer).Join(ctx, req.(*JoinRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // Membership_ServiceDesc is the grpc.ServiceDesc for Membership service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -642,10 +606,6 @@ var Membership_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Hello",
 			Handler:    _Membership_Hello_Handler,
-		},
-		{
-			MethodName: "Join",
-			Handler:    _Membership_Join_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -26,50 +26,6 @@ type ScanOptions struct {
 // scanBytes bounds the values of one answer.
 const scanBytes = 1 << 20
 
-// stretch is tokens from..last, both included, that the same nodes hold.
-type stretch struct {
-	from, last ring.Token
-	nodes      []uint64 // ascending
-}
-
-// stretches are those of a whole ring, ascending. Neighbours that the same nodes hold are one.
-func stretches(r *ring.Ring) (list []stretch) {
-	var first *stretch // what wraps around: its second half is the end of the ring
-	add := func(s stretch) {
-		if k := len(list); k > 0 && slices.Equal(list[k-1].nodes, s.nodes) {
-			list[k-1].last = s.last
-			return
-		}
-		list = append(list, s)
-	}
-	end := ring.Token{Hi: math.MaxUint64, Lo: math.MaxUint64}
-	for rg, nodes := range r.Ranges() {
-		var ids []uint64
-		for _, n := range nodes {
-			ids = append(ids, r.Node(n).ID)
-		}
-		slices.Sort(ids)
-		if first == nil {
-			first = &stretch{from: following(rg.After), last: end, nodes: ids}
-			add(stretch{last: rg.Last, nodes: ids})
-			continue
-		}
-		add(stretch{from: following(rg.After), last: rg.Last, nodes: ids})
-	}
-	if first.from != (ring.Token{}) { // else a token stands at the very end, and nothing wraps around
-		add(*first)
-	}
-	return list
-}
-
-// following is the token behind t, the first one behind the last.
-func following(t ring.Token) ring.Token {
-	if t.Lo++; t.Lo == 0 {
-		t.Hi++
-	}
-	return t
-}
-
 // Scan calls visit for every key of a range of tokens, each once, by token and then by key, with what R of its nodes
 // hold of it. What is written meanwhile may be left out; what stands only as a hint is found once that was handed
 // over. It ends at the first error of visit and returns it.
@@ -84,19 +40,19 @@ func (c *Coordinator) Scan(ctx context.Context, o ScanOptions, visit func(key []
 	if len(o.After) > 0 {
 		o.First = max(o.First, after.token.Hi)
 	}
-	for _, s := range stretches(c.opts.Ring()) {
-		need, err := quorum(o.R, len(s.nodes), "R")
+	for _, s := range c.opts.Ring().Stretches() {
+		need, err := quorum(o.R, len(s.Nodes), "R")
 		if err != nil {
 			return fmt.Errorf("scan: %w", err)
 		}
-		first, last := max(o.First, s.from.Hi), min(o.Last, s.last.Hi)
+		first, last := max(o.First, s.First.Hi), min(o.Last, s.Last.Hi)
 		for more := first <= last; more; {
 			page, covered, err := c.page(ctx, s, need, &distrib.KeysRequest{First: first, Last: last, Limit: o.PageKeys, Records: true, Bytes: scanBytes})
 			if err != nil {
 				return fmt.Errorf("scan of tokens %016x to %016x: %w", first, last, err)
 			}
 			for _, e := range page {
-				if e.token.Compare(s.from) < 0 || e.token.Compare(s.last) > 0 || len(o.After) > 0 && e.compare(after) <= 0 {
+				if e.token.Compare(s.First) < 0 || e.token.Compare(s.Last) > 0 || len(o.After) > 0 && e.compare(after) <= 0 {
 					continue
 				}
 				if _, live := distrib.AsOf(e.record, o.Now); o.Now != 0 && live == 0 {
@@ -126,8 +82,8 @@ func (e entry) compare(f entry) int {
 
 // page asks need of a stretch's nodes for the keys that come next, and merges what they hold up to the lowest token
 // that all their answers reach: covered.
-func (c *Coordinator) page(ctx context.Context, s stretch, need int, q *distrib.KeysRequest) (page []entry, covered uint64, err error) {
-	answers, err := c.askKeys(ctx, c.byDistance(s.nodes), need, q)
+func (c *Coordinator) page(ctx context.Context, s ring.Stretch, need int, q *distrib.KeysRequest) (page []entry, covered uint64, err error) {
+	answers, err := c.askKeys(ctx, c.byDistance(s.Nodes), need, q)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -77,36 +77,6 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// TestStretches: they are the whole ring, each token in one, and its nodes are those of its keys.
-func TestStretches(t *testing.T) {
-	for nodes := 1; nodes <= 6; nodes++ {
-		var members []ring.Node
-		for i := range nodes {
-			members = append(members, ring.Node{ID: uint64(i + 1), Name: fmt.Sprintf("n%d", i)})
-		}
-		r, err := ring.New(ring.Options{Replicas: min(nodes, 3)}, members)
-		require.NoError(t, err)
-		list := stretches(r)
-		if nodes <= 3 {
-			require.Len(t, list, 1, "all nodes hold all")
-		}
-		next := ring.Token{}
-		for _, s := range list {
-			require.Equal(t, next, s.from)
-			require.LessOrEqual(t, s.from.Compare(s.last), 0)
-			for _, token := range []ring.Token{s.from, s.last} {
-				var ids []uint64
-				for _, n := range r.Replicas(token) {
-					ids = append(ids, r.Node(n).ID)
-				}
-				require.ElementsMatch(t, ids, s.nodes)
-			}
-			next = following(s.last)
-		}
-		require.Equal(t, ring.Token{}, next, "the end of the ring")
-	}
-}
-
 func TestResolve(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newClusterOf(t, 1, 3)

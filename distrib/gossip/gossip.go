@@ -178,7 +178,7 @@ func (g *Gossip) SetState(s State) error {
 // listening, or another where no answer came. Errors that the node itself answered are none.
 func (g *Gossip) Observe(node uint64, err error) { g.opinions.observe(node, err, time.Now()) }
 
-// Liveness is this node's opinion of another. One that was never heard of is Down.
+// Liveness is this node's opinion of another. One that was never heard of is Up until requests to it fail.
 func (g *Gossip) Liveness(node uint64) distrib.Liveness { return g.opinions.of(node).Liveness }
 
 // Members returns what is known of all other nodes that were heard of since Start, by number.

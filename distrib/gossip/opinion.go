@@ -26,8 +26,7 @@ const (
 // witness is what is known of one node.
 type witness struct {
 	Member
-	probed  bool   // memberlist thinks that it is there
-	gone    string // why not
+	gone    string // why memberlist thinks that it is not there; empty: it is, or was not heard of yet
 	failed  int    // requests in a row
 	refused bool   // all of them: nothing listens
 	last    time.Time
@@ -41,7 +40,7 @@ func (w *witness) judge(now time.Time) (distrib.Liveness, string) {
 		return distrib.Up, ""
 	case recent && w.failed >= downAfter, recent && w.refused && w.failed >= suspectAfter:
 		return distrib.Down, "requests to it fail"
-	case !w.probed:
+	case w.gone != "":
 		return distrib.Down, w.gone
 	case recent && w.failed >= suspectAfter:
 		return distrib.Suspect, "requests to it fail"
@@ -70,7 +69,7 @@ func (o *opinions) change(node uint64, now time.Time, f func(w *witness)) {
 	o.mu.Lock()
 	w := o.nodes[node]
 	if w == nil {
-		w = &witness{Member: Member{Node: node, Opinion: Opinion{Liveness: distrib.Down, Since: now, Reason: neverHeard}}, gone: neverHeard}
+		w = &witness{Member: Member{Node: node, Opinion: Opinion{Since: now}}}
 		o.nodes[node] = w
 	}
 	f(w)
@@ -85,8 +84,6 @@ func (o *opinions) tell(changed bool, node uint64, l distrib.Liveness) {
 	}
 }
 
-const neverHeard = "it was not heard of yet"
-
 func (w *witness) settle(now time.Time) (changed bool) {
 	l, reason := w.judge(now)
 	if changed = l != w.Liveness; changed {
@@ -99,16 +96,16 @@ func (w *witness) settle(now time.Time) (changed bool) {
 // heard takes that memberlist found a node, or what it says of itself anew.
 func (o *opinions) heard(m Member, now time.Time) {
 	o.change(m.Node, now, func(w *witness) {
-		if !w.probed {
-			w.failed, w.last = 0, time.Time{} // it has come back: failures of before say nothing
+		if w.gone != "" || w.Name == "" {
+			w.failed, w.last = 0, time.Time{} // it has come: failures of before say nothing
 		}
-		w.Name, w.Addr, w.State, w.probed = m.Name, m.Addr, m.State, true
+		w.Name, w.Addr, w.State, w.gone = m.Name, m.Addr, m.State, ""
 	})
 }
 
 // gone takes that memberlist has lost a node.
 func (o *opinions) gone(node uint64, reason string, now time.Time) {
-	o.change(node, now, func(w *witness) { w.probed, w.gone = false, reason })
+	o.change(node, now, func(w *witness) { w.gone = reason })
 }
 
 // observe takes what became of a request.
@@ -144,7 +141,7 @@ func (o *opinions) of(node uint64) Opinion {
 	w := o.nodes[node]
 	if w == nil {
 		o.mu.Unlock()
-		return Opinion{Liveness: distrib.Down, Reason: neverHeard}
+		return Opinion{Liveness: distrib.Up} // a request will tell
 	}
 	changed, now := w.settle(time.Now()), w.Opinion
 	o.mu.Unlock()

@@ -51,6 +51,16 @@ func OpenCache(store distrib.MetaStore, path string) (*Cache, error) {
 	return c, nil
 }
 
+// Cached returns the topology of the file at path, nil where there is none or it is damaged.
+func Cached(path string) *distrib.Topology {
+	if b, err := os.ReadFile(path); err == nil {
+		if s, err := parse(b); err == nil {
+			return s.Topology
+		}
+	}
+	return nil
+}
+
 // Stale returns why the last Load answered from the file, nil where it did not.
 func (c *Cache) Stale() error {
 	c.mu.Lock()

@@ -296,3 +296,33 @@ func BenchmarkNew(b *testing.B) {
 		newRing(b, Options{}, nodes)
 	}
 }
+
+// TestStretches: they are the whole ring, each token in one, and its nodes are those of its keys.
+func TestStretches(t *testing.T) {
+	for nodes := 1; nodes <= 6; nodes++ {
+		var members []Node
+		for i := range nodes {
+			members = append(members, Node{ID: uint64(i + 1), Name: fmt.Sprintf("n%d", i)})
+		}
+		r, err := New(Options{Replicas: min(nodes, 3)}, members)
+		require.NoError(t, err)
+		list := r.Stretches()
+		if nodes <= 3 {
+			require.Len(t, list, 1, "all nodes hold all")
+		}
+		next := Token{}
+		for _, s := range list {
+			require.Equal(t, next, s.First)
+			require.LessOrEqual(t, s.First.Compare(s.Last), 0)
+			for _, token := range []Token{s.First, s.Last} {
+				var ids []uint64
+				for _, n := range r.Replicas(token) {
+					ids = append(ids, r.Node(n).ID)
+				}
+				require.ElementsMatch(t, ids, s.Nodes)
+			}
+			next = following(s.Last)
+		}
+		require.Equal(t, Token{}, next, "the end of the ring")
+	}
+}
