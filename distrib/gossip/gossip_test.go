@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +16,17 @@ import (
 	"github.com/cambiumdb/cambium/distrib/gossip"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain waits for memberlist's last probes: a shutdown does not, and on a busy machine they take some seconds.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for range 20 {
+		if code != 0 || goleak.Find() == nil {
+			os.Exit(code)
+		}
+	}
+	fmt.Fprintln(os.Stderr, goleak.Find())
+	os.Exit(1)
+}
 
 // cuts are the links of one node that are cut.
 type cuts struct {
