@@ -393,6 +393,20 @@ func TestPartition(t *testing.T) {
 	})
 }
 
+func TestAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		co := newCluster(t, 1).coordinator(1)
+		put, err := co.Put(t.Context(), []byte("k"), value("v"), WriteOptions{W: All})
+		require.NoError(t, err)
+		require.Len(t, put.Places, 3)
+		got, err := co.Get(t.Context(), []byte("k"), ReadOptions{R: All})
+		require.NoError(t, err)
+		require.Len(t, got.Places, 3)
+		_, err = co.Get(t.Context(), []byte("k"), ReadOptions{R: 4})
+		require.Equal(t, &QuorumError{"R", 4, 3}, errors.Unwrap(err))
+	})
+}
+
 func TestErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1)

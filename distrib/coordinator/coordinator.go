@@ -19,6 +19,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -100,7 +101,7 @@ func (e *Error) Unwrap() []error { return e.Causes }
 
 // WriteOptions of a put or a delete.
 type WriteOptions struct {
-	W       int          // how many nodes must have stored it, 1 to N; 0 is a majority of N
+	W       int          // how many nodes must have stored it, 1 to N, or All; 0 is a majority of N
 	Strict  bool         // only the key's own nodes count and are asked
 	Context vclock.Seen  // what the writer has seen: it is overwritten
 	Op      distrib.OpID // names the operation where it is tried more than once; zero: it is given a name
@@ -149,13 +150,29 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 	return nil, &Error{Op: op, Key: key, Outcome: p.outcome, Need: need, Places: p.places, Causes: p.causes}
 }
 
+// All as W or R asks for all N.
+const All = math.MaxInt
+
+// QuorumError is a W or R that no operation can have.
+type QuorumError struct {
+	What    string // "W" or "R"
+	Want, N int
+}
+
+// Error names the limit.
+func (e *QuorumError) Error() string {
+	return fmt.Sprintf("%s is %d, want 1 to %d", e.What, e.Want, e.N)
+}
+
 // quorum is how many of n nodes must answer; 0 asks for a majority.
 func quorum(want, n int, what string) (int, error) {
-	if want == 0 {
+	switch {
+	case want == 0:
 		return n/2 + 1, nil
-	}
-	if want < 1 || want > n {
-		return 0, fmt.Errorf("%s is %d, want 1 to %d", what, want, n)
+	case want == All:
+		return n, nil
+	case want < 1 || want > n:
+		return 0, &QuorumError{what, want, n}
 	}
 	return want, nil
 }
@@ -293,7 +310,7 @@ func (p *putting) call(ctx context.Context, s Send, first *distrib.PutReply) put
 
 // ReadOptions of a get.
 type ReadOptions struct {
-	R      int  // how many nodes must answer, 1 to N; 0 is a majority of N
+	R      int  // how many nodes must answer, 1 to N, or All; 0 is a majority of N
 	Strict bool // only the key's own nodes count and are asked
 	Repair bool // nodes that answered and miss something must have it before the answer is given
 }

@@ -18,7 +18,7 @@ import (
 type ScanOptions struct {
 	First, Last uint64 // top halves of tokens, both included; a Last of 0 is the end of the ring
 	After       []byte // go on behind this key, in the order of tokens; empty: begin at First
-	R           int    // how many of each key's nodes must answer, 1 to N; 0 is a majority of N
+	R           int    // how many of each key's nodes must answer, 1 to N, or All; 0 is a majority of N
 	Now         int64  // milliseconds since 1970: keys that are absent by then are left out; 0: none is
 	PageKeys    int    // how many keys a node is asked for at a time; 0 is 256
 }

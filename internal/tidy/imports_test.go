@@ -66,6 +66,7 @@ var allowed = map[string][]string{
 	"distrib/register":    distribValues,
 	"distrib/coordinator": append([]string{"distrib/register"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/ring", "distrib/vclock"},
+	"distrib/service":     {"distrib", "distrib/api", "distrib/vclock", "distrib/ring", "distrib/coordinator"},
 	"distrib/client":      distribValues,
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
 	"distrib/node":        distribParts,
