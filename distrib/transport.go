@@ -15,6 +15,8 @@ import (
 var ErrRefused = errors.New("refused")
 
 var (
+	// ErrUnreachable is an ErrRefused: there was no way to the node, so it has not heard of the request.
+	ErrUnreachable = fmt.Errorf("unreachable: %w", ErrRefused)
 	// ErrTooManySiblings is an ErrRefused: a put would make more than SiblingsMax of them, at this node or another.
 	ErrTooManySiblings = fmt.Errorf("too many siblings: %w", ErrRefused)
 	// ErrOverloaded is an ErrRefused: too much is under way. An Overloaded is one that says more.

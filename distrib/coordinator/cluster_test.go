@@ -38,15 +38,20 @@ type cluster struct {
 	rng   *rand.Rand
 	down  map[uint64]bool    // answers nothing, and everybody knows
 	cut   map[[2]uint64]bool // from, to: calls hang until their context ends
+	full  map[uint64]bool    // refuses all
+	gone  map[uint64]bool    // there is no way to it
 	lossy bool               // some requests, and some answers, are lost
 	dirty map[string]bool
+	// opinion is what nodes think of those that are not down, observed what they heard of others, since it was cleared.
+	opinion  map[uint64]distrib.Liveness
+	observed []observed
 }
 
 func newCluster(t *testing.T, seed uint64) *cluster { return newClusterOf(t, seed, 5) }
 
 func newClusterOf(t *testing.T, seed, nodes uint64) *cluster {
 	var members []ring.Node
-	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, dirty: map[string]bool{}}
+	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, full: map[uint64]bool{}, gone: map[uint64]bool{}, dirty: map[string]bool{}, opinion: map[uint64]distrib.Liveness{}}
 	for id := uint64(1); id <= nodes; id++ {
 		members = append(members, ring.Node{ID: id, Name: fmt.Sprintf("n%d", id)})
 		c.nodes[id] = &node{store: storetest.NewMem()}
@@ -68,16 +73,36 @@ func (c *cluster) start(id uint64) {
 	require.NoError(c.t, err)
 }
 
-func (c *cluster) alive(id uint64) bool {
+func (c *cluster) liveness(id uint64) distrib.Liveness {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.down[id]
+	if c.down[id] {
+		return distrib.Down
+	}
+	return c.opinion[id]
+}
+
+func (c *cluster) observe(id uint64, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, known := range []error{nil, distrib.ErrUnreachable, context.DeadlineExceeded, err} {
+		if errors.Is(err, known) {
+			c.observed = append(c.observed, observed{id, known})
+			return
+		}
+	}
+}
+
+type observed struct {
+	node uint64
+	err  error
 }
 
 // coordinator is the one of node id.
 func (c *cluster) coordinator(id uint64) *Coordinator {
 	return New(Options{
-		Self: id, Ring: func() *ring.Ring { return c.ring }, Transport: &link{c, id}, Alive: c.alive,
+		Self: id, Ring: func() *ring.Ring { return c.ring }, Transport: &link{c, id}, Liveness: c.liveness, Observe: c.observe,
+		Name: func(id uint64) string { return fmt.Sprintf("n%d", id) },
 		Unfinished: func(key []byte) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -110,6 +135,12 @@ func (l *link) pass(ctx context.Context, to uint64) (*node, error, error) {
 			request = distrib.ErrRefused
 		}
 	}
+	switch {
+	case l.full[to]:
+		request = fmt.Errorf("full: %w", distrib.ErrOverloaded)
+	case l.gone[to]:
+		request = distrib.ErrUnreachable
+	}
 	l.mu.Unlock()
 	if cut {
 		<-ctx.Done()
@@ -119,7 +150,7 @@ func (l *link) pass(ctx context.Context, to uint64) (*node, error, error) {
 		time.Sleep(delay)
 	}
 	if down {
-		request = distrib.ErrRefused
+		request = distrib.ErrUnreachable
 	}
 	return l.nodes[to], request, answer
 }
@@ -406,57 +437,6 @@ func TestAll(t *testing.T) {
 		require.Equal(t, &QuorumError{"R", 4, 3}, errors.Unwrap(err))
 	})
 }
-
-func TestErrors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 1)
-		co := c.coordinator(1)
-		for want, err := range map[string]error{
-			"key is empty":         second(co.Put(t.Context(), nil, value("v"), WriteOptions{})),
-			"value of":             second(co.Put(t.Context(), []byte("k"), distrib.Value{Data: make([]byte, distrib.MaxValueBytes+1)}, WriteOptions{})),
-			"W is 4, want 1 to 3":  second(co.Put(t.Context(), []byte("k"), value("v"), WriteOptions{W: 4})),
-			"R is -1, want 1 to 3": second(co.Get(t.Context(), []byte("k"), ReadOptions{R: -1})),
-			"get: key is empty":    second(co.Get(t.Context(), nil, ReadOptions{})),
-		} {
-			require.ErrorContains(t, err, want)
-		}
-		for id := uint64(2); id <= 5; id++ {
-			c.down[id] = true
-		}
-		key := []byte("k")
-		for i := 0; len(key) == 1 || c.nodes[1] == nil; i++ { // a key that node 1 does not own
-			key = fmt.Appendf(nil, "k%d", i)
-			for _, n := range c.ring.Replicas(ring.TokenOf(key)) {
-				if c.ring.Node(n).ID == 1 {
-					key = key[:1]
-					break
-				}
-			}
-		}
-		_, err := co.Put(t.Context(), key, value("v"), WriteOptions{Strict: true})
-		var e *Error
-		require.ErrorAs(t, err, &e)
-		require.Equal(t, Failed, e.Outcome)
-		require.ErrorContains(t, err, "FAILED: 0 of 2 nodes did it: node")
-		require.ErrorIs(t, err, distrib.ErrRefused)
-		_, err = co.Put(t.Context(), key, value("v"), WriteOptions{})
-		require.ErrorAs(t, err, &e)
-		require.Equal(t, Unknown, e.Outcome, "node 1 keeps it for one of the others")
-		require.ErrorContains(t, err, "try again with the same op id")
-		_, err = co.Get(t.Context(), key, ReadOptions{R: 3})
-		require.ErrorAs(t, err, &e)
-		require.Equal(t, Failed, e.Outcome)
-		require.NotContains(t, e.Causes, nil, "the client still waited")
-		require.ErrorContains(t, err, "FAILED: 1 of 3 nodes did it: node")
-		ended, cancel := context.WithCancelCause(t.Context())
-		cancel(errLost)
-		_, err = co.Get(ended, key, ReadOptions{R: 3})
-		require.ErrorIs(t, err, errLost)
-		co.Wait()
-	})
-}
-
-func second[T any](_ T, err error) error { return err }
 
 // TestNothingIsLost: clients read and write through all nodes while nodes go down, lose power, are cut off and
 // answers are lost. After healing, all owners of a key hold the same; every write that was acknowledged is there,

@@ -20,7 +20,7 @@ type Ask struct {
 type read struct {
 	need   int
 	seats  []readSeat
-	spare  []uint64
+	spare  spares
 	record distrib.Record // of all records that came
 }
 
@@ -31,14 +31,14 @@ type readSeat struct {
 	dots []vclock.Dot // what it holds, once it is stored
 }
 
-// newRead is a read of which need of the nodes of list, or of fallbacks in their place, must answer.
-func newRead(list, fallbacks []uint64, need int, strict bool) *read {
-	r := &read{need: need}
-	for _, n := range list {
-		r.seats = append(r.seats, readSeat{seat: seat{owner: n}})
-	}
-	if !strict {
-		r.spare = slices.Clone(fallbacks)
+// newRead is a read of which need of a key's owners, or of others in their place, must answer.
+func newRead(k *keyNodes, need int) *read {
+	r := &read{need: need, seats: make([]readSeat, len(k.owners)), spare: k.spares}
+	for i, n := range k.owners {
+		r.seats[i].seat = seat{owner: n, at: n}
+		if i >= k.reachable {
+			r.seats[i].state = vacant
+		}
 	}
 	return r
 }
@@ -46,8 +46,12 @@ func newRead(list, fallbacks []uint64, need int, strict bool) *read {
 // start returns the first requests: as many as must answer.
 func (r *read) start() []Ask { return r.refill() }
 
-// refill asks more nodes until as many as must answer have answered or may. The record is asked of one.
+// refill asks more nodes until as many as must answer have answered or may, unless too few are left. The record is
+// asked of one.
 func (r *read) refill() (asks []Ask) {
+	if r.reach() < r.need {
+		return nil
+	}
 	for r.count(asked)+r.count(stored) < r.need {
 		full := !slices.ContainsFunc(r.seats, func(s readSeat) bool { return s.full && (s.state == asked || s.state == stored) })
 		ask, ok := r.askNext(full)
@@ -67,13 +71,25 @@ func (r *read) askNext(full bool) (Ask, bool) {
 		}
 	}
 	for i := range r.seats {
-		if s := &r.seats[i]; s.state == vacant && len(r.spare) > 0 {
-			s.state, s.at, s.full = asked, r.spare[0], full
-			r.spare = r.spare[1:]
+		if s := &r.seats[i]; s.state == vacant {
+			other, ok := r.spare.take()
+			if !ok {
+				break
+			}
+			s.state, s.at, s.full = asked, other, full
 			return Ask{To: s.at, For: s.owner, Digest: !full}, true
 		}
 	}
 	return Ask{}, false
+}
+
+// reach is how many nodes may come to answer.
+func (r *read) reach() int {
+	n := r.count(free) + r.count(asked) + r.count(stored)
+	if empty := r.count(vacant); n < r.need && empty > 0 {
+		n += min(empty, len(r.spare.left()))
+	}
+	return n
 }
 
 func (r *read) count(state seatState) (n int) {
@@ -125,6 +141,8 @@ func (r *read) differing() (asks []Ask) {
 // more. A read changes nothing, so it is never Unknown.
 func (r *read) outcome() Outcome {
 	switch {
+	case r.reach() < r.need:
+		return Failed
 	case r.count(asked) > 0:
 		return Pending
 	case r.count(stored) >= r.need:

@@ -43,18 +43,19 @@ func (c *Coordinator) Resolve(ctx context.Context, key []byte, op distrib.OpID) 
 	if op == (distrib.OpID{}) {
 		return NotSeen, nil, fmt.Errorf("resolve %q: the operation has no name", key)
 	}
-	list, fallbacks := c.nodes(c.opts.Ring(), ring.TokenOf(key))
-	var causes []error
-	for need := len(list); need > 0; { // as many as answer, and then all that these hold
-		r := newRead(list, fallbacks, need, false)
-		if causes, err = c.ask(ctx, key, r); err != nil {
-			causes = append(causes, err)
-			break
-		}
+	nodes := c.nodesOf(c.opts.Ring(), ring.TokenOf(key), false)
+	e := &Error{Op: "resolve", Key: key, Outcome: Failed, Need: 1, name: c.opts.Name}
+	for need := len(nodes.owners); need > 0; { // as many as answer, and then all that these hold
+		r := newRead(nodes, need)
+		e.Replicas, e.Err = c.ask(ctx, key, r)
 		if r.outcome() == OK {
 			return fateOf(r.record, op), r.answered(), nil
 		}
-		need = min(need-1, len(r.answered()))
+		if e.Err != nil {
+			break
+		}
+		need = min(need-1, r.reach())
 	}
-	return NotSeen, nil, &Error{Op: "resolve", Key: key, Outcome: Failed, Need: 1, Causes: causes}
+	e.Replicas = append(e.Replicas, nodes.passedOver()...)
+	return NotSeen, nil, e
 }

@@ -83,7 +83,9 @@ func (e entry) compare(f entry) int {
 // page asks need of a stretch's nodes for the keys that come next, and merges what they hold up to the lowest token
 // that all their answers reach: covered.
 func (c *Coordinator) page(ctx context.Context, s ring.Stretch, need int, q *distrib.KeysRequest) (page []entry, covered uint64, err error) {
-	answers, err := c.askKeys(ctx, c.byDistance(s.Nodes), need, q)
+	nodes := slices.Clone(s.Nodes)
+	c.byLiveness(nodes)
+	answers, err := c.askKeys(ctx, nodes, need, q)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -113,20 +115,6 @@ func (c *Coordinator) page(ctx context.Context, s ring.Stretch, need int, q *dis
 	return page, covered, nil
 }
 
-// byDistance puts this node first and those that are down last.
-func (c *Coordinator) byDistance(nodes []uint64) []uint64 {
-	rank := func(id uint64) int {
-		switch {
-		case id == c.opts.Self:
-			return 0
-		case c.opts.Alive(id):
-			return 1
-		}
-		return 2
-	}
-	return slices.SortedStableFunc(slices.Values(nodes), func(a, b uint64) int { return cmp.Compare(rank(a), rank(b)) })
-}
-
 // askKeys asks nodes, the first need of them at once and another for each that fails, until need have answered.
 func (c *Coordinator) askKeys(ctx context.Context, nodes []uint64, need int, q *distrib.KeysRequest) (answers [][]distrib.KeyDots, err error) {
 	type answer struct {
@@ -141,8 +129,9 @@ func (c *Coordinator) askKeys(ctx context.Context, nodes []uint64, need int, q *
 			ctx, cancel := context.WithTimeout(ctx, c.opts.Patience)
 			defer cancel()
 			list, err := c.opts.Transport.Keys(ctx, node, q)
+			c.observe(ctx, node, err)
 			if err != nil {
-				err = fmt.Errorf("node %d: %w", node, err)
+				err = fmt.Errorf("%s: %w", c.opts.Name(node), err)
 			}
 			came <- answer{list, err}
 		})

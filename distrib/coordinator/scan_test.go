@@ -71,7 +71,7 @@ func TestScan(t *testing.T) {
 			}
 			c.down[2] = true
 			require.Equal(t, want, scanned(t, co, ScanOptions{Now: 5}), "one is down")
-			require.ErrorContains(t, co.Scan(t.Context(), ScanOptions{R: 3}, func([]byte, distrib.Record) error { return nil }), "node 2")
+			require.ErrorContains(t, co.Scan(t.Context(), ScanOptions{R: 3}, func([]byte, distrib.Record) error { return nil }), "n2: ")
 			co.Wait()
 		})
 	}

@@ -13,20 +13,22 @@ import (
 )
 
 // TestScripts plays what nodes answer to a write or a read of the nodes 1, 2 and 3, with 4 and 5 as
-// fallbacks unless the cluster has three nodes only.
+// fallbacks unless the cluster has three nodes only. Of the owners the last ones may be down.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			need := 2
 			d.MaybeScanArgs(t, "need", &need)
-			list, spare, strict := []uint64{1, 2, 3}, []uint64{4, 5}, d.HasArg("strict")
-			if d.HasArg("three") {
-				spare = nil
+			down := 0
+			d.MaybeScanArgs(t, "down", &down)
+			nodes := &keyNodes{owners: []uint64{1, 2, 3}, reachable: 3 - down}
+			if !d.HasArg("three") && !d.HasArg("strict") {
+				nodes.spares.list = []uint64{4, 5}
 			}
 			if d.Cmd == "write" {
-				return playWrite(d, newWrite(list, spare, need, strict))
+				return playWrite(d, newWrite(nodes, need))
 			}
-			return playRead(d, newRead(list, spare, need, strict))
+			return playRead(d, newRead(nodes, need))
 		})
 	})
 }
@@ -66,7 +68,7 @@ func playWrite(d *datadriven.TestData, w *write) string {
 			return err.Error()
 		}
 		fmt.Fprintf(&out, "%d %s: send", node, what)
-		show(w.answer(node, map[string]Answer{"done": Done, "refused": Refused, "lost": Lost, "too-many": TooMany}[what]))
+		show(w.answer(node, map[string]answer{"done": did, "refused": refused, "lost": lost, "too-many": tooMany}[what]))
 	}
 	return out.String()
 }

@@ -18,15 +18,14 @@ func (o Outcome) String() string {
 	return [...]string{"PENDING", "OK", "FAILED", "UNKNOWN"}[o]
 }
 
-// Answer is what became of a request to a node.
-type Answer uint8
+// answer is what became of a request to a node.
+type answer uint8
 
-// The answers.
 const (
-	Done    Answer = iota
-	Refused        // nothing happened there
-	Lost           // no answer: it may have happened, or may still
-	TooMany        // nothing happened there, and must not elsewhere: the key has too many siblings
+	did     answer = iota
+	refused        // nothing happened there
+	lost           // no answer: it may have happened, or may still
+	tooMany        // nothing happened there, and must not elsewhere: the key has too many siblings
 )
 
 // Send is a request to be made now: to node To, which keeps what it stores for node For where that is not 0.
@@ -67,24 +66,24 @@ const (
 type write struct {
 	need  int
 	seats []seat
-	spare []uint64 // fallbacks, nearest first
-	first bool     // some node has stored it
-	done  int      // seats where it is stored
+	spare spares
+	first bool // some node has stored it
+	done  int  // seats where it is stored
 	// stray is that a node was asked to store it first and did not answer: it may hold the write under a dot of
 	// its own, of which no other node hears.
 	stray  bool
 	denied bool // the key has too many siblings
 }
 
-// newWrite is a write to the nodes of list that is good when need of them, or of fallbacks in their place, have
+// newWrite is a write to the owners of a key that is good when need of them, or of others in their place, have
 // stored it.
-func newWrite(list, fallbacks []uint64, need int, strict bool) *write {
-	w := &write{need: need}
-	for _, n := range list {
-		w.seats = append(w.seats, seat{owner: n})
-	}
-	if !strict {
-		w.spare = slices.Clone(fallbacks)
+func newWrite(k *keyNodes, need int) *write {
+	w := &write{need: need, seats: make([]seat, len(k.owners)), spare: k.spares}
+	for i, n := range k.owners {
+		w.seats[i] = seat{owner: n, at: n}
+		if i >= k.reachable {
+			w.seats[i].state = vacant
+		}
 	}
 	return w
 }
@@ -93,27 +92,27 @@ func newWrite(list, fallbacks []uint64, need int, strict bool) *write {
 func (w *write) start() []Send { return w.findFirst() }
 
 // answer takes what became of the request to node, and returns what is to be sent now.
-func (w *write) answer(node uint64, a Answer) []Send {
+func (w *write) answer(node uint64, a answer) []Send {
 	i := slices.IndexFunc(w.seats, func(s seat) bool { return s.at == node && (s.state == asked || s.state == keeping) })
 	if i < 0 {
 		return nil
 	}
 	s := &w.seats[i]
 	if s.state == keeping {
-		if s.state = given; a == Done {
+		if s.state = given; a == did {
 			s.state = kept
 		}
 		return nil
 	}
-	if a != Done {
+	if a != did {
 		s.state = vacant
-		if w.denied = w.denied || a == TooMany && !w.first; w.denied {
+		if w.denied = w.denied || a == tooMany && !w.first; w.denied {
 			return nil
 		}
 		if w.first {
 			return w.standIn(s)
 		}
-		w.stray = w.stray || a == Lost
+		w.stray = w.stray || a == lost
 		return w.findFirst()
 	}
 	s.state = stored
@@ -136,8 +135,11 @@ func (w *write) answer(node uint64, a Answer) []Send {
 }
 
 // findFirst asks the next node to store the write first: an owner as long as there is one that was not asked,
-// then who stands in for one.
+// then who stands in for one. Where too few are left it asks nobody: a copy would only make the outcome unknown.
 func (w *write) findFirst() []Send {
+	if w.reach() < w.need {
+		return nil
+	}
 	for i := range w.seats {
 		if s := &w.seats[i]; s.state == free {
 			s.state, s.at = asked, s.owner
@@ -158,7 +160,8 @@ func (w *write) findFirst() []Send {
 
 // standIn asks the next fallback to sit in s, or else a node that has stored it to keep it for the owner.
 func (w *write) standIn(s *seat) []Send {
-	if len(w.spare) == 0 {
+	other, ok := w.spare.take()
+	if !ok {
 		i := slices.IndexFunc(w.seats, func(s seat) bool { return s.state == stored })
 		if s.state = given; i < 0 {
 			return nil
@@ -166,9 +169,25 @@ func (w *write) standIn(s *seat) []Send {
 		s.state, s.at = keeping, w.seats[i].at
 		return []Send{{To: s.at, For: s.owner, Keep: true}}
 	}
-	s.state, s.at = asked, w.spare[0]
-	w.spare = w.spare[1:]
+	s.state, s.at = asked, other
 	return []Send{{To: s.at, For: s.owner}}
+}
+
+// reach is how many nodes may come to store it.
+func (w *write) reach() (n int) {
+	empty := 0
+	for _, s := range w.seats {
+		switch s.state {
+		case free, asked, stored:
+			n++
+		case vacant:
+			empty++
+		}
+	}
+	if n < w.need && empty > 0 {
+		n += min(empty, len(w.spare.left()))
+	}
+	return n
 }
 
 // outcome is what is known now. Requests may still be on their way when it is OK.

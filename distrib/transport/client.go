@@ -106,7 +106,7 @@ func (c *Client) link(ctx context.Context, to uint64) (*link, error) {
 	select {
 	case <-opening:
 	case <-ctx.Done():
-		return nil, fmt.Errorf("node %s: not connected: %w: %w", c.opts.Name(to), ctx.Err(), distrib.ErrRefused)
+		return nil, fmt.Errorf("node %s: not connected: %w: %w", c.opts.Name(to), ctx.Err(), distrib.ErrUnreachable)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +128,7 @@ func (c *Client) begin(to uint64, r *route) error {
 	}
 	addr, ok := c.opts.Addr(to)
 	if !ok {
-		return fmt.Errorf("node %d has no address: it is none of this topology: %w", to, distrib.ErrRefused)
+		return fmt.Errorf("node %d has no address: it is none of this topology: %w", to, distrib.ErrUnreachable)
 	}
 	opening := make(chan struct{})
 	r.link, r.opening = nil, opening

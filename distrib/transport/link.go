@@ -43,7 +43,7 @@ func (c *Client) open(to uint64, name, addr string) (*link, error) {
 		if s, ok := status.FromError(err); ok {
 			err = errors.New(s.Message())
 		}
-		return fmt.Errorf("node %s at %s: %w: %w", name, addr, err, distrib.ErrRefused)
+		return fmt.Errorf("node %s at %s: %w: %w", name, addr, err, distrib.ErrUnreachable)
 	}
 	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(c.opts.Credentials), grpc.WithDisableServiceConfig())
 	if err != nil {
@@ -179,7 +179,7 @@ func (l *link) call(ctx context.Context, k kind, o outgoing) (frame, error) {
 	l.mu.Lock()
 	if l.broken != nil {
 		defer l.mu.Unlock()
-		return frame{}, fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrRefused)
+		return frame{}, fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrUnreachable)
 	}
 	l.last++
 	id := l.last
@@ -188,7 +188,7 @@ func (l *link) call(ctx context.Context, k kind, o outgoing) (frame, error) {
 	place, err := l.sender.queue(k, id, arg, o)
 	if err != nil {
 		l.forget(id)
-		return frame{}, fmt.Errorf("node %s: %w: %w", l.name, err, distrib.ErrRefused)
+		return frame{}, fmt.Errorf("node %s: %w: %w", l.name, err, distrib.ErrUnreachable)
 	}
 	select {
 	case f, ok := <-answer:
@@ -196,7 +196,7 @@ func (l *link) call(ctx context.Context, k kind, o outgoing) (frame, error) {
 		case !ok && l.sender.wasTaken(place):
 			return frame{}, fmt.Errorf("node %s: it may have been carried out: %w", l.name, l.broken)
 		case !ok:
-			return frame{}, fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrRefused)
+			return frame{}, fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrUnreachable)
 		case f.kind == kindFailure:
 			return frame{}, decodeFailure(f, l.name)
 		}
