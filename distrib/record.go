@@ -124,6 +124,18 @@ type Head struct {
 	Missing []Missing // what of it stands in entries of their own
 }
 
+// Bytes is what the record of a key of so many bytes counts for where data is counted: each version's value, and the
+// key with it.
+func (h *Head) Bytes(key int) (n int64) {
+	for i := range h.Record {
+		n += int64(key + len(h.Record[i].Value.Data))
+	}
+	for _, m := range h.Missing {
+		n += int64(m.Bytes)
+	}
+	return n
+}
+
 // Missing is a value whose bytes are in an entry of their own: Bytes of them, to become the Data of the
 // sibling of that index.
 type Missing struct {

@@ -94,6 +94,7 @@ const MaxParts = 1024
 type Part struct {
 	First, Last uint64
 	Keys        int
+	Bytes       int64  // of keys and values of all versions
 	Sum         uint64 // of a hash of each key and its dots
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -95,7 +96,7 @@ func TestExchange(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	report, err := Exchange(t.Context(), ns, ns.ids(), 0, whole)
+	report, err := Exchange(t.Context(), ns, ns.ids(), 0, whole, Options{})
 	require.NoError(t, err)
 	require.Equal(t, Report{Compared: fanOut}, report, "nothing differs")
 
@@ -110,13 +111,13 @@ func TestExchange(t *testing.T) {
 		_, err := at.Put(key, p)
 		require.NoError(t, err)
 	}
-	report, err = Exchange(t.Context(), ns, ns.ids(), 0, whole)
+	report, err = Exchange(t.Context(), ns, ns.ids(), 0, whole, Options{})
 	require.NoError(t, err)
 	require.Equal(t, 2*differ, report.Sent, "each to the two others")
 	require.Less(t, report.Listed, differ*leafKeys)
 	require.Less(t, report.Compared, fanOut*(1+differ))
 	requireSame(t, ns)
-	report, err = Exchange(t.Context(), ns, ns.ids(), 0, whole)
+	report, err = Exchange(t.Context(), ns, ns.ids(), 0, whole, Options{})
 	require.NoError(t, err)
 	require.Zero(t, report.Sent+report.Listed)
 }
@@ -130,7 +131,7 @@ func TestExchangeEmptyNode(t *testing.T) {
 		require.NoError(t, err)
 	}
 	const half = 1<<63 - 1
-	report, err := Exchange(t.Context(), ns, ns.ids(), 0, half)
+	report, err := Exchange(t.Context(), ns, ns.ids(), 0, half, Options{})
 	require.NoError(t, err)
 	for i := range 1500 {
 		key := fmt.Appendf(nil, "k%d", i)
@@ -142,7 +143,7 @@ func TestExchangeEmptyNode(t *testing.T) {
 			require.Empty(t, record)
 		}
 	}
-	again, err := Exchange(t.Context(), ns, ns.ids(), half+1, whole)
+	again, err := Exchange(t.Context(), ns, ns.ids(), half+1, whole, Options{})
 	require.NoError(t, err)
 	require.Equal(t, 1500, report.Sent+again.Sent)
 	requireSame(t, ns)
@@ -151,11 +152,11 @@ func TestExchangeEmptyNode(t *testing.T) {
 // failing is a transport of which one call fails.
 type failing struct {
 	nodes
-	left int
+	left atomic.Int32
 }
 
 func (f *failing) Merge(ctx context.Context, to uint64, r *distrib.MergeRequest) error {
-	if f.left--; f.left == 0 {
+	if f.left.Add(-1) == 0 {
 		return errors.New("cut off")
 	}
 	return f.nodes.Merge(ctx, to, r)
@@ -167,12 +168,65 @@ func TestExchangeFails(t *testing.T) {
 		_, err := ns[0].Put(fmt.Appendf(nil, "k%d", i), replica.Put{Value: value(i)})
 		require.NoError(t, err)
 	}
-	report, err := Exchange(t.Context(), &failing{ns, 4}, ns.ids(), 0, whole)
+	f := &failing{nodes: ns}
+	f.left.Store(4)
+	report, err := Exchange(t.Context(), f, ns.ids(), 0, whole, Options{})
 	require.ErrorContains(t, err, "node 2: cut off")
-	require.Equal(t, 4, report.Sent)
-	_, err = Exchange(t.Context(), ns, ns.ids(), 0, whole)
+	got, err := ns[1].Keys(&distrib.KeysRequest{Last: whole, Limit: 100})
+	require.NoError(t, err)
+	require.Len(t, got, report.Sent, "what was sent stands")
+	require.Less(t, report.Sent, 10)
+	_, err = Exchange(t.Context(), ns, ns.ids(), 0, whole, Options{})
 	require.NoError(t, err)
 	requireSame(t, ns)
+}
+
+// reads counts who is asked for records.
+type reads struct {
+	nodes
+	of [4]atomic.Int32
+}
+
+func (r *reads) Read(ctx context.Context, to uint64, q *distrib.ReadRequest) (*distrib.ReadReply, error) {
+	r.of[to].Add(1)
+	return r.nodes.Read(ctx, to, q)
+}
+
+// TestExchangeMeasured: a node that lacks all is given as many bytes as a range holds, each record is read from one
+// node, and the pace is asked before each is sent.
+func TestExchangeMeasured(t *testing.T) {
+	ns := newNodes(t, 3)
+	for i := range 500 {
+		w, err := ns[0].Put(fmt.Appendf(nil, "k%d", i), replica.Put{Value: distrib.Value{Data: make([]byte, i*20)}})
+		require.NoError(t, err)
+		_, err = ns[1].Merge(fmt.Appendf(nil, "k%d", i), distrib.Record{w.Sibling}, distrib.SyncLater)
+		require.NoError(t, err)
+	}
+	parts, err := ns[0].Parts(&distrib.PartsRequest{Last: whole, Parts: 1})
+	require.NoError(t, err)
+	require.Greater(t, parts[0].Bytes, int64(500*499*10))
+	var paced, sent atomic.Int64
+	r := &reads{nodes: ns}
+	report, err := Exchange(t.Context(), r, []uint64{3, 1, 2}, 0, whole, Options{
+		Pace: func(_ context.Context, bytes int) error { paced.Add(int64(bytes)); return nil },
+		Sent: func(node uint64, bytes int) {
+			require.Equal(t, uint64(3), node)
+			sent.Add(int64(bytes))
+		},
+	})
+	require.NoError(t, err)
+	require.Equal(t, 500, report.Sent)
+	require.Equal(t, parts[0].Bytes, report.Bytes)
+	require.Equal(t, report.Bytes, paced.Load())
+	require.Equal(t, report.Bytes, sent.Load())
+	require.Equal(t, [3]int32{500, 0, 0}, [3]int32{r.of[1].Load(), r.of[2].Load(), r.of[3].Load()})
+	requireSame(t, ns)
+
+	_, err = ns[0].Put([]byte("k1"), replica.Put{Value: value(1)})
+	require.NoError(t, err)
+	stop := errors.New("not now")
+	_, err = Exchange(t.Context(), ns, ns.ids(), 0, whole, Options{Pace: func(context.Context, int) error { return stop }})
+	require.ErrorIs(t, err, stop)
 }
 
 func TestParts(t *testing.T) {

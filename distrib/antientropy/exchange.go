@@ -2,21 +2,24 @@
 //
 //	dirty, err := antientropy.OpenDirty(store)   // what may differ, kept through restarts
 //	dirty.Mark(token)
-//	report, err := antientropy.Exchange(ctx, transport, nodes, first, last)
+//	report, err := antientropy.Exchange(ctx, transport, nodes, first, last, antientropy.Options{})
 //
 // Exchange divides a range of tokens until the parts that differ are small, lists the keys of these, and has
 // every node merge what any of them holds. It changes no version and needs no clock: a key that is written
-// meanwhile is compared as it is found.
+// meanwhile is compared as it is found. Once it has ended without an error, each node has all versions that any of them
+// held when it began, or such as have seen them.
 package antientropy
 
 import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
@@ -25,19 +28,38 @@ const (
 	fanOut = 64
 	// leafKeys is of how many keys the parts are whose keys are listed.
 	leafKeys = 128
+	// abreast is how many keys are given to nodes at the same time.
+	abreast = 16
 )
+
+// Options of an exchange. The zero value knows no limits, and what nodes get is durable before the next is sent.
+type Options struct {
+	Sync distrib.Sync // of what nodes get
+	// Pace is called before so many bytes of keys and values are sent to a node, and may wait; its error ends the
+	// exchange. It may be called by several goroutines at once, as Sent. nil: nothing waits.
+	Pace func(ctx context.Context, bytes int) error
+	// Sent hears what a node got. nil: nobody listens.
+	Sent func(node uint64, bytes int)
+}
 
 // Report is what an exchange did.
 type Report struct {
-	Compared int // parts
-	Listed   int // keys
-	Sent     int // records, each to a node that lacked something of it
+	Compared int   // parts
+	Listed   int   // keys
+	Sent     int   // records, each to a node that lacked something of it
+	Bytes    int64 // of these, keys and values
 }
 
 // Exchange makes nodes, which hold a range of tokens, hold the same of it. first and last are top halves of
 // tokens, both included. All nodes must answer; else it ends with an error, and what was sent stands.
-func Exchange(ctx context.Context, t distrib.Transport, nodes []uint64, first, last uint64) (Report, error) {
-	x := &exchange{t: t, nodes: nodes}
+func Exchange(ctx context.Context, t distrib.Transport, nodes []uint64, first, last uint64, o Options) (Report, error) {
+	if o.Pace == nil {
+		o.Pace = func(context.Context, int) error { return nil }
+	}
+	if o.Sent == nil {
+		o.Sent = func(uint64, int) {}
+	}
+	x := &exchange{t: t, nodes: nodes, opts: o}
 	err := x.compare(ctx, first, last)
 	if err != nil {
 		err = fmt.Errorf("compare tokens %016x to %016x: %w", first, last, err)
@@ -46,8 +68,11 @@ func Exchange(ctx context.Context, t distrib.Transport, nodes []uint64, first, l
 }
 
 type exchange struct {
-	t      distrib.Transport
-	nodes  []uint64
+	t     distrib.Transport
+	nodes []uint64
+	opts  Options
+
+	mu     sync.Mutex // guards report where keys are given side by side
 	report Report
 }
 
@@ -102,10 +127,8 @@ func (x *exchange) each(ctx context.Context, f func(ctx context.Context, i int, 
 // mend lists the keys of a small range and merges those that differ.
 func (x *exchange) mend(ctx context.Context, first, last uint64) error {
 	lists := make([][]distrib.KeyDots, len(x.nodes))
-	// A part may have grown since it was counted. What is beyond the limit is left to the next exchange.
-	const limit = 16 * leafKeys
 	if err := x.each(ctx, func(ctx context.Context, i int, node uint64) (err error) {
-		lists[i], err = x.t.Keys(ctx, node, &distrib.KeysRequest{First: first, Last: last, Limit: limit})
+		lists[i], err = x.list(ctx, node, first, last)
 		return err
 	}); err != nil {
 		return err
@@ -124,20 +147,49 @@ func (x *exchange) mend(ctx context.Context, first, last uint64) error {
 		}
 	}
 	x.report.Listed += len(keys)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(abreast)
 	for _, key := range keys {
-		if dots := held[key]; slices.ContainsFunc(dots, func(d []vclock.Dot) bool { return !slices.Equal(d, dots[0]) }) {
-			if err := x.merge(ctx, []byte(key)); err != nil {
+		dots := held[key]
+		if !slices.ContainsFunc(dots, func(d []vclock.Dot) bool { return !slices.Equal(d, dots[0]) }) {
+			continue
+		}
+		g.Go(func() error {
+			if err := x.merge(ctx, []byte(key), dots); err != nil {
 				return fmt.Errorf("key %q: %w", key, err)
 			}
-		}
+			return nil
+		})
 	}
-	return nil
+	return g.Wait()
 }
 
-// merge reads a key everywhere and gives every node what it lacks.
-func (x *exchange) merge(ctx context.Context, key []byte) error {
+// list is what a node holds of a range, which may have grown since it was counted.
+func (x *exchange) list(ctx context.Context, node, first, last uint64) (all []distrib.KeyDots, err error) {
+	q := &distrib.KeysRequest{First: first, Last: last, Limit: 16 * leafKeys}
+	for {
+		list, err := x.t.Keys(ctx, node, q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+		if len(list) < q.Limit {
+			return all, nil
+		}
+		if q.First = ring.TokenOf(list[len(list)-1].Key).Hi + 1; q.First == 0 || q.First > last {
+			return all, nil
+		}
+	}
+}
+
+// merge gives every node what it lacks of a key, of which they hold dots. Of those that hold the same one is asked for
+// the record.
+func (x *exchange) merge(ctx context.Context, key []byte, dots [][]vclock.Dot) error {
 	records := make([]distrib.Record, len(x.nodes))
 	if err := x.each(ctx, func(ctx context.Context, i int, node uint64) error {
+		if len(dots[i]) == 0 || slices.ContainsFunc(dots[:i], func(d []vclock.Dot) bool { return slices.Equal(d, dots[i]) }) {
+			return nil
+		}
 		reply, err := x.t.Read(ctx, node, &distrib.ReadRequest{Key: key, Partial: true})
 		if err == nil {
 			records[i] = reply.Record
@@ -150,16 +202,23 @@ func (x *exchange) merge(ctx context.Context, key []byte) error {
 	for _, r := range records {
 		all = vclock.Merge(all, r)
 	}
-	sent := make([]int, len(x.nodes))
-	err := x.each(ctx, func(ctx context.Context, i int, node uint64) error {
-		if slices.Equal(vclock.Dots(records[i]), vclock.Dots(all)) {
+	bytes := distrib.KeyDots{Key: key, Record: all}.Bytes()
+	return x.each(ctx, func(ctx context.Context, i int, node uint64) error {
+		if slices.Equal(dots[i], vclock.Dots(all)) {
 			return nil
 		}
-		sent[i] = 1
-		return x.t.Merge(ctx, node, &distrib.MergeRequest{Key: key, Record: all})
+		err := x.opts.Pace(ctx, bytes)
+		if err == nil {
+			err = x.t.Merge(ctx, node, &distrib.MergeRequest{Key: key, Record: all, Sync: x.opts.Sync})
+		}
+		if err != nil {
+			return err
+		}
+		x.opts.Sent(node, bytes)
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.report.Sent++
+		x.report.Bytes += int64(bytes)
+		return nil
 	})
-	for _, n := range sent {
-		x.report.Sent += n
-	}
-	return err
 }

@@ -33,6 +33,7 @@ func (r *Replica) Parts(q *distrib.PartsRequest) ([]distrib.Part, error) {
 			buf = binary.AppendUvarint(buf, s.Dot.Counter)
 		}
 		parts[at].Keys++
+		parts[at].Bytes += h.Bytes(len(key))
 		parts[at].Sum += xxh3.Hash(buf)
 		return nil
 	})

@@ -244,7 +244,7 @@ func (r *Replica) store(head []byte, old distrib.Head, minted vclock.Dot, record
 		apart[old.Record[m.Sibling].Dot] = m.Bytes
 	}
 	var ops []distrib.Op
-	grown := -sizeOf(head, old)
+	grown := -old.Bytes(len(head))
 	lengths := make([]int, len(record))
 	for i := range record {
 		s := &record[i]
@@ -276,17 +276,6 @@ func (r *Replica) store(head []byte, old distrib.Head, minted vclock.Dot, record
 	return err
 }
 
-// sizeOf is what a record counts for: its values, and its key for each.
-func sizeOf(head []byte, h distrib.Head) (n int64) {
-	for _, s := range h.Record {
-		n += int64(len(head) + len(s.Value.Data))
-	}
-	for _, m := range h.Missing {
-		n += int64(m.Bytes)
-	}
-	return n
-}
-
 // Grown is by how many bytes, keys and values of all versions, the replica has grown since New.
 func (r *Replica) Grown() int64 { return r.size.Load() }
 
@@ -314,7 +303,7 @@ func (r *Replica) Digest(key []byte) ([]vclock.Dot, error) {
 }
 
 // SizeOf is what a record of key counts for in Grown.
-func (r *Replica) SizeOf(key []byte, h distrib.Head) int64 { return sizeOf(r.headKey(key), h) }
+func (r *Replica) SizeOf(key []byte, h distrib.Head) int64 { return h.Bytes(len(r.headKey(key))) }
 
 // Scan calls visit with the key and the head of every record whose token's top half is first to last, by token.
 // Both are valid until visit returns. It ends at the first error of visit and returns it.

@@ -19,7 +19,7 @@ import (
 //	read         = flags:1 ‖ for ‖ key
 //	read answer  = flags:1 ‖ record or dots
 //	parts        = first:8 ‖ last:8 ‖ parts
-//	parts answer = count ‖ (first:8 ‖ last:8 ‖ keys ‖ sum:8)..
+//	parts answer = count ‖ (first:8 ‖ last:8 ‖ keys ‖ bytes ‖ sum:8)..
 //	keys         = flags:1 ‖ first:8 ‖ last:8 ‖ limit ‖ bytes
 //	keys answer  = count ‖ (key ‖ dots ‖ length of the record ‖ record)..     a length of 0: it was not asked for
 
@@ -221,6 +221,7 @@ func (r partsAnswer) append(dst []byte) []byte {
 		dst = binary.BigEndian.AppendUint64(dst, p.First)
 		dst = binary.BigEndian.AppendUint64(dst, p.Last)
 		dst = binary.AppendUvarint(dst, uint64(p.Keys))
+		dst = binary.AppendUvarint(dst, uint64(p.Bytes))
 		dst = binary.BigEndian.AppendUint64(dst, p.Sum)
 	}
 	return dst
@@ -228,9 +229,9 @@ func (r partsAnswer) append(dst []byte) []byte {
 
 func decodePartsAnswer(b []byte) ([]distrib.Part, error) {
 	d := decoder{rest: b}
-	parts := make([]distrib.Part, d.count(8+8+1+8))
+	parts := make([]distrib.Part, d.count(8+8+1+1+8))
 	for i := range parts {
-		parts[i] = distrib.Part{First: d.uint64(), Last: d.uint64(), Keys: int(d.uvarint()), Sum: d.uint64()}
+		parts[i] = distrib.Part{First: d.uint64(), Last: d.uint64(), Keys: int(d.uvarint()), Bytes: int64(d.uvarint()), Sum: d.uint64()}
 	}
 	return parts, d.end("answer to parts")
 }

@@ -47,7 +47,7 @@ func (e *echo) Read(ctx context.Context, r *distrib.ReadRequest) (*distrib.ReadR
 }
 
 func (e *echo) Parts(_ context.Context, r *distrib.PartsRequest) ([]distrib.Part, error) {
-	return []distrib.Part{{First: r.First, Last: r.Last, Keys: r.Parts, Sum: 7}}, nil
+	return []distrib.Part{{First: r.First, Last: r.Last, Keys: r.Parts, Bytes: 1 << 40, Sum: 7}}, nil
 }
 
 func (e *echo) Keys(_ context.Context, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
@@ -114,7 +114,7 @@ func TestAllRequests(t *testing.T) {
 	require.Equal(t, []vclock.Dot{dot(1), dot(2)}, read.Dots)
 	parts, err := p.client.Parts(ctx, 2, &distrib.PartsRequest{First: 1, Last: 9, Parts: 4})
 	require.NoError(t, err)
-	require.Equal(t, []distrib.Part{{First: 1, Last: 9, Keys: 4, Sum: 7}}, parts)
+	require.Equal(t, []distrib.Part{{First: 1, Last: 9, Keys: 4, Bytes: 1 << 40, Sum: 7}}, parts)
 	for _, records := range []bool{false, true} {
 		q := &distrib.KeysRequest{First: 3, Last: 9, Limit: 4, Records: records, Bytes: 100_000}
 		want, err := (&echo{}).Keys(ctx, q)
