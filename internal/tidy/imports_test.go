@@ -70,6 +70,7 @@ var allowed = map[string][]string{
 	"distrib/client":      distribValues,
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
 	"distrib/node":        distribParts,
+	"distrib/demo":        {"distrib/api"},
 	"distrib/sim":         append([]string{"distrib/node"}, distribParts...),
 	"distrib/local":       {"distrib", "distrib/vclock", "engine"},
 
@@ -96,7 +97,7 @@ var distribParts = append([]string{
 }, distribValues...)
 
 // Commands hold no logic and reach nothing below these.
-var commands = []string{"engine", "engine/inspect", "distrib", "distrib/api", "distrib/node", "distrib/local", "distrib/client", "perf"}
+var commands = []string{"engine", "engine/inspect", "distrib", "distrib/api", "distrib/node", "distrib/local", "distrib/client", "distrib/demo", "perf"}
 
 // upward are the imports of packages from above that the tests of a package may have.
 var upward = map[string][]string{
