@@ -17,7 +17,7 @@ import (
 //
 //   - a table with nothing beneath it in the next level falls there, by an edit alone;
 //   - a column that reaches up to L1 is merged from there to the depth at which a freed level
-//     costs least, since the next run needs L1;
+//     costs least, once half of the next run is there, which needs L1;
 //   - while what lies above the last level may hide too much of it, the column with the most
 //     above its last level is merged down to it.
 //
@@ -58,8 +58,10 @@ func (s *stack) Pick(v *manifest.Version, busy *Reservations) *Plan {
 	if plan := s.pickL0(v); plan != nil && busy.free(plan) {
 		return plan
 	}
-	if plan := s.pickRuns(v, busy); plan != nil {
-		return plan
+	if s.nearL0(v) {
+		if plan := s.pickRuns(v, busy); plan != nil {
+			return plan
+		}
 	}
 	return s.pickSpace(v, busy)
 }
@@ -124,6 +126,11 @@ func (s *stack) limitL0(v *manifest.Version) int {
 	}
 	return max(s.o.L0Trigger, s.o.MaxRuns-levels)
 }
+
+// nearL0 reports whether half of the next run is there. It will need L1; before that, a merge
+// to free L1 may be for nothing, since one for the sake of space often frees it too, and what it
+// would merge can still grow.
+func (s *stack) nearL0(v *manifest.Version) bool { return 2*len(v.Levels[0]) >= s.limitL0(v) }
 
 // pickL0 makes a run of all of L0. There is no plan while the level for it is not free.
 func (s *stack) pickL0(v *manifest.Version) *Plan {
@@ -203,9 +210,11 @@ func (s *stack) Debt(v *manifest.Version) int64 {
 	if plan := s.pickL0(v); plan != nil {
 		debt += max(1, plan.Bytes())
 	}
-	for i := range v.Levels[1] {
-		c := columnOf(v, 1, i)
-		debt += max(1, c.above(c.cheapest()+1))
+	if s.nearL0(v) {
+		for i := range v.Levels[1] {
+			c := columnOf(v, 1, i)
+			debt += max(1, c.above(c.cheapest()+1))
+		}
 	}
 	if s.tooMuchSpace(v) {
 		var upper int64
@@ -229,7 +238,7 @@ func (s *stack) Scores(v *manifest.Version) []LevelScore {
 	out[0].Target = 0
 	out[0].Score = float64(out[0].Files) / float64(s.limitL0(v))
 	out[1].Target = 0
-	if out[1].Files > 0 {
+	if out[1].Files > 0 && s.nearL0(v) {
 		out[1].Score = 1
 	}
 	var total int64
