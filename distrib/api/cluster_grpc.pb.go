@@ -4,7 +4,7 @@
 // versions:
 // - protoc-gen-go-grpc v1.6.2
 // - protoc             v3.21.12
-// source: cluster.proto
+// source: cambium/v1/cluster.proto
 
 package api
 
@@ -393,7 +393,7 @@ var Cluster_ServiceDesc = grpc.ServiceDesc{
 			ServerStreams: true,
 		},
 	},
-	Metadata: "cluster.proto",
+	Metadata: "cambium/v1/cluster.proto",
 }
 
 const (
@@ -501,7 +501,7 @@ var Faults_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
-	Metadata: "cluster.proto",
+	Metadata: "cambium/v1/cluster.proto",
 }
 
 const (
@@ -609,5 +609,5 @@ var Membership_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
-	Metadata: "cluster.proto",
+	Metadata: "cambium/v1/cluster.proto",
 }

@@ -6,7 +6,7 @@
 // versions:
 // - protoc-gen-go-grpc v1.6.2
 // - protoc             v3.21.12
-// source: kv.proto
+// source: cambium/v1/kv.proto
 
 package api
 
@@ -431,5 +431,5 @@ var KV_ServiceDesc = grpc.ServiceDesc{
 			ClientStreams: true,
 		},
 	},
-	Metadata: "kv.proto",
+	Metadata: "cambium/v1/kv.proto",
 }
