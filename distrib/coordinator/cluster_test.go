@@ -101,7 +101,7 @@ type observed struct {
 // coordinator is the one of node id.
 func (c *cluster) coordinator(id uint64) *Coordinator {
 	return New(Options{
-		Self: id, Ring: func() *ring.Ring { return c.ring }, Transport: &link{c, id}, Liveness: c.liveness, Observe: c.observe,
+		Self: id, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} }, Transport: &link{c, id}, Liveness: c.liveness, Observe: c.observe,
 		Name: func(id uint64) string { return fmt.Sprintf("n%d", id) },
 		Unfinished: func(key []byte) {
 			c.mu.Lock()

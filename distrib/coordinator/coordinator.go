@@ -1,7 +1,7 @@
 // Package coordinator carries out the operations of clients on the nodes that hold a key: N, R and W (DeCandia
 // et al., "Dynamo", SOSP 2007, sections 4.4 to 4.6).
 //
-//	c := coordinator.New(coordinator.Options{Self: 1, Ring: ring, Transport: transport, Liveness: gossip.Liveness})
+//	c := coordinator.New(coordinator.Options{Self: 1, View: view, Transport: transport, Liveness: gossip.Liveness})
 //	put, err := c.Put(ctx, key, value, coordinator.WriteOptions{W: 2, Context: context})
 //	get, err := c.Get(ctx, key, coordinator.ReadOptions{R: 2})
 //
@@ -28,10 +28,12 @@ import (
 	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
-// Options of a Coordinator. Self, Ring and Transport are required.
+// Options of a Coordinator. Self, View and Transport are required.
 type Options struct {
-	Self      uint64 // the node on which it runs
-	Ring      func() *ring.Ring
+	Self uint64 // the node on which it runs
+	// View returns where keys lie. An operation keeps to one view from its begin to its end, which it tells by calling
+	// release.
+	View      func() (v *ring.View, release func())
 	Transport distrib.Transport
 	// Liveness is this node's opinion of others: suspects are asked last, who is down is passed over. nil: all are up.
 	Liveness func(node uint64) distrib.Liveness
@@ -118,4 +120,18 @@ func quorum(want, n int, what string) (int, error) {
 		return 0, &QuorumError{what, want, n}
 	}
 	return want, nil
+}
+
+// quorums are how many of the owners at each end of a key, of which there are n, must store a write. Where one end has
+// fewer owners than W, all of them must.
+func quorums(w int, n counts) (need counts, err error) {
+	if _, err := quorum(w, max(n[0], n[1]), "W"); err != nil {
+		return need, err
+	}
+	for i := range n {
+		if n[i] > 0 {
+			need[i], _ = quorum(min(w, n[i]), n[i], "W") // 0 or 1 to n[i]
+		}
+	}
+	return need, nil
 }

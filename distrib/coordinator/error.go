@@ -132,7 +132,7 @@ func (r *read) unanswered() (list []ReplicaState) {
 // passedOver are the owners of a key that are thought to be down.
 func (k *keyNodes) passedOver() (list []ReplicaState) {
 	for _, n := range k.owners[k.reachable:] {
-		list = append(list, ReplicaState{Node: n, State: Down, Err: errDown})
+		list = append(list, ReplicaState{Node: n.Node, State: Down, Err: errDown})
 	}
 	return list
 }

@@ -31,7 +31,9 @@ func (c *Coordinator) Get(ctx context.Context, key []byte, o ReadOptions) (*Read
 	if err := distrib.CheckKey(key); err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
-	nodes := c.nodesOf(c.opts.Ring(), ring.TokenOf(key), o.Strict)
+	view, release := c.opts.View()
+	defer release()
+	nodes := c.readersOf(view, ring.TokenOf(key), o.Strict)
 	need, err := quorum(o.R, len(nodes.owners), "R")
 	if err != nil {
 		return nil, fmt.Errorf("get %q: %w", key, err)

@@ -7,11 +7,39 @@ import (
 
 // keyNodes are the nodes of a key in the order in which they are asked.
 type keyNodes struct {
-	// owners are the preference list: this node, those that are up, suspects, and those that are down, which are
-	// not asked: reachable is how many are not.
-	owners    []uint64
+	// owners are this node, those that are up, suspects, and those that are down, which are not asked: reachable is how
+	// many are not.
+	owners    []ring.Seat
 	reachable int
 	spares    spares
+}
+
+// counts are numbers of owners at the old and at the new end of a key.
+type counts [2]int
+
+func (n *counts) add(e ring.Ends) {
+	if e&ring.OldEnd != 0 {
+		n[0]++
+	}
+	if e&ring.NewEnd != 0 {
+		n[1]++
+	}
+}
+
+// reaches reports whether there are as many as need says, at both ends.
+func (n counts) reaches(need counts) bool { return n[0] >= need[0] && n[1] >= need[1] }
+
+// lacking is how many are missing at either end.
+func (n counts) lacking(need counts) (old, next int) {
+	return max(0, need[0]-n[0]), max(0, need[1]-n[1])
+}
+
+// count is how many owners there are at each end.
+func (k *keyNodes) count() (n counts) {
+	for _, s := range k.owners {
+		n.add(s.Ends)
+	}
+	return n
 }
 
 // spares are the nodes that may stand in for owners. They are looked for when the first is needed.
@@ -41,15 +69,25 @@ func (s *spares) take() (node uint64, ok bool) {
 	return list[0], true
 }
 
-// nodesOf finds the nodes of a token. Without strict others may stand in.
-func (c *Coordinator) nodesOf(r *ring.Ring, token ring.Token, strict bool) *keyNodes {
-	k := &keyNodes{}
+// writersOf finds the nodes that a write to a token goes to. Without strict others may stand in.
+func (c *Coordinator) writersOf(v *ring.View, token ring.Token, strict bool) *keyNodes {
+	k := &keyNodes{owners: v.Seats(token)}
+	k.reachable = c.byLiveness(k.owners)
+	if !strict {
+		k.spares.find = func() []uint64 { return c.fallbacks(v, token, maxSpares*len(k.owners)) }
+	}
+	return k
+}
+
+// readersOf finds the nodes that a read of a token asks: one end of it.
+func (c *Coordinator) readersOf(v *ring.View, token ring.Token, strict bool) *keyNodes {
+	k, r := &keyNodes{}, v.Reads()
 	for _, i := range r.Replicas(token) {
-		k.owners = append(k.owners, r.Node(i).ID)
+		k.owners = append(k.owners, ring.Seat{Node: r.Node(i).ID, Ends: ring.OldEnd})
 	}
 	k.reachable = c.byLiveness(k.owners)
 	if !strict {
-		k.spares.find = func() []uint64 { return c.fallbacks(r, token, maxSpares*len(k.owners)) }
+		k.spares.find = func() []uint64 { return c.fallbacks(v, token, maxSpares*len(k.owners)) }
 	}
 	return k
 }
@@ -64,11 +102,11 @@ func (c *Coordinator) liveness(id uint64) distrib.Liveness {
 
 // byLiveness puts this node first, then those that are up, suspects, and those that are down. It returns how many
 // are not.
-func (c *Coordinator) byLiveness(nodes []uint64) (reachable int) {
-	var ranks [ring.MaxReplicas]int // asked once: an opinion may change meanwhile
-	for i, id := range nodes {
-		rank, at := int(c.liveness(id)), i
-		if id == c.opts.Self {
+func (c *Coordinator) byLiveness(nodes []ring.Seat) (reachable int) {
+	var ranks [2 * ring.MaxReplicas]int // asked once: an opinion may change meanwhile
+	for i, s := range nodes {
+		rank, at := int(c.liveness(s.Node)), i
+		if s.Node == c.opts.Self {
 			rank = -1
 		}
 		if rank < int(distrib.Down) {
@@ -77,16 +115,15 @@ func (c *Coordinator) byLiveness(nodes []uint64) (reachable int) {
 		for ; at > 0 && ranks[at-1] > rank; at-- {
 			nodes[at], ranks[at] = nodes[at-1], ranks[at-1]
 		}
-		nodes[at], ranks[at] = id, rank
+		nodes[at], ranks[at] = s, rank
 	}
 	return reachable
 }
 
 // fallbacks are the first nodes that stand in for owners of a token and are not down, suspects last.
-func (c *Coordinator) fallbacks(r *ring.Ring, token ring.Token, enough int) []uint64 {
+func (c *Coordinator) fallbacks(v *ring.View, token ring.Token, enough int) []uint64 {
 	var up, suspects []uint64
-	for i := range r.Fallbacks(token) {
-		id := r.Node(i).ID
+	for id := range v.Fallbacks(token) {
 		switch c.liveness(id) {
 		case distrib.Up:
 			up = append(up, id)

@@ -43,9 +43,11 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 	if o.Op == (distrib.OpID{}) {
 		_, _ = rand.Read(o.Op[:]) // it never fails
 	}
-	nodes := c.nodesOf(c.opts.Ring(), ring.TokenOf(key), o.Strict)
-	need, err := quorum(o.W, len(nodes.owners), "W")
+	view, release := c.opts.View()
+	nodes := c.writersOf(view, ring.TokenOf(key), o.Strict)
+	need, err := quorums(o.W, nodes.count())
 	if err != nil {
+		release()
 		return nil, fmt.Errorf("%s %q: %w", op, key, err)
 	}
 	p := &putting{c: c, key: key, value: value, o: o, w: newWrite(nodes, need), answers: make(chan putAnswer)}
@@ -53,6 +55,7 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 	done := make(chan struct{})
 	go func() {
 		defer c.work.Done()
+		defer release()
 		p.run(ctx, done)
 	}()
 	<-done
@@ -62,7 +65,7 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 		first := &p.first.Sibling
 		return &WriteResult{OpID: o.Op, Dot: first.Dot, Context: first.Seen(), Siblings: p.first.Siblings, Places: p.places}, nil
 	}
-	return nil, &Error{Op: op, Key: key, OpID: o.Op, Outcome: p.outcome, Need: need, Replicas: append(p.replicas, nodes.passedOver()...),
+	return nil, &Error{Op: op, Key: key, OpID: o.Op, Outcome: p.outcome, Need: max(need[0], need[1]), Replicas: append(p.replicas, nodes.passedOver()...),
 		Err: p.ended, name: c.opts.Name}
 }
 

@@ -35,7 +35,7 @@ type readSeat struct {
 func newRead(k *keyNodes, need int) *read {
 	r := &read{need: need, seats: make([]readSeat, len(k.owners)), spare: k.spares}
 	for i, n := range k.owners {
-		r.seats[i].seat = seat{owner: n, at: n}
+		r.seats[i].seat = seat{owner: n.Node, at: n.Node}
 		if i >= k.reachable {
 			r.seats[i].state = vacant
 		}

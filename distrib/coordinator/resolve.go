@@ -43,7 +43,9 @@ func (c *Coordinator) Resolve(ctx context.Context, key []byte, op distrib.OpID) 
 	if op == (distrib.OpID{}) {
 		return NotSeen, nil, fmt.Errorf("resolve %q: the operation has no name", key)
 	}
-	nodes := c.nodesOf(c.opts.Ring(), ring.TokenOf(key), false)
+	view, release := c.opts.View()
+	defer release()
+	nodes := c.readersOf(view, ring.TokenOf(key), false)
 	e := &Error{Op: "resolve", Key: key, Outcome: Failed, Need: 1, name: c.opts.Name}
 	for need := len(nodes.owners); need > 0; { // as many as answer, and then all that these hold
 		r := newRead(nodes, need)

@@ -40,32 +40,49 @@ func (c *Coordinator) Scan(ctx context.Context, o ScanOptions, visit func(key []
 	if len(o.After) > 0 {
 		o.First = max(o.First, after.token.Hi)
 	}
-	for _, s := range c.opts.Ring().Stretches() {
-		need, err := quorum(o.R, len(s.Nodes), "R")
+	last := ring.Token{Hi: o.Last, Lo: math.MaxUint64}
+	var of *ring.Ring // that list is the stretches of
+	var list []ring.Stretch
+	for next, more := (ring.Token{Hi: o.First}), true; more; {
+		// A view for each page: the caller may take any time for what it is given.
+		view, release := c.opts.View()
+		if r := view.Reads(); r != of {
+			of, list = r, r.Stretches()
+		}
+		i, _ := slices.BinarySearchFunc(list, next, func(s ring.Stretch, t ring.Token) int { return s.Last.Compare(t) })
+		nodes, end := list[i].Nodes, least(list[i].Last, last)
+		need, err := quorum(o.R, len(nodes), "R")
 		if err != nil {
+			release()
 			return fmt.Errorf("scan: %w", err)
 		}
-		first, last := max(o.First, s.First.Hi), min(o.Last, s.Last.Hi)
-		for more := first <= last; more; {
-			page, covered, err := c.page(ctx, s, need, &distrib.KeysRequest{First: first, Last: last, Limit: o.PageKeys, Records: true, Bytes: scanBytes})
-			if err != nil {
-				return fmt.Errorf("scan of tokens %016x to %016x: %w", first, last, err)
-			}
-			for _, e := range page {
-				if e.token.Compare(s.First) < 0 || e.token.Compare(s.Last) > 0 || len(o.After) > 0 && e.compare(after) <= 0 {
-					continue
-				}
-				if _, live := distrib.AsOf(e.record, o.Now); o.Now != 0 && live == 0 {
-					continue
-				}
-				if err := visit(e.key, e.record); err != nil {
-					return err
-				}
-			}
-			first, more = covered+1, covered < last
+		page, covered, err := c.page(ctx, nodes, need, &distrib.KeysRequest{First: next.Hi, Last: end.Hi, Limit: o.PageKeys, Records: true, Bytes: scanBytes})
+		release()
+		if err != nil {
+			return fmt.Errorf("scan of tokens %016x to %016x: %w", next.Hi, end.Hi, err)
 		}
+		end = least(end, ring.Token{Hi: covered, Lo: math.MaxUint64})
+		for _, e := range page {
+			if e.token.Compare(next) < 0 || e.token.Compare(end) > 0 || len(o.After) > 0 && e.compare(after) <= 0 {
+				continue
+			}
+			if _, live := distrib.AsOf(e.record, o.Now); o.Now != 0 && live == 0 {
+				continue
+			}
+			if err := visit(e.key, e.record); err != nil {
+				return err
+			}
+		}
+		next, more = end.Next(), end.Compare(last) < 0
 	}
 	return nil
+}
+
+func least(t, u ring.Token) ring.Token {
+	if t.Compare(u) <= 0 {
+		return t
+	}
+	return u
 }
 
 // entry is a key that a scan has found.
@@ -80,10 +97,13 @@ func (e entry) compare(f entry) int {
 	return cmp.Or(e.token.Compare(f.token), bytes.Compare(e.key, f.key))
 }
 
-// page asks need of a stretch's nodes for the keys that come next, and merges what they hold up to the lowest token
+// page asks need of the nodes of a stretch for the keys that come next, and merges what they hold up to the lowest token
 // that all their answers reach: covered.
-func (c *Coordinator) page(ctx context.Context, s ring.Stretch, need int, q *distrib.KeysRequest) (page []entry, covered uint64, err error) {
-	nodes := slices.Clone(s.Nodes)
+func (c *Coordinator) page(ctx context.Context, ids []uint64, need int, q *distrib.KeysRequest) (page []entry, covered uint64, err error) {
+	nodes := make([]ring.Seat, len(ids))
+	for i, id := range ids {
+		nodes[i].Node = id
+	}
 	c.byLiveness(nodes)
 	answers, err := c.askKeys(ctx, nodes, need, q)
 	if err != nil {
@@ -116,7 +136,7 @@ func (c *Coordinator) page(ctx context.Context, s ring.Stretch, need int, q *dis
 }
 
 // askKeys asks nodes, the first need of them at once and another for each that fails, until need have answered.
-func (c *Coordinator) askKeys(ctx context.Context, nodes []uint64, need int, q *distrib.KeysRequest) (answers [][]distrib.KeyDots, err error) {
+func (c *Coordinator) askKeys(ctx context.Context, nodes []ring.Seat, need int, q *distrib.KeysRequest) (answers [][]distrib.KeyDots, err error) {
 	type answer struct {
 		list []distrib.KeyDots
 		err  error
@@ -136,8 +156,8 @@ func (c *Coordinator) askKeys(ctx context.Context, nodes []uint64, need int, q *
 			came <- answer{list, err}
 		})
 	}
-	for _, node := range nodes[:need] {
-		ask(node)
+	for _, s := range nodes[:need] {
+		ask(s.Node)
 	}
 	var causes []error
 	for next := need; len(answers) < need; {
@@ -150,7 +170,7 @@ func (c *Coordinator) askKeys(ctx context.Context, nodes []uint64, need int, q *
 		if next == len(nodes) || ctx.Err() != nil {
 			return nil, errors.Join(causes...)
 		}
-		ask(nodes[next])
+		ask(nodes[next].Node)
 		next++
 	}
 	return answers, nil

@@ -3,17 +3,20 @@ package coordinator
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
 // TestScripts plays what nodes answer to a write or a read of the nodes 1, 2 and 3, with 4 and 5 as
-// fallbacks unless the cluster has three nodes only. Of the owners the last ones may be down.
+// fallbacks unless the cluster has three nodes only. Of the owners the last ones may be down. Where owners change, next
+// are those of the new end.
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
@@ -21,16 +24,60 @@ func TestScripts(t *testing.T) {
 			d.MaybeScanArgs(t, "need", &need)
 			down := 0
 			d.MaybeScanArgs(t, "down", &down)
-			nodes := &keyNodes{owners: []uint64{1, 2, 3}, reachable: 3 - down}
+			next, err := idsOf(d, "next")
+			if err != nil {
+				return err.Error()
+			}
+			nodes := &keyNodes{owners: seatsOf([]uint64{1, 2, 3}, next)}
+			nodes.reachable = len(nodes.owners) - down
 			if !d.HasArg("three") && !d.HasArg("strict") {
 				nodes.spares.list = []uint64{4, 5}
+				if d.HasArg("spare") {
+					nodes.spares.list, err = idsOf(d, "spare")
+				}
+				if err != nil {
+					return err.Error()
+				}
 			}
 			if d.Cmd == "write" {
-				return playWrite(d, newWrite(nodes, need))
+				n := nodes.count()
+				return playWrite(d, newWrite(nodes, counts{need, min(need, n[1])}))
 			}
 			return playRead(d, newRead(nodes, need))
 		})
 	})
+}
+
+// idsOf are the nodes that an argument names.
+func idsOf(d *datadriven.TestData, arg string) (ids []uint64, err error) {
+	for _, a := range d.CmdArgs {
+		for _, v := range a.Vals {
+			if a.Key != arg {
+				continue
+			}
+			id, err := strconv.ParseUint(v, 10, 64)
+			if err != nil {
+				return nil, err
+			}
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// seatsOf are the owners of a key with the ends old and next; without next nothing changes.
+func seatsOf(old, next []uint64) (seats []ring.Seat) {
+	for _, id := range old {
+		seats = append(seats, ring.Seat{Node: id, Ends: ring.OldEnd})
+	}
+	for _, id := range next {
+		if i := slices.Index(old, id); i >= 0 {
+			seats[i].Ends = ring.BothEnds
+		} else {
+			seats = append(seats, ring.Seat{Node: id, Ends: ring.NewEnd})
+		}
+	}
+	return seats
 }
 
 func playWrite(d *datadriven.TestData, w *write) string {

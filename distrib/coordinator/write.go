@@ -1,6 +1,10 @@
 package coordinator
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/cambiumdb/cambium/distrib/ring"
+)
 
 // Outcome is what is known of an operation that has ended.
 type Outcome uint8
@@ -43,6 +47,7 @@ type Send struct {
 type seat struct {
 	owner uint64
 	at    uint64 // who was asked last: the owner, or who stands in
+	ends  ring.Ends
 	state seatState
 }
 
@@ -61,14 +66,16 @@ const (
 // write decides whom a write goes to, and when it has ended. First one node stores it and gives it its dot;
 // then all others merge that. Who does not answer is replaced by the next fallback, unless the write is strict;
 // where none is left, a node that has stored the write keeps it for the owner, so that he gets it when he is back.
+// While the owners change, it goes to both ends of the key and is good when enough of each have it: an owner that is
+// in both counts at both.
 //
 // It is a value that steps from event to event: no clock, no goroutine, no I/O.
 type write struct {
-	need  int
+	need  counts
 	seats []seat
 	spare spares
-	first bool // some node has stored it
-	done  int  // seats where it is stored
+	first bool   // some node has stored it
+	done  counts // seats where it is stored
 	// stray is that a node was asked to store it first and did not answer: it may hold the write under a dot of
 	// its own, of which no other node hears.
 	stray  bool
@@ -77,10 +84,10 @@ type write struct {
 
 // newWrite is a write to the owners of a key that is good when need of them, or of others in their place, have
 // stored it.
-func newWrite(k *keyNodes, need int) *write {
+func newWrite(k *keyNodes, need counts) *write {
 	w := &write{need: need, seats: make([]seat, len(k.owners)), spare: k.spares}
 	for i, n := range k.owners {
-		w.seats[i] = seat{owner: n, at: n}
+		w.seats[i] = seat{owner: n.Node, at: n.Node, ends: n.Ends}
 		if i >= k.reachable {
 			w.seats[i].state = vacant
 		}
@@ -116,7 +123,7 @@ func (w *write) answer(node uint64, a answer) []Send {
 		return w.findFirst()
 	}
 	s.state = stored
-	w.done++
+	w.done.add(s.ends)
 	if w.first {
 		return nil
 	}
@@ -137,7 +144,7 @@ func (w *write) answer(node uint64, a answer) []Send {
 // findFirst asks the next node to store the write first: an owner as long as there is one that was not asked,
 // then who stands in for one. Where too few are left it asks nobody: a copy would only make the outcome unknown.
 func (w *write) findFirst() []Send {
-	if w.reach() < w.need {
+	if !w.possible() {
 		return nil
 	}
 	for i := range w.seats {
@@ -173,31 +180,39 @@ func (w *write) standIn(s *seat) []Send {
 	return []Send{{To: s.at, For: s.owner}}
 }
 
-// reach is how many nodes may come to store it.
-func (w *write) reach() (n int) {
-	empty := 0
+// possible reports whether enough nodes of each end may come to store it.
+func (w *write) possible() bool {
+	var have, empty counts
+	both := 0 // of the empty seats those of both ends
 	for _, s := range w.seats {
 		switch s.state {
 		case free, asked, stored:
-			n++
+			have.add(s.ends)
 		case vacant:
-			empty++
+			empty.add(s.ends)
+			if s.ends == ring.BothEnds {
+				both++
+			}
 		}
 	}
-	if n < w.need && empty > 0 {
-		n += min(empty, len(w.spare.left()))
+	old, next := have.lacking(w.need)
+	if old == 0 && next == 0 {
+		return true
 	}
-	return n
+	// One who stands in for an owner of both ends counts at both.
+	shared := min(both, max(old, next))
+	old, next = max(0, old-shared), max(0, next-shared)
+	return old <= empty[0]-both && next <= empty[1]-both && shared+old+next <= len(w.spare.left())
 }
 
 // outcome is what is known now. Requests may still be on their way when it is OK.
 func (w *write) outcome() Outcome {
 	switch {
-	case w.done >= w.need:
+	case w.done.reaches(w.need):
 		return OK
 	case w.open():
 		return Pending
-	case w.done > 0 || w.stray:
+	case w.first || w.stray:
 		return Unknown
 	}
 	return Failed
@@ -214,7 +229,7 @@ type Place struct{ Node, For uint64 }
 // finished reports whether every owner has it or gets it, and nobody else does, or certainly nobody.
 func (w *write) finished() bool {
 	left := slices.ContainsFunc(w.seats, func(s seat) bool { return s.state != stored && s.state != kept })
-	return !w.stray && (w.done == 0 || !left)
+	return !w.stray && (!w.first || !left)
 }
 
 // places are where it is stored.

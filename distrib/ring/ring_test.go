@@ -321,7 +321,7 @@ func TestStretches(t *testing.T) {
 				}
 				require.ElementsMatch(t, ids, s.Nodes)
 			}
-			next = following(s.Last)
+			next = s.Last.Next()
 		}
 		require.Equal(t, Token{}, next, "the end of the ring")
 	}

@@ -29,22 +29,14 @@ func (r *Ring) Stretches() (list []Stretch) {
 		}
 		slices.Sort(ids)
 		if first == nil {
-			first = &Stretch{First: following(rg.After), Last: end, Nodes: ids}
+			first = &Stretch{First: rg.After.Next(), Last: end, Nodes: ids}
 			add(Stretch{Last: rg.Last, Nodes: ids})
 			continue
 		}
-		add(Stretch{First: following(rg.After), Last: rg.Last, Nodes: ids})
+		add(Stretch{First: rg.After.Next(), Last: rg.Last, Nodes: ids})
 	}
 	if first.First != (Token{}) { // else a token stands at the very end, and nothing wraps around
 		add(*first)
 	}
 	return list
-}
-
-// following is the token behind t, the first one behind the last.
-func following(t Token) Token {
-	if t.Lo++; t.Lo == 0 {
-		t.Hi++
-	}
-	return t
 }

@@ -22,6 +22,14 @@ func (t Token) Compare(u Token) int {
 	return cmp.Or(cmp.Compare(t.Hi, u.Hi), cmp.Compare(t.Lo, u.Lo))
 }
 
+// Next is the token behind t, the first one behind the last.
+func (t Token) Next() Token {
+	if t.Lo++; t.Lo == 0 {
+		t.Hi++
+	}
+	return t
+}
+
 // String is 32 hexadecimal digits.
 func (t Token) String() string { return fmt.Sprintf("%016x%016x", t.Hi, t.Lo) }
 
