@@ -54,12 +54,13 @@ var allowed = map[string][]string{
 	"distrib":           {"distrib/vclock"},
 	"distrib/storetest": {"distrib"},
 	"distrib/api":       {},
+	"distrib/certs":     {},
 	"distrib/ring":      {"distrib", "distrib/vclock"},
 	"distrib/gossip":    {"distrib", "distrib/vclock"},
 	"distrib/meta":      {"distrib", "distrib/vclock"},
 	"distrib/hint":      {"distrib", "distrib/replica", "distrib/ring", "distrib/vclock"},
 	"distrib/merkle":    {"distrib", "distrib/vclock"},
-	"distrib/transport": {"distrib", "distrib/api", "distrib/transport/peer", "distrib/vclock"},
+	"distrib/transport": {"distrib", "distrib/api", "distrib/certs", "distrib/transport/peer", "distrib/vclock"},
 
 	"distrib/transport/peer": {},
 
@@ -67,9 +68,9 @@ var allowed = map[string][]string{
 	"distrib/coordinator": append([]string{"distrib/register"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/ring", "distrib/vclock"},
 	"distrib/service":     {"distrib", "distrib/api", "distrib/vclock", "distrib/ring", "distrib/coordinator"},
-	"distrib/client":      distribValues,
+	"distrib/client":      append([]string{"distrib/certs"}, distribValues...),
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
-	"distrib/node":        distribParts,
+	"distrib/node":        append([]string{"distrib/certs"}, distribParts...),
 	"distrib/demo":        {"distrib/api"},
 	"distrib/sim":         append([]string{"distrib/node"}, distribParts...),
 	"distrib/local":       {"distrib", "distrib/vclock", "engine"},
@@ -97,7 +98,7 @@ var distribParts = append([]string{
 }, distribValues...)
 
 // Commands hold no logic and reach nothing below these.
-var commands = []string{"engine", "engine/inspect", "distrib", "distrib/api", "distrib/node", "distrib/local", "distrib/client", "distrib/demo", "perf"}
+var commands = []string{"engine", "engine/inspect", "distrib", "distrib/api", "distrib/certs", "distrib/node", "distrib/local", "distrib/client", "distrib/demo", "perf"}
 
 // upward are the imports of packages from above that the tests of a package may have.
 var upward = map[string][]string{
