@@ -68,7 +68,7 @@ var allowed = map[string][]string{
 	"distrib/coordinator": append([]string{"distrib/register"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/ring", "distrib/vclock"},
 	"distrib/service":     {"distrib", "distrib/api", "distrib/vclock", "distrib/ring", "distrib/coordinator"},
-	"distrib/client":      append([]string{"distrib/certs"}, distribValues...),
+	"distrib/client":      {"distrib", "distrib/api", "distrib/ring", "distrib/vclock"},
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
 	"distrib/node":        append([]string{"distrib/certs"}, distribParts...),
 	"distrib/demo":        {"distrib/api"},

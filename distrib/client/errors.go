@@ -1,0 +1,118 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/api"
+)
+
+// What errors.Is says of an Error, by its reason.
+var (
+	ErrUnavailable     = errors.New("unavailable")
+	ErrOverloaded      = errors.New("overloaded")
+	ErrTimeout         = errors.New("timeout")
+	ErrTooManySiblings = errors.New("too many siblings")
+	ErrInvalid         = errors.New("invalid argument")
+	ErrUnimplemented   = errors.New("unimplemented")
+)
+
+const (
+	reasonUnavailable     = "UNAVAILABLE"
+	reasonOverloaded      = "OVERLOADED"
+	reasonTimeout         = "TIMEOUT"
+	reasonTooManySiblings = "TOO_MANY_SIBLINGS"
+	reasonInvalid         = "INVALID_ARGUMENT"
+	reasonUnimplemented   = "UNIMPLEMENTED"
+)
+
+var reasons = map[string]error{
+	reasonUnavailable: ErrUnavailable, reasonOverloaded: ErrOverloaded, reasonTimeout: ErrTimeout,
+	reasonTooManySiblings: ErrTooManySiblings, reasonInvalid: ErrInvalid, reasonUnimplemented: ErrUnimplemented,
+}
+
+// Outcome is what is known of an operation that has not succeeded.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Failed  Outcome = iota + 1 // nothing happened
+	Unknown                    // it may have happened, or may still
+)
+
+// String is FAILED or UNKNOWN.
+func (o Outcome) String() string {
+	if o == Failed {
+		return "FAILED"
+	}
+	return "UNKNOWN"
+}
+
+// ReplicaState is what became of an operation at a node.
+type ReplicaState struct {
+	Node  string
+	State string // acknowledged, refused, no answer, down
+	Cause string
+}
+
+// Error is an operation that is not known to have succeeded.
+type Error struct {
+	Op         string // such as "put"
+	Key        []byte
+	Outcome    Outcome
+	Reason     string // a word for programs, such as "UNAVAILABLE"
+	Message    string // all of it for people: what the coordinator says, or the client where it knows more
+	Replicas   []ReplicaState
+	Try        string // what to try; may be empty
+	OpID       distrib.OpID
+	RetryAfter time.Duration // where overloaded
+	Cause      error         // of the client, such as that a context ended; nil: none
+}
+
+// Error says what is known and why.
+func (e *Error) Error() string { return e.Message }
+
+// Is reports whether target is the variable for the error's reason.
+func (e *Error) Is(target error) bool { return target != nil && reasons[e.Reason] == target }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// decodeFailure reads what a node says. nil: it makes no sense.
+func decodeFailure(body []byte) *Error {
+	var m api.Failure
+	if proto.Unmarshal(body, &m) != nil {
+		return nil
+	}
+	return failureOf(&m)
+}
+
+func failureOf(m *api.Failure) *Error {
+	e := &Error{Outcome: Unknown, Reason: m.GetReason(), Message: m.GetMessage(), Try: m.GetTry(), RetryAfter: time.Duration(m.GetRetryAfterMs()) * time.Millisecond}
+	if m.GetOutcome() == api.Failure_FAILED {
+		e.Outcome = Failed
+	}
+	copy(e.OpID[:], m.GetOpId())
+	for _, r := range m.GetReplicas() {
+		e.Replicas = append(e.Replicas, ReplicaState{Node: r.GetNode(), State: r.GetState(), Cause: r.GetCause()})
+	}
+	return e
+}
+
+// invalid is the error of a request that the client does not send.
+func invalid(op string, key []byte, err error) *Error {
+	return &Error{Op: op, Key: key, Outcome: Failed, Reason: reasonInvalid, Message: fmt.Sprintf("%s %q: %s", op, key, err), Cause: err}
+}
+
+// ended is the reason of an operation that was not finished in time.
+func ended(err error) string {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errClosed) {
+		return reasonUnavailable
+	}
+	return reasonTimeout
+}

@@ -1,0 +1,167 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// Consistency is how many of a key's N nodes must do what is asked.
+type Consistency uint8
+
+// The consistencies. Linearizable is not served yet: it fails with ErrUnimplemented.
+const (
+	Quorum Consistency = iota
+	One
+	All
+	Linearizable
+)
+
+var consistencies = []struct {
+	name string
+	wire api.Consistency
+}{{"quorum", api.Consistency_QUORUM}, {"one", api.Consistency_ONE}, {"all", api.Consistency_ALL}, {"linearizable", api.Consistency_LINEARIZABLE}}
+
+// String is the name that ParseConsistency takes.
+func (c Consistency) String() string { return consistencies[c].name }
+
+func (c Consistency) wire() api.Consistency { return consistencies[c].wire }
+
+// ParseConsistency reads one, quorum, all or linearizable.
+func ParseConsistency(s string) (Consistency, error) {
+	for i, c := range consistencies {
+		if strings.EqualFold(s, c.name) {
+			return Consistency(i), nil
+		}
+	}
+	return 0, fmt.Errorf("consistency %q: want one, quorum, all or linearizable", s)
+}
+
+// Level is how many nodes must answer, and which count. The zero value is a sloppy quorum.
+type Level struct {
+	Consistency Consistency
+	Nodes       int  // R or W, 1 to N, in place of Consistency; 0: as Consistency says
+	Strict      bool // only the key's own nodes count; else the next healthy ones stand in
+}
+
+func (l Level) message() *api.Level {
+	return &api.Level{Consistency: l.Consistency.wire(), Nodes: uint32(l.Nodes), Strict: l.Strict}
+}
+
+func (l Level) check() error {
+	if l.Nodes < 0 {
+		return fmt.Errorf("level: %d nodes, want 1 to N, or 0 for what the consistency says", l.Nodes)
+	}
+	if int(l.Consistency) >= len(consistencies) {
+		return fmt.Errorf("level: consistency %d, want one, quorum, all or linearizable", l.Consistency)
+	}
+	return nil
+}
+
+// Place is a node that counted.
+type Place struct {
+	Node string
+	For  string // the node that it stands in for, empty: it holds the key itself
+}
+
+// String is NODE, or NODE for NODE.
+func (p Place) String() string {
+	if p.For == "" {
+		return p.Node
+	}
+	return p.Node + " for " + p.For
+}
+
+// Item is what was read of a key.
+type Item struct {
+	Key []byte
+	// Siblings are the writes that no other has seen, deletes included. None: the key was never written.
+	Siblings []distrib.Sibling
+	// Context is what a put must hold to overwrite them all. It is opaque.
+	Context  []byte
+	Answered []Place
+	Repaired bool // a node that answered lacked something
+}
+
+// ErrSiblings is returned where one value is asked for and there are several, which were written concurrently.
+var ErrSiblings = errors.New("there are concurrent values")
+
+// Live returns the values that are there: neither deleted nor expired.
+func (i *Item) Live() []distrib.Value {
+	now := time.Now().UnixMilli()
+	var live []distrib.Value
+	for _, s := range i.Siblings {
+		if !s.Value.Deleted && !s.Value.Expired(now) {
+			live = append(live, s.Value)
+		}
+	}
+	return live
+}
+
+// Found reports whether the key has a value.
+func (i *Item) Found() bool { return len(i.Live()) > 0 }
+
+// Value returns the value where there is one; else the error is a distrib.ErrNotFound or an ErrSiblings.
+func (i *Item) Value() ([]byte, error) {
+	switch live := i.Live(); len(live) {
+	case 0:
+		return nil, fmt.Errorf("get %q: %w", i.Key, distrib.ErrNotFound)
+	case 1:
+		return live[0].Data, nil
+	default:
+		return nil, fmt.Errorf("get %q: %w: %d of them", i.Key, ErrSiblings, len(live))
+	}
+}
+
+// Resolve makes one value of the siblings. The error is a distrib.ErrNotFound where it is none. Nothing is written: a
+// put of the value with Context does that.
+func (i *Item) Resolve(r distrib.Resolver) ([]byte, error) {
+	seen, _ := distrib.AsOf(i.Siblings, time.Now().UnixMilli())
+	if len(seen) > 0 {
+		if v := r(seen); !v.Deleted {
+			return v.Data, nil
+		}
+	}
+	return nil, fmt.Errorf("get %q: %w", i.Key, distrib.ErrNotFound)
+}
+
+func itemOf(key []byte, m *api.GetResponse) *Item {
+	return &Item{Key: key, Siblings: siblingsOf(m.GetSiblings()), Context: m.GetContext(), Answered: placesOf(m.GetAnswered()), Repaired: m.GetRepaired()}
+}
+
+func siblingsOf(ms []*api.Sibling) []distrib.Sibling {
+	if len(ms) == 0 {
+		return nil
+	}
+	siblings := make([]distrib.Sibling, len(ms))
+	for i, m := range ms {
+		s := &siblings[i]
+		s.Dot = vclock.Dot{Actor: vclock.Actor{Node: m.GetDot().GetNode(), Birth: m.GetDot().GetBirth()}, Counter: m.GetDot().GetCounter()}
+		copy(s.Op[:], m.GetOpId())
+		s.Past = vclock.SeenOf(vclock.Of(func(yield func(vclock.Actor, vclock.Span) bool) {
+			for _, e := range m.GetPast() {
+				if !yield(vclock.Actor{Node: e.GetNode(), Birth: e.GetBirth()}, vclock.Span{Last: e.GetLast(), Beyond: e.GetBeyond()}) {
+					return
+				}
+			}
+		}))
+		s.Value = distrib.Value{Data: m.GetValue(), Deleted: m.GetDeleted(), Expires: m.GetExpiresMs(), Time: distrib.Timestamp(m.GetTimeMs() << 16)}
+	}
+	return siblings
+}
+
+func placesOf(ms []*api.Place) []Place {
+	if len(ms) == 0 {
+		return nil
+	}
+	places := make([]Place, len(ms))
+	for i, m := range ms {
+		places[i] = Place{Node: m.GetNode(), For: m.GetFor()}
+	}
+	return places
+}

@@ -1,0 +1,220 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/api"
+)
+
+// GetOptions of a get.
+type GetOptions struct {
+	Level  Level
+	Repair bool // nodes that lack something must have it before the answer is given
+}
+
+// PutOptions of a put.
+type PutOptions struct {
+	Level   Level
+	Context []byte        // of what the writer has read; empty: the value becomes a sibling of what is there
+	TTL     time.Duration // how long the value lives, 0: for ever; what is left of a millisecond counts as one
+	Op      distrib.OpID  // names the operation; zero: it is given a name
+}
+
+// DeleteOptions of a delete.
+type DeleteOptions struct {
+	Level   Level
+	Context []byte
+	Op      distrib.OpID
+}
+
+// Put is a write that has succeeded.
+type Put struct {
+	Context      []byte // for the writer's next put of the key
+	Siblings     int    // how many values the key has now; more than 1: concurrent to others
+	Acknowledged []Place
+	OpID         distrib.OpID
+}
+
+// Fate is what became of an operation.
+type Fate uint8
+
+// The fates.
+const (
+	NotSeen   Fate = iota // no node that answered knows it; it may still come
+	Happened              // it is there, or a write that has seen it is
+	Overtaken             // too much has been written since to tell
+)
+
+// String is the fate's name.
+func (f Fate) String() string { return [...]string{"NOT_SEEN", "HAPPENED", "OVERTAKEN"}[f] }
+
+// Get reads a key. That it is absent is no error: see Item.Found.
+func (c *Client) Get(ctx context.Context, key []byte, o GetOptions) (*Item, error) {
+	op, err := c.getOperation(key, o)
+	if err != nil {
+		return nil, err
+	}
+	defer op.free()
+	return op.item(op.finish(ctx, op.begin(ctx)))
+}
+
+func (c *Client) getOperation(key []byte, o GetOptions) (*operation, error) {
+	if err := errors.Join(distrib.CheckKey(key), o.Level.check()); err != nil {
+		return nil, invalid("get", key, err)
+	}
+	op := c.newOperation("get", key, requestGet, responseGet)
+	op.read = true
+	op.body = appendGet(op.body, key, o)
+	return op, nil
+}
+
+func (o *operation) item(body []byte, err error) (*Item, error) {
+	if err != nil {
+		return nil, err
+	}
+	var m api.GetResponse
+	if err := proto.Unmarshal(body, &m); err != nil {
+		return nil, o.garbage(err)
+	}
+	return itemOf(bytes.Clone(o.key), &m), nil
+}
+
+// Put stores a value.
+func (c *Client) Put(ctx context.Context, key, value []byte, o PutOptions) (*Put, error) {
+	op, err := c.putOperation(key, value, o)
+	if err != nil {
+		return nil, err
+	}
+	defer op.free()
+	return op.put(op.finish(ctx, op.begin(ctx)))
+}
+
+func (c *Client) putOperation(key, value []byte, o PutOptions) (*operation, error) {
+	err := errors.Join(distrib.CheckKey(key), distrib.CheckValue(value), o.Level.check())
+	if err == nil && o.TTL < 0 {
+		err = fmt.Errorf("ttl %s: want 0, for ever, or more", o.TTL)
+	}
+	if err != nil {
+		return nil, invalid("put", key, err)
+	}
+	o.Op = named(o.Op)
+	op := c.newOperation("put", key, requestPut, responsePut)
+	op.op = o.Op
+	op.body = appendPut(op.body, key, value, o)
+	return op, nil
+}
+
+// Delete removes a key: it writes that the key is deleted. Without context that becomes a sibling of what is there.
+func (c *Client) Delete(ctx context.Context, key []byte, o DeleteOptions) (*Put, error) {
+	if err := errors.Join(distrib.CheckKey(key), o.Level.check()); err != nil {
+		return nil, invalid("delete", key, err)
+	}
+	o.Op = named(o.Op)
+	op := c.newOperation("delete", key, requestDelete, responsePut)
+	defer op.free()
+	op.op = o.Op
+	op.body = appendDelete(op.body, key, o)
+	return op.put(op.finish(ctx, op.begin(ctx)))
+}
+
+func (o *operation) put(body []byte, err error) (*Put, error) {
+	if err != nil {
+		return nil, err
+	}
+	var m api.PutResponse
+	if err := proto.Unmarshal(body, &m); err != nil {
+		return nil, o.garbage(err)
+	}
+	return &Put{Context: m.GetContext(), Siblings: int(m.GetSiblings()), Acknowledged: placesOf(m.GetAcknowledged()), OpID: o.op}, nil
+}
+
+// Resolve finds out what became of an operation whose outcome was unknown.
+func (c *Client) Resolve(ctx context.Context, key []byte, id distrib.OpID) (Fate, []Place, error) {
+	err := distrib.CheckKey(key)
+	if err == nil && id == (distrib.OpID{}) {
+		err = errors.New("the operation has no name")
+	}
+	if err != nil {
+		return NotSeen, nil, invalid("resolve", key, err)
+	}
+	var m api.ResolveResponse
+	err = c.call(ctx, "resolve", key, requestResolve, responseResolve, &api.ResolveRequest{Key: key, OpId: id[:]}, &m)
+	if err != nil {
+		return NotSeen, nil, err
+	}
+	fate, ok := map[api.ResolveResponse_Fate]Fate{
+		api.ResolveResponse_HAPPENED: Happened, api.ResolveResponse_NOT_SEEN: NotSeen, api.ResolveResponse_OVERTAKEN: Overtaken,
+	}[m.GetFate()]
+	if !ok {
+		return NotSeen, nil, fmt.Errorf("resolve %q: a fate that this program does not know: %s", key, m.GetFate())
+	}
+	return fate, placesOf(m.GetAnswered()), nil
+}
+
+// CompareAndSwap changes a key if it is as expected. It is passed on as it is.
+func (c *Client) CompareAndSwap(ctx context.Context, r *api.CompareAndSwapRequest) (*api.CompareAndSwapResponse, error) {
+	if err := errors.Join(distrib.CheckKey(r.GetKey()), distrib.CheckValue(r.GetValue())); err != nil {
+		return nil, invalid("compare-and-swap", r.GetKey(), err)
+	}
+	if len(r.GetOpId()) == 0 {
+		id := named(distrib.OpID{})
+		r = proto.Clone(r).(*api.CompareAndSwapRequest)
+		r.OpId = id[:]
+	}
+	var m api.CompareAndSwapResponse
+	if err := c.call(ctx, "compare-and-swap", r.GetKey(), requestSwap, responseSwap, r, &m); err != nil {
+		return nil, err
+	}
+	return &m, nil
+}
+
+// call carries out a request that is rare enough to be encoded in general.
+func (c *Client) call(ctx context.Context, name string, key []byte, field, want protowire.Number, request, response proto.Message) error {
+	op := c.newOperation(name, key, field, want)
+	defer op.free()
+	op.read = field == requestResolve
+	if r, ok := request.(*api.CompareAndSwapRequest); ok {
+		copy(op.op[:], r.GetOpId())
+	}
+	var err error
+	if op.body, err = (proto.MarshalOptions{}).MarshalAppend(op.body, request); err != nil {
+		return invalid(name, key, err)
+	}
+	body, err := op.finish(ctx, op.begin(ctx))
+	if err != nil {
+		return err
+	}
+	if err := proto.Unmarshal(body, response); err != nil {
+		return op.garbage(err)
+	}
+	return nil
+}
+
+// garbage is the error of an answer that is none: of the kind that was asked for, but not readable.
+func (o *operation) garbage(err error) *Error {
+	e := &Error{Op: o.name, Key: bytes.Clone(o.key), Outcome: Unknown, Reason: reasonUnavailable, OpID: o.op, Cause: err}
+	if o.read {
+		e.Outcome = Failed
+	}
+	e.Message = fmt.Sprintf("%s %q: %s: the answer is not readable: %s", o.name, o.key, e.Outcome, err)
+	return e
+}
+
+// named returns id, or where it is zero a new one.
+func named(id distrib.OpID) distrib.OpID {
+	if id == (distrib.OpID{}) {
+		binary.LittleEndian.PutUint64(id[:8], rand.Uint64())
+		binary.LittleEndian.PutUint64(id[8:], rand.Uint64())
+	}
+	return id
+}

@@ -1,0 +1,275 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/cambiumdb/cambium/distrib"
+)
+
+// operation is one that is under way: the request, encoded once, and its tries. The goroutine of the caller carries
+// it out; what it uses is used again by others.
+type operation struct {
+	client *Client
+	name   string
+	key    []byte
+	field  protowire.Number // of the request
+	want   protowire.Number // of the answer
+	body   []byte
+	op     distrib.OpID
+	read   bool // nothing happens, whatever becomes of it
+
+	course     course
+	candidates [maxCandidates]*node
+	tries      [maxTries]try
+	used       int
+	answers    chan answer
+	timer      *time.Timer
+	deadline   time.Duration // by Client.now
+	patience   time.Duration // when the last try has waited long enough; 0: never
+	causes     []string      // what went wrong, for the error
+	last       *Error        // what a node said last
+}
+
+const (
+	maxCandidates = 8
+	// keptBody is the largest body whose room is used again. Larger ones are sent without being copied.
+	keptBody = aloneBytes
+	// headStart is how much earlier than the client a node gives up, a tenth at most: so what it knows arrives in time.
+	headStart = 20 * time.Millisecond
+)
+
+var operations = sync.Pool{New: func() any {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return &operation{answers: make(chan answer, maxTries), timer: t}
+}}
+
+// newOperation returns an operation with no body yet. free it when it is done.
+func (c *Client) newOperation(name string, key []byte, field, want protowire.Number) *operation {
+	o := operations.Get().(*operation)
+	o.client, o.name, o.key, o.field, o.want = c, name, key, field, want
+	return o
+}
+
+// begin makes the first try.
+func (o *operation) begin(ctx context.Context) step {
+	c := o.client
+	c.budget.operation()
+	now := c.now()
+	o.deadline = now + c.opts.Timeout
+	if d, ok := ctx.Deadline(); ok {
+		o.deadline = min(o.deadline, now+time.Until(d))
+	}
+	n := c.view.Load().candidates(c, o.key, &o.candidates)
+	o.course = course{candidates: n, left: maxTries, extra: c.budget.take}
+	if err := ctx.Err(); err != nil {
+		o.course.left = 0
+	}
+	return o.sending(o.course.start())
+}
+
+// sending carries out steps that send, up to one that does something else.
+func (o *operation) sending(s step) step {
+	for s.do == send {
+		n := o.candidates[s.to]
+		t := &o.tries[o.used]
+		o.used++
+		left := o.deadline - o.client.now()
+		left -= min(left/10, headStart)
+		t.frame = frame{field: o.field, body: o.body, timeout: uint64(max(left.Milliseconds(), 1))}
+		t.answers = o.answers
+		if err := n.submit(t, o.course.second); err != nil {
+			t.session = nil
+			o.note(n, err)
+			s = o.course.unsent()
+			continue
+		}
+		s = o.course.sent()
+		o.patience = t.begun + n.patience.wait(len(o.body))
+	}
+	return s
+}
+
+// finish makes the further tries until one has a good answer, of which it returns the body, or nothing is left to do.
+func (o *operation) finish(ctx context.Context, s step) ([]byte, error) {
+	c := o.client
+	rest := time.Duration(0) // when a pause ends
+	if s.do == pause {
+		rest = c.now() + s.after
+	}
+	for {
+		switch s.do {
+		case over:
+			return nil, o.failure(ctx.Err())
+		case pause, wait:
+		}
+		until := o.deadline
+		if s.do == pause {
+			until = min(until, rest)
+		} else if o.patience != 0 {
+			until = min(until, o.patience)
+		}
+		o.timer.Reset(until - c.now())
+		select {
+		case a := <-o.answers:
+			o.timer.Stop()
+			next := o.heard(a)
+			if next.do == won {
+				return a.body, nil
+			}
+			if s.do == pause && next.do == wait {
+				continue // the pause goes on
+			}
+			s = o.sending(next)
+		case <-o.timer.C:
+			switch now := c.now(); {
+			case now >= o.deadline:
+				return nil, o.failure(context.DeadlineExceeded)
+			case s.do == pause && now >= rest:
+				s = o.sending(o.course.rested())
+			case s.do == wait && o.patience != 0 && now >= o.patience:
+				s = o.sending(o.impatient())
+			}
+		case <-ctx.Done():
+			o.timer.Stop()
+			return nil, o.failure(ctx.Err())
+		case <-c.ctx.Done():
+			o.timer.Stop()
+			return nil, o.failure(errClosed)
+		}
+		if s.do == pause {
+			rest = c.now() + s.after + rand.N(s.after/2+1)
+		}
+	}
+}
+
+// heard takes an answer.
+func (o *operation) heard(a answer) step {
+	n := a.try.node
+	if a.err != nil {
+		o.note(n, a.err)
+		if a.taken {
+			return o.course.lost()
+		}
+		return o.course.withdrawn()
+	}
+	n.patience.record(o.client.now() - a.try.begun - time.Duration(len(o.body)+len(a.body))*perByte)
+	switch a.field {
+	case o.want:
+		n.trust()
+		return o.course.answered(good, 0)
+	case responseFailure:
+		if e := decodeFailure(a.body); e != nil {
+			o.last = e
+			o.note(n, errors.New(e.Message))
+			return o.course.answered(o.judge(e), max(e.RetryAfter, 10*time.Millisecond))
+		}
+	}
+	o.note(n, errGarbage)
+	return o.course.answered(unknown, 0)
+}
+
+// judge says what a failure means for the operation.
+func (o *operation) judge(e *Error) verdict {
+	switch {
+	case e.Outcome == Unknown && !o.read:
+		return unknown
+	case e.Reason == reasonInvalid, e.Reason == reasonTooManySiblings, e.Reason == reasonUnimplemented:
+		return refused
+	case e.Reason == reasonOverloaded:
+		return overloaded
+	}
+	return failed
+}
+
+// impatient is called when the last try has waited long enough.
+func (o *operation) impatient() step {
+	o.patience = 0
+	t := &o.tries[o.used-1]
+	if t.session == nil || t.answeredOrBroken() {
+		return step{do: wait}
+	}
+	if !t.withdraw(true) {
+		o.note(t.node, errConnecting)
+		t.node.doubt()
+		return o.course.withdrawn()
+	}
+	t.node.doubt()
+	return o.course.impatient(t.node.silent(t.begun) && !o.client.manySuspects())
+}
+
+// note remembers what went wrong at a node.
+func (o *operation) note(n *node, err error) {
+	if cause := n.String() + ": " + err.Error(); len(o.causes) == 0 || o.causes[len(o.causes)-1] != cause {
+		o.causes = append(o.causes, cause)
+	}
+}
+
+// failure makes the error of an operation that has ended without a good answer; cause is why it ended, nil: since there
+// is nothing more to try.
+func (o *operation) failure(cause error) *Error {
+	e := &Error{Reason: reasonUnavailable}
+	if o.last != nil {
+		e = o.last
+	}
+	if cause != nil {
+		e.Reason = ended(cause)
+	}
+	e.Op, e.Key, e.OpID, e.Cause, e.Outcome = o.name, append([]byte(nil), o.key...), o.op, cause, o.course.outcome()
+	if o.read {
+		e.Outcome = Failed
+	}
+	return o.explain(e, cause)
+}
+
+// explain writes the message where the client knows more than the node that spoke last.
+func (o *operation) explain(e *Error, cause error) *Error {
+	silent := []string(nil)
+	for i := range o.tries[:o.used] {
+		if t := &o.tries[i]; t.session != nil && !t.answeredOrBroken() {
+			silent = append(silent, fmt.Sprintf("%s: no answer for %s", t.node, (o.client.now()-t.begun).Round(time.Millisecond)))
+		}
+	}
+	if o.last != nil && len(o.causes) == 1 && len(silent) == 0 {
+		return e
+	}
+	causes := append(o.causes, silent...)
+	if cause != nil {
+		causes = append([]string{cause.Error()}, causes...)
+	}
+	if len(causes) == 0 {
+		causes = []string{"there is no node to ask"}
+	}
+	e.Message = fmt.Sprintf("%s %q: %s: %s", e.Op, e.Key, e.Outcome, strings.Join(causes, "; "))
+	if e.Outcome == Unknown && e.Try == "" {
+		e.Try = fmt.Sprintf("resolve with op id %x, or write again with the same one", e.OpID[:])
+	}
+	return e
+}
+
+// free takes all tries back and lets others use the operation.
+func (o *operation) free() {
+	for i := range o.tries[:o.used] {
+		if t := &o.tries[i]; t.session != nil && !t.answeredOrBroken() {
+			t.withdraw(false)
+		}
+	}
+	for len(o.answers) > 0 {
+		<-o.answers
+	}
+	clear(o.causes)
+	body := o.body[:0]
+	if cap(body) > keptBody {
+		body = nil
+	}
+	*o = operation{answers: o.answers, timer: o.timer, causes: o.causes[:0], body: body}
+	operations.Put(o)
+}
