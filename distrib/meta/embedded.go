@@ -18,11 +18,22 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/wal"
 )
 
-// TLS are the files of a member, PEM, read anew with each handshake. The zero value is none.
-type TLS struct{ CA, Cert, Key string }
+// TLS are the files of a member, PEM. Certificate and key are read anew with each handshake, the CA with each start. The
+// zero value is none.
+type TLS struct {
+	CA, Cert, Key string
+	// Host is one that the certificates of all members and nodes hold: who has a certificate of the CA without it
+	// does not come in, so that a client cannot write the topology. It is not asked of the operator's etcd. "": any.
+	Host string
+}
 
 func (t TLS) info() transport.TLSInfo {
-	return transport.TLSInfo{TrustedCAFile: t.CA, CertFile: t.Cert, KeyFile: t.Key, ClientCertAuth: t.CA != ""}
+	info := transport.TLSInfo{TrustedCAFile: t.CA, CertFile: t.Cert, KeyFile: t.Key, ClientCertAuth: t.CA != ""}
+	if t.Host != "" {
+		info.AllowedHostnames = []string{t.Host}
+		info.SkipClientSANVerify = true // it would want the address from which a node calls in its certificate
+	}
+	return info
 }
 
 // EmbeddedOptions are of a member of an etcd in this process.

@@ -94,9 +94,12 @@ func (s *Store) start(ctx context.Context) (*Embedded, error) {
 
 func (s *Store) dial(endpoints []string) (*Etcd, error) {
 	var config *tls.Config
-	if s.options.TLS != (TLS{}) {
+	if files := s.options.TLS; files != (TLS{}) {
+		if len(s.options.External) > 0 {
+			files.Host = ""
+		}
 		var err error
-		if config, err = s.options.TLS.info().ClientConfig(); err != nil {
+		if config, err = files.info().ClientConfig(); err != nil {
 			return nil, fmt.Errorf("TLS of the metadata store: %w", err)
 		}
 	}

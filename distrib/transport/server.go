@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/certs"
 	"github.com/cambiumdb/cambium/distrib/transport/peer"
 )
 
@@ -81,6 +82,9 @@ func (s *Server) Exchange(stream peer.Peer_ExchangeServer) error {
 	from, err := self.check(md)
 	if err != nil {
 		return status.Error(codes.FailedPrecondition, err.Error())
+	}
+	if role, name := certs.PeerOf(stream.Context()); role != certs.Anonymous && name != from.Name {
+		return status.Errorf(codes.PermissionDenied, "who calls says to be node %q and has the certificate of %s %q", from.Name, role, name)
 	}
 	l := &serverLink{ctx: stream.Context(), from: from, stream: stream, epochs: epochWatch{saw: s.opts.SawEpoch}}
 	l.sender = newSender(func(b *outBatch) error { return stream.SendMsg(b) }, s.opts.Epoch)
