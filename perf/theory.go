@@ -4,10 +4,11 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Prediction is what the arithmetic of a policy says about one step of writeamp, for keys drawn
-// independently and uniformly, and compaction that keeps up with writes.
+// independently and uniformly.
 type Prediction struct {
 	Factor     float64 `json:"factor"` // log, blob files, flush and compaction
 	Flush      float64 `json:"flush"`
@@ -25,14 +26,12 @@ type treeModel struct {
 	l0      []float64   // distinct entries of each table, oldest first
 	levels  [][]float64 // leveled: columns of each level below L0, the bottom last
 	runs    []float64   // universal: the oldest last
-	columns [][]float64 // stacked: the runs over each part of the key space, the oldest last
 	flushed float64
 	merged  float64
 
-	unit   float64 // what a flush writes
-	base   float64 // the first full level
-	ratio  float64 // the largest factor between two levels
-	settle func(t *treeModel)
+	unit  float64 // what a flush writes
+	base  float64 // the first full level
+	ratio float64 // the largest factor between two levels
 }
 
 // Measured is what the formula takes from the load instead of deriving it.
@@ -41,6 +40,10 @@ type Measured struct {
 	Log    float64 // bytes of the log for each byte put
 	Blob   float64 // bytes of blob files for each byte put
 	Flush  int64   // bytes of memory that a flush takes together; 0: a memtable
+	Table  float64 // bytes of the table that a flush makes; 0: those of Flush in a table
+	// Lead is, for the load and for the overwrite, the bytes that compaction writes in the time in which one is
+	// flushed while nothing holds writes back; 0: all that there is to do.
+	Lead [2]float64
 	// Peer: levels are sized as RocksDB and Pebble are told to size them, in steps of ten down to
 	// four flushes, and not as engine does.
 	Peer bool
@@ -50,16 +53,9 @@ type Measured struct {
 const (
 	modelTrigger = 4
 	modelMinStep = 3
-	modelL0Space = 0.25
 	modelLevels  = 6 // below L0
 	modelColumns = 64
 )
-
-// policyLimits are MaxRuns and MaxSpace of the policies that stack runs.
-var policyLimits = map[string]struct{ runs, space float64 }{
-	"tiered": {14, 1.6},
-	"lazy":   {8, 1.15},
-}
 
 // Predict returns what policy should write for load and overwrite under c. ok is false for a
 // policy without a formula.
@@ -80,34 +76,46 @@ func Predict(policy string, c Config, m Measured) (load, overwrite Prediction, o
 		keys: float64(c.Keys), unit: max(1, unit/entry),
 		base: max(4<<20, base) / (entry * m.Tables), ratio: ratio,
 	}
-	switch limits, stacked := policyLimits[policy]; {
-	case stacked:
-		t.settle = func(t *treeModel) { t.stack(limits.runs, limits.space) }
-	case policy == "leveled":
-		t.settle = (*treeModel).leveled
+	if m.Table > 0 {
+		t.unit = max(1, m.Table/(entry*m.Tables))
+	}
+	var stacked *stackModel
+	settle, rest := t.leveled, func() {}
+	switch limits, stacks := policyLimits[policy]; {
+	case stacks:
+		stacked = &stackModel{treeModel: t, maxRuns: limits.runs, maxSpace: limits.space}
+		settle, rest = stacked.settle, stacked.rest
 	case policy == "universal":
-		t.settle = (*treeModel).universal
-	default:
+		settle = t.universal
+	case policy != "leveled":
 		return load, overwrite, false
 	}
-	step := func(fresh bool) Prediction {
-		t.fresh, t.flushed, t.merged = fresh, 0, 0
+	step := func(n int) Prediction {
+		t.fresh, t.flushed, t.merged = n == 0, 0, 0
+		if stacked != nil {
+			stacked.fromL0, stacked.lead = 0, m.Lead[n]
+		}
 		for left := t.keys; left > 0; left -= t.unit {
 			t.flush(min(left, t.unit))
+			settle()
 		}
+		rest()
 		p := Prediction{Flush: t.flushed * m.Tables / t.keys, Compaction: t.merged * m.Tables / t.keys}
 		p.Factor = m.Log + m.Blob + p.Flush + p.Compaction
-		total, _ := t.stacked()
+		total := sum(t.l0) + sum(t.runs)
+		if stacked != nil {
+			total, _ = stacked.stacked()
+		}
 		for _, level := range t.levels {
 			total += sum(level)
 		}
-		p.Space = (total + sum(t.runs)) * m.Tables / t.keys
+		p.Space = total * m.Tables / t.keys
 		return p
 	}
-	return step(true), step(false), true
+	return step(0), step(1), true
 }
 
-// flush writes n entries as a table and compacts until there is nothing to do.
+// flush writes n entries as a table.
 func (t *treeModel) flush(n float64) {
 	distinct := n
 	if t.fresh {
@@ -117,7 +125,6 @@ func (t *treeModel) flush(n float64) {
 	}
 	t.flushed += distinct
 	t.l0 = append(t.l0, distinct)
-	t.settle(t)
 }
 
 // union is how many distinct keys two sets of a and b of the keys in a share of the key space
@@ -202,93 +209,6 @@ func cheapestColumn(level, below []float64) int {
 	return best
 }
 
-// stack makes a run of L0 when there are too many tables, merges the newest runs of a column to
-// the depth at which a freed level costs least when its levels are full, and merges the column
-// with the most above its last level down while that may hide too much.
-func (t *treeModel) stack(maxRuns, maxSpace float64) {
-	if t.columns == nil {
-		t.columns = make([][]float64, modelColumns)
-	}
-	for {
-		depth, full := 0, -1
-		for i, c := range t.columns {
-			depth = max(depth, len(c))
-			if len(c) == modelLevels {
-				full = i
-			}
-		}
-		total, last := t.stacked()
-		tooMuch := last > 0 && total > maxSpace*last
-		limit := max(modelTrigger, maxRuns-float64(depth))
-		if depth == 1 && tooMuch || last > 0 && sum(t.l0) > modelL0Space*last {
-			limit = modelTrigger
-		}
-		switch highest := t.highest(); {
-		case full >= 0:
-			t.mergeColumn(full, cheapest(t.columns[full]))
-		case float64(len(t.l0)) >= limit:
-			run := t.unionAll(t.l0)
-			t.merged += run
-			t.l0 = nil
-			for i, c := range t.columns {
-				t.columns[i] = slices.Insert(c, 0, run/modelColumns)
-			}
-		case tooMuch && highest >= 0:
-			t.mergeColumn(highest, len(t.columns[highest])-1)
-		default:
-			return
-		}
-	}
-}
-
-// stacked is what the tree holds, and its last runs alone.
-func (t *treeModel) stacked() (total, last float64) {
-	total = sum(t.l0)
-	for _, c := range t.columns {
-		total += sum(c)
-		if len(c) > 0 {
-			last += c[len(c)-1]
-		}
-	}
-	return total, last
-}
-
-// highest is the column with the most above its last run for its size; -1 if none has any.
-func (t *treeModel) highest() int {
-	at, most := -1, 0.0
-	for i, c := range t.columns {
-		if len(c) < 2 {
-			continue
-		}
-		if gain := sum(c[:len(c)-1]) / c[len(c)-1]; gain > most {
-			at, most = i, gain
-		}
-	}
-	return at
-}
-
-// cheapest is the run to which merging the newest ones costs least for each that goes away.
-func cheapest(c []float64) int {
-	best, least := 1, math.Inf(1)
-	for j := 1; j < len(c); j++ {
-		if cost := sum(c[:j+1]) / float64(j); cost < least {
-			best, least = j, cost
-		}
-	}
-	return best
-}
-
-// mergeColumn merges the newest runs of a column, up to the one called to, into one.
-func (t *treeModel) mergeColumn(column, to int) {
-	c := t.columns[column]
-	run := 0.0
-	for _, r := range c[:to+1] {
-		run = t.union(run, r, 1.0/modelColumns)
-	}
-	t.merged += run
-	t.columns[column] = slices.Replace(c, 0, to+1, run)
-}
-
 // universal is RocksDB's universal compaction with its defaults, L0 being runs like all others.
 func (t *treeModel) universal() {
 	t.runs, t.l0 = append(t.l0, t.runs...), nil // one table at a time
@@ -358,11 +278,14 @@ func (r *Run) predict() {
 	if load.Space.Live == 0 || load.Space.Tables == 0 || load.Settled == nil {
 		return
 	}
+	tables := float64(load.Space.Tables) / float64(load.Space.Live)
 	loadSays, overSays, ok := Predict(modelOf(r.Config.Engine, r.Config.Compaction), r.Config, Measured{
-		Tables: float64(load.Space.Tables) / float64(load.Space.Live),
+		Tables: tables,
 		Log:    load.Settled.Of(load.Settled.Cause("wal")),
 		Blob:   load.Settled.Of(load.Settled.Cause("blob")),
 		Flush:  load.FlushBytes,
+		Table:  flushedTable(load.Jobs),
+		Lead:   [2]float64{leadOf(load, tables), leadOf(over, tables)},
 		Peer:   r.Config.Engine != ownEngine,
 	})
 	if ok {
@@ -371,4 +294,43 @@ func (r *Run) predict() {
 			over.Predicted = &overSays
 		}
 	}
+}
+
+// flushedTable is the median size of the tables that flushes made, 0 where the engine does not tell. It is less
+// than the memory that a flush takes: memtables hold more than pairs.
+func flushedTable(jobs []Job) float64 {
+	var made []int64
+	for _, j := range jobs {
+		if j.Kind == "flush" {
+			made = append(made, j.Wrote)
+		}
+	}
+	if len(made) == 0 {
+		return 0
+	}
+	slices.Sort(made)
+	return float64(made[len(made)/2])
+}
+
+// leadOf is how fast compactions wrote while operations ran, divided by how fast what was put would have been
+// flushed had compaction not held it back; 0 where the engine does not tell, or nothing was compacted. tables is the bytes of
+// tables for each byte put.
+func leadOf(p *Phase, tables float64) float64 {
+	var wrote int64
+	var busy, until time.Duration
+	for _, j := range p.Jobs { // in the order in which they began
+		end := j.At + j.Took
+		if j.Kind != "compaction" || j.At < 0 || end > p.Elapsed {
+			continue
+		}
+		wrote += j.Wrote
+		busy += max(0, end-max(until, j.At))
+		until = max(until, end)
+	}
+	held := (p.Stalls.ByCause["l0files"] + p.Stalls.ByCause["debt"]) / time.Duration(max(1, p.Threads))
+	put := float64(p.Settled.UserBytes) * tables
+	if busy <= 0 || put <= 0 || p.Elapsed <= held {
+		return 0
+	}
+	return float64(wrote) / busy.Seconds() / (put / (p.Elapsed - held).Seconds())
 }

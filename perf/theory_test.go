@@ -1,7 +1,9 @@
 package perf
 
 import (
+	"math"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -75,6 +77,70 @@ func TestLogAndBlobFilesAreAsMeasured(t *testing.T) {
 	require.True(t, ok)
 	require.InDelta(t, 1.11, load.Factor, 1e-9)
 	require.InDelta(t, 1.1+over.Flush, over.Factor, 1e-9)
+}
+
+func TestStacksThatFallBehind(t *testing.T) {
+	deep := shape(2_000_000, 500, 4<<20)
+	says := func(policy string, lead float64) (load, over Prediction) {
+		load, over, ok := Predict(policy, deep, Measured{Tables: 1.01, Log: 1, Flush: 64 << 20, Table: 58 << 20, Lead: [2]float64{lead, lead}})
+		require.True(t, ok)
+		return load, over
+	}
+	for _, policy := range []string{"tiered", "lazy"} {
+		kept, keptOver := says(policy, 0)
+		fast, fastOver := says(policy, 1e6)
+		require.InEpsilon(t, kept.Factor, fast.Factor, 1e-9, "%s: fast enough is all that there is to do", policy)
+		require.InEpsilon(t, keptOver.Factor, fastOver.Factor, 1e-9, policy)
+		before := math.Inf(1)
+		for _, lead := range []float64{1e6, 4, 2, 1.5, 1.2, 1} {
+			_, over := says(policy, lead)
+			require.LessOrEqual(t, over.Factor, before, "%s: what is merged later is merged with more", policy)
+			require.InDelta(t, keptOver.Space, over.Space, 0.02, "%s: all is settled in the end", policy)
+			before = over.Factor
+		}
+	}
+	_, kept := says("lazy", 0)
+	_, behind := says("lazy", 1.2)
+	require.Less(t, behind.Factor, 0.65*kept.Factor, "the last level of lazy is rewritten for space, most when little lies above it")
+}
+
+func TestPaceOfStacks(t *testing.T) {
+	m := &stackModel{treeModel: &treeModel{keys: 100, unit: 1}, lead: 1.5}
+	m.columns = [][]float64{{10, 100}}
+	require.InDelta(t, 1.5, m.pace(0), 1e-9, "nothing is behind")
+	m.l0 = make([]float64, 12)
+	require.InDelta(t, 1.5, m.pace(0), 1e-9, "14 runs of 12 to 16, and all that is compacted leaves L0: as much is let in as leaves it")
+	m.merged, m.fromL0 = 6, 2
+	require.InDelta(t, 3, m.pace(0), 1e-9, "a third of what is compacted leaves L0")
+	require.InDelta(t, 9, m.pace(1), 1e-9, "at three quarters of the way a third of that is let in")
+	m.l0, m.columns = nil, [][]float64{{90, 100}}
+	require.InDelta(t, 3, m.pace(0), 1e-9, "the tree is at 1.9 of 1.6 to 2.2 times its last level")
+	m.unit = 50
+	require.InDelta(t, 1.5, m.pace(0), 1e-9, "a small tree may be any multiple of its last level")
+}
+
+func TestCheapestRunOfAColumn(t *testing.T) {
+	require.Equal(t, 2, cheapest([]float64{1, 1, 1, 9, 100}), "9 is much for one run less")
+	require.Equal(t, 4, cheapest([]float64{5, 5, 5, 5, 8}), "what reaches the last run is not counted")
+}
+
+func TestSpeedsOfARun(t *testing.T) {
+	const s = time.Second
+	p := &Phase{Elapsed: 10 * s, Threads: 2, Settled: &Amplification{UserBytes: 800}, Jobs: []Job{
+		{Kind: "flush", Wrote: 90, At: 0, Took: s}, {Kind: "flush", Wrote: 100, At: 3 * s, Took: s}, {Kind: "flush", Wrote: 10, At: 9 * s, Took: 2 * s},
+		{Kind: "compaction", Wrote: 1000, At: -2 * s, Took: 3 * s},
+		{Kind: "compaction", Wrote: 200, At: 1 * s, Took: 4 * s},
+		{Kind: "compaction", Wrote: 100, At: 2 * s, Took: 2 * s},
+		{Kind: "move", At: 3 * s, Took: s},
+		{Kind: "compaction", Wrote: 60, At: 6 * s, Took: 2 * s},
+		{Kind: "compaction", Wrote: 1000, At: 9 * s, Took: 3 * s},
+	}}
+	require.InDelta(t, 90, flushedTable(p.Jobs), 1e-9)
+	p.Stalls.ByCause = map[string]time.Duration{"l0files": 3 * s, "debt": s, "log": 5 * s}
+	// 360 bytes in the 6 seconds at work; 400 bytes of tables in the 8 that two writers were not both held back.
+	require.InDelta(t, 60./50, leadOf(p, 0.5), 1e-9)
+	require.Zero(t, leadOf(&Phase{Elapsed: s, Settled: &Amplification{UserBytes: 1}}, 1), "an engine that does not tell")
+	require.Zero(t, flushedTable(nil))
 }
 
 func TestUniversalPick(t *testing.T) {
