@@ -30,6 +30,8 @@ type Topology struct {
 	Joining []Member
 	// Change is the change of owners under way, nil: none.
 	Change *Change
+	// Fence is the oldest epoch whose requests are taken: what was begun under an older one must not happen any more.
+	Fence uint64
 	// Metadata are the client endpoints of the store of this topology, where nodes run it themselves.
 	Metadata []string
 }
@@ -39,7 +41,12 @@ type Change struct {
 	ID    string
 	Owner uint64 // the node that drives it; another takes over where that is gone
 	Stage Stage
+	Since uint64   // the epoch with which the stage began
 	Next  []Member // the members after it
+	// Dead are members that it takes out and of which nothing can be had: nobody waits for them or takes their requests.
+	Dead  []uint64
+	What  []string // the changes, for people
+	Bytes int64    // of keys and values that were planned to move
 }
 
 // Stage of a change of owners.

@@ -70,6 +70,7 @@ var allowed = map[string][]string{
 	"distrib/service":     {"distrib", "distrib/api", "distrib/vclock", "distrib/ring", "distrib/coordinator"},
 	"distrib/client":      {"distrib", "distrib/api", "distrib/ring", "distrib/vclock"},
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
+	"distrib/topology":    append([]string{"distrib/antientropy", "distrib/replica"}, distribValues...),
 	"distrib/node":        append([]string{"distrib/certs"}, distribParts...),
 	"distrib/demo":        {"distrib/api"},
 	"distrib/sim":         append([]string{"distrib/node"}, distribParts...),
@@ -94,7 +95,7 @@ var distribValues = []string{
 }
 
 var distribParts = append([]string{
-	"distrib/antientropy", "distrib/client", "distrib/coordinator", "distrib/register", "distrib/replica",
+	"distrib/antientropy", "distrib/client", "distrib/coordinator", "distrib/register", "distrib/replica", "distrib/topology",
 }, distribValues...)
 
 // Commands hold no logic and reach nothing below these.
