@@ -80,7 +80,7 @@ func (a *app) rootCommand() *cobra.Command {
 	wal.AddCommand(a.walDumpCommand())
 	manifest := a.group("manifest", "look into a manifest", "")
 	manifest.AddCommand(a.manifestDumpCommand())
-	root.AddCommand(db, sst, wal, manifest)
+	root.AddCommand(db, sst, wal, manifest, a.certCommand())
 	return root
 }
 

@@ -122,7 +122,7 @@ func signed(o Options, base string, template *x509.Certificate) (Pair, error) {
 	certFile, keyFile := filepath.Join(o.CA, "ca.crt"), filepath.Join(o.CA, "ca.key")
 	for _, f := range []string{certFile, keyFile} {
 		if _, err := os.Stat(f); errors.Is(err, fs.ErrNotExist) {
-			return Pair{}, fmt.Errorf("%w: kvctl cert create-ca --ca %s makes a CA", err, o.CA)
+			return Pair{}, fmt.Errorf("%w: kvctl cert create-ca --ca-dir %s makes a CA", err, o.CA)
 		}
 	}
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)

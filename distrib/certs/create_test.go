@@ -16,7 +16,7 @@ func TestCreate(t *testing.T) {
 	o := Options{CA: dir}
 	_, err := CreateNode(o, "n1", []string{"localhost"})
 	require.ErrorIs(t, err, fs.ErrNotExist)
-	require.ErrorContains(t, err, "kvctl cert create-ca --ca "+dir)
+	require.ErrorContains(t, err, "kvctl cert create-ca --ca-dir "+dir)
 	ca, err := CreateCA(o)
 	require.NoError(t, err)
 	require.Equal(t, Pair{Cert: filepath.Join(dir, "ca.crt"), Key: filepath.Join(dir, "ca.key")}, ca)

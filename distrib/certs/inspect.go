@@ -21,7 +21,11 @@ type Info struct {
 
 // Inspect returns what the certificates of a file say at that time.
 func Inspect(file string, now time.Time) (infos []Info, err error) {
-	certs, err := readCertificates("certificate", file)
+	b, err := readFile("certificate", file)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := parse("certificate", file, b)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,19 @@ const maxFileBytes = 1 << 20
 
 // read returns what the files hold, if all of it can be used now.
 func read(files Files, now func() time.Time) (*material, error) {
-	cas, err := readCertificates("CA", files.CA)
+	var content [3][]byte
+	for i, f := range []struct{ what, name string }{{"CA", files.CA}, {"certificate", files.Cert}, {"private key", files.Key}} {
+		var err error
+		if content[i], err = readFile(f.what, f.name); err != nil {
+			return nil, err
+		}
+	}
+	return assemble(files, content[0], content[1], content[2], now)
+}
+
+// assemble is read without the reading.
+func assemble(files Files, ca, leaf, key []byte, now func() time.Time) (*material, error) {
+	cas, err := parse("CA", files.CA, ca)
 	if err != nil {
 		return nil, err
 	}
@@ -26,11 +38,7 @@ func read(files Files, now func() time.Time) (*material, error) {
 	if err != nil {
 		return nil, err
 	}
-	chain, err := readCertificates("certificate", files.Cert)
-	if err != nil {
-		return nil, err
-	}
-	key, err := readFile("private key", files.Key)
+	chain, err := parse("certificate", files.Cert, leaf)
 	if err != nil {
 		return nil, err
 	}
@@ -147,12 +155,8 @@ func readFile(what, name string) ([]byte, error) {
 	return b, err
 }
 
-// readCertificates returns the certificates of a file, at least one.
-func readCertificates(what, name string) (certs []*x509.Certificate, err error) {
-	rest, err := readFile(what, name)
-	if err != nil {
-		return nil, err
-	}
+// parse returns the certificates of a file, at least one.
+func parse(what, name string, rest []byte) (certs []*x509.Certificate, err error) {
 	for n := 1; ; n++ {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
