@@ -380,7 +380,7 @@ type Sibling struct {
 	ExpiresMs     int64                  `protobuf:"varint,3,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"` // since 1970; 0: never
 	TimeMs        uint64                 `protobuf:"varint,4,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`          // when it was written, by the clock of its coordinator
 	Dot           *Dot                   `protobuf:"bytes,5,opt,name=dot,proto3" json:"dot,omitempty"`
-	Past          []*ClockEntry          `protobuf:"bytes,6,rep,name=past,proto3" json:"past,omitempty"` // what its writer had seen
+	Past          []*ClockEntry          `protobuf:"bytes,6,rep,name=past,proto3" json:"past,omitempty"` // what its writer had seen; only where there are several siblings
 	OpId          []byte                 `protobuf:"bytes,7,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1950,7 +1950,7 @@ type Failure struct {
 	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // as of gRPC's status
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	Outcome       Failure_Outcome        `protobuf:"varint,3,opt,name=outcome,proto3,enum=cambium.v1.Failure_Outcome" json:"outcome,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"` // a word for programs: UNAVAILABLE, TIMEOUT, OVERLOADED, TOO_MANY_SIBLINGS, INVALID_ARGUMENT, UNIMPLEMENTED
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"` // a word for programs: UNAVAILABLE, TIMEOUT, OVERLOADED, CANCELED, TOO_MANY_SIBLINGS, TOO_LARGE, INVALID_ARGUMENT, UNIMPLEMENTED
 	Replicas      []*ReplicaState        `protobuf:"bytes,5,rep,name=replicas,proto3" json:"replicas,omitempty"`
 	Try           string                 `protobuf:"bytes,6,opt,name=try,proto3" json:"try,omitempty"` // what to try
 	OpId          []byte                 `protobuf:"bytes,7,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`

@@ -1,0 +1,289 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cambiumdb/cambium/distrib/api"
+)
+
+const (
+	// gatherBytes is how much the answers of one message hold; a longer one goes alone.
+	gatherBytes = 64 << 10
+	// unsentMax is how many answers may wait for a client that does not take them, until no more of its requests
+	// are read. Operations are bounded already: this is for refusals.
+	unsentMax = 4096
+)
+
+// session is a stream of a client. One goroutine reads its requests, workers carry them out, and one writer sends
+// the answers that have gathered while it sent those before.
+type session struct {
+	server *Server
+	stream grpc.BidiStreamingServer[api.SessionRequest, api.SessionResponse]
+	budget *budget
+
+	mu     sync.Mutex // guards what follows
+	wake   sync.Cond  // the writer
+	room   sync.Cond  // the reader
+	queue  []reply
+	unsent int   // replies of the queue, and those that the writer has taken from it
+	under  int   // operations that have no answer yet
+	last   bool  // no request comes any more: the stream ends with the last answer
+	ended  error // why nothing is sent any more
+}
+
+// task is an operation of a session.
+type task struct {
+	session *session
+	request *api.SessionRequest
+	since   time.Time
+	bytes   int
+}
+
+// reply is an answer, and what the budgets have for it until it was sent.
+type reply struct {
+	response   *api.SessionResponse
+	operations int // 1, or 0 for a refusal
+	bytes      int
+}
+
+// Session implements api.KVServer.
+func (s *Server) Session(stream grpc.BidiStreamingServer[api.SessionRequest, api.SessionResponse]) error {
+	ss := &session{server: s, stream: stream, budget: newBudget("this session", s.opts.Limits.SessionOperations, s.opts.Limits.SessionBytes)}
+	ss.wake.L, ss.room.L = &ss.mu, &ss.mu
+	written := make(chan error, 1)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return statusOf(s.refusal(errStopping))
+	}
+	s.running.Go(ss.read)
+	s.running.Go(func() { written <- ss.write() })
+	s.mu.Unlock()
+	select {
+	case err := <-written:
+		return err
+	case <-s.ending: // the writer may be waiting for a client that takes nothing: it ends with the stream
+		err := statusOf(s.refusal(errStopping))
+		ss.end(err)
+		return err
+	}
+}
+
+// read begins operations until no more come.
+func (ss *session) read() {
+	for {
+		q, err := ss.stream.Recv()
+		if err == io.EOF {
+			ss.mu.Lock()
+			ss.last = true
+			ss.wake.Signal()
+			ss.mu.Unlock()
+			return
+		}
+		if err != nil {
+			ss.end(err)
+			return
+		}
+		requests, now := []*api.SessionRequest{q}, time.Now()
+		if batch := q.GetBatch(); batch != nil {
+			requests = batch.GetRequests()
+		}
+		for _, q := range requests {
+			if !ss.awaitRoom() {
+				return
+			}
+			ss.begin(q, now)
+		}
+	}
+}
+
+// awaitRoom waits until the client has taken what it was sent, but for some. It is false once the session has ended.
+func (ss *session) awaitRoom() bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for ss.unsent >= unsentMax && ss.ended == nil {
+		ss.room.Wait()
+	}
+	return ss.ended == nil
+}
+
+// begin has an operation carried out, or refuses it.
+func (ss *session) begin(q *api.SessionRequest, now time.Time) {
+	s := ss.server
+	refuse := func(f *api.Failure) {
+		r := &api.SessionResponse{Id: q.GetId()}
+		setFailure(r, f)
+		ss.answer(reply{response: r})
+	}
+	switch q.GetOp().(type) {
+	case nil:
+		refuse(s.failure(ss.stream.Context(), attempt{op: "session"}, invalid("op is not set, or of a later version")))
+		return
+	case *api.SessionRequest_Batch:
+		refuse(s.failure(ss.stream.Context(), attempt{op: "session"}, invalid("batch within a batch: the limit is 1 level")))
+		return
+	}
+	size := messageBytes(q)
+	if err := ss.budget.take(size); err != nil {
+		refuse(s.refusal(err))
+		return
+	}
+	if err := s.budget.take(size); err != nil {
+		ss.budget.give(1, size)
+		refuse(s.refusal(err))
+		return
+	}
+	ss.mu.Lock()
+	ss.under++
+	ss.mu.Unlock()
+	s.workers.start(task{ss, q, now, size})
+}
+
+// carryOut is what a worker does with an operation.
+func (s *Server) carryOut(t task) {
+	ctx, cancel := s.withDeadline(t.session.stream.Context(), t.request.GetTimeoutMs(), t.since)
+	defer cancel()
+	r := &api.SessionResponse{Id: t.request.GetId()}
+	if ctx.Err() != nil {
+		setFailure(r, s.failure(ctx, attempt{op: "session"}, errors.New("the deadline passed before it began")))
+	} else {
+		s.perform(ctx, t.request, r)
+	}
+	size := messageBytes(r)
+	t.session.budget.hold(size)
+	s.budget.hold(size)
+	t.session.answer(reply{r, 1, t.bytes + size})
+}
+
+// perform carries out what q asks for and sets the result of r.
+func (s *Server) perform(ctx context.Context, q *api.SessionRequest, r *api.SessionResponse) {
+	switch op := q.GetOp().(type) {
+	case *api.SessionRequest_Get:
+		get, f := s.get(ctx, op.Get)
+		setGet(r, get, f)
+	case *api.SessionRequest_Put:
+		put, f := s.put(ctx, op.Put)
+		setPut(r, put, f)
+	case *api.SessionRequest_Delete:
+		put, f := s.del(ctx, op.Delete)
+		setPut(r, put, f)
+	case *api.SessionRequest_Resolve:
+		resolve, f := s.resolve(ctx, op.Resolve)
+		setResolve(r, resolve, f)
+	case *api.SessionRequest_CompareAndSwap:
+		_, f := s.compareAndSwap(ctx, op.CompareAndSwap)
+		setFailure(r, f)
+	}
+}
+
+// answer gives a reply to the writer.
+func (ss *session) answer(r reply) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.under -= r.operations
+	if ss.ended != nil {
+		ss.give(r.operations, r.bytes)
+		return
+	}
+	if len(ss.queue) == 0 {
+		ss.wake.Signal()
+	}
+	ss.queue = append(ss.queue, r)
+	ss.unsent++
+}
+
+// give ends operations whose answers were sent, or will not be.
+func (ss *session) give(operations, bytes int) {
+	ss.budget.give(operations, bytes)
+	ss.server.budget.give(operations, bytes)
+}
+
+// write sends answers until the session ends, and returns the stream's status.
+func (ss *session) write() error {
+	var taken []reply
+	for {
+		ss.mu.Lock()
+		for len(ss.queue) == 0 && ss.ended == nil && !(ss.last && ss.under == 0) {
+			ss.wake.Wait()
+		}
+		if err := ss.ended; err != nil || len(ss.queue) == 0 {
+			ss.mu.Unlock()
+			return err
+		}
+		ss.mu.Unlock()
+		runtime.Gosched() // what other workers are about to answer goes with it
+		ss.mu.Lock()
+		taken, ss.queue = ss.queue, taken[:0]
+		ss.mu.Unlock()
+		for rest := taken; len(rest) > 0; {
+			n, bytes := together(rest)
+			if err := ss.send(rest[:n]); err != nil {
+				ss.end(err)
+			}
+			operations := 0
+			for _, r := range rest[:n] {
+				operations += r.operations
+			}
+			ss.sent(n)
+			ss.give(operations, bytes)
+			rest = rest[n:]
+		}
+		clear(taken)
+	}
+}
+
+// together is how many of the first replies go in one message, and what they hold.
+func together(list []reply) (n, bytes int) {
+	for n < len(list) && (n == 0 || bytes+list[n].bytes <= gatherBytes) {
+		bytes += list[n].bytes
+		n++
+	}
+	return n, bytes
+}
+
+func (ss *session) send(list []reply) error {
+	if len(list) == 1 {
+		return ss.stream.Send(list[0].response)
+	}
+	responses := make([]*api.SessionResponse, len(list))
+	for i, r := range list {
+		responses[i] = r.response
+	}
+	return ss.stream.Send(&api.SessionResponse{Result: &api.SessionResponse_Batch{Batch: &api.SessionResponses{Responses: responses}}})
+}
+
+// sent lets the reader go on.
+func (ss *session) sent(n int) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.unsent -= n
+	ss.room.Signal()
+}
+
+// end ends the session with err, unless it has ended already.
+func (ss *session) end(err error) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.ended != nil {
+		return
+	}
+	if _, ok := status.FromError(err); !ok {
+		err = status.Error(codes.Unknown, err.Error())
+	}
+	ss.ended = err
+	for _, r := range ss.queue {
+		ss.give(r.operations, r.bytes)
+	}
+	ss.queue = nil
+	ss.wake.Signal()
+	ss.room.Signal()
+}
