@@ -34,6 +34,7 @@ func (l Limits) withDefaults() Limits {
 type task struct {
 	frame
 	link  *serverLink
+	epoch uint64 // of the asker's topology
 	since time.Time
 }
 

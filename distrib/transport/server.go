@@ -24,8 +24,11 @@ type ServerOptions struct {
 	Handler  Handler
 	Epoch    func() uint64 // of the topology that this node has; told with every message
 	SawEpoch func(uint64)  // called with the epochs of others when they change
-	Faults   *Faults
-	Limits   Limits
+	// Admit lets a request of a node in, whose topology has epoch; release is called when it was carried out. Its error,
+	// an ErrRefused, is the answer. Default: all are let in.
+	Admit  func(from, epoch uint64) (release func(), err error)
+	Faults *Faults
+	Limits Limits
 }
 
 // Server answers the requests of other nodes.
@@ -133,7 +136,7 @@ func (s *Server) receive(l *serverLink) error {
 			case f.kind == kindPing:
 				l.answer(kindPong, &f, noAnswer{}, 0)
 			case f.kind.request() && !deaf:
-				tasks = append(tasks, task{frame: f, link: l, since: now})
+				tasks = append(tasks, task{frame: f, link: l, epoch: in.epoch, since: now})
 			case !f.kind.request():
 				return fmt.Errorf("frame of kind %d, want a request", f.kind)
 			}
@@ -180,7 +183,7 @@ func (s *Server) carryOut(t task) {
 	if err != nil {
 		err = fmt.Errorf("%s passed before it began: %w: %w", time.Since(t.since), err, distrib.ErrRefused)
 	} else {
-		answer, err = s.handle(ctx, &t.frame)
+		answer, err = s.admitted(ctx, &t)
 	}
 	switch {
 	case s.opts.Faults.To(t.link.from.Name):
@@ -189,6 +192,18 @@ func (s *Server) carryOut(t task) {
 	default:
 		t.link.answer(kindAnswer, &t.frame, answer, 0)
 	}
+}
+
+// admitted carries a request out if it is let in.
+func (s *Server) admitted(ctx context.Context, t *task) (outgoing, error) {
+	if s.opts.Admit != nil {
+		release, err := s.opts.Admit(t.link.from.Node, t.epoch)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
+	return s.handle(ctx, &t.frame)
 }
 
 // handle decodes a request and has it carried out.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -314,4 +315,29 @@ func FuzzFrames(f *testing.F) {
 			return nil
 		})
 	})
+}
+
+// TestAdmit: a request is carried out only where it is let in, and is under way until it was.
+func TestAdmit(t *testing.T) {
+	var under, most atomic.Int64
+	var epoch atomic.Uint64
+	epoch.Store(5)
+	p := newPair(t, &echo{}, func(c *ClientOptions, s *ServerOptions) {
+		c.Epoch = epoch.Load
+		s.Admit = func(from, epoch uint64) (func(), error) {
+			if from != 1 || epoch > 5 {
+				return nil, fmt.Errorf("node %d in epoch %d: %w", from, epoch, distrib.ErrRefused)
+			}
+			most.Store(under.Add(1))
+			return func() { under.Add(-1) }, nil
+		}
+	})
+	_, err := p.put(t.Context(), "k", "v")
+	require.NoError(t, err)
+	require.Equal(t, int64(1), most.Load())
+	require.Eventually(t, func() bool { return under.Load() == 0 }, 10*time.Second, time.Millisecond)
+	epoch.Store(6)
+	_, err = p.put(t.Context(), "k", "v")
+	require.ErrorContains(t, err, "node 1 in epoch 6")
+	require.ErrorIs(t, err, distrib.ErrRefused)
 }
