@@ -176,6 +176,175 @@ func (x *HelloResponse) GetGossip() string {
 	return ""
 }
 
+type StageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the asker's topology
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageRequest) Reset() {
+	*x = StageRequest{}
+	mi := &file_cambium_v1_cluster_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageRequest) ProtoMessage() {}
+
+func (x *StageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cambium_v1_cluster_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageRequest.ProtoReflect.Descriptor instead.
+func (*StageRequest) Descriptor() ([]byte, []int) {
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *StageRequest) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *StageRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type StageResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Epoch  uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`   // of the node's topology
+	Oldest uint64                 `protobuf:"varint,2,opt,name=oldest,proto3" json:"oldest,omitempty"` // epoch of the views under which something goes on there
+	// What follows is of its part in a stage of a change; empty: it has none.
+	Change        string `protobuf:"bytes,3,opt,name=change,proto3" json:"change,omitempty"`
+	Stage         string `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`
+	Done          bool   `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
+	Ranges        uint64 `protobuf:"varint,6,opt,name=ranges,proto3" json:"ranges,omitempty"` // that are done
+	Of            uint64 `protobuf:"varint,7,opt,name=of,proto3" json:"of,omitempty"`
+	Keys          uint64 `protobuf:"varint,8,opt,name=keys,proto3" json:"keys,omitempty"`   // that it was given, in all stages
+	Bytes         uint64 `protobuf:"varint,9,opt,name=bytes,proto3" json:"bytes,omitempty"` // of these
+	Trouble       string `protobuf:"bytes,10,opt,name=trouble,proto3" json:"trouble,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StageResponse) Reset() {
+	*x = StageResponse{}
+	mi := &file_cambium_v1_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StageResponse) ProtoMessage() {}
+
+func (x *StageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cambium_v1_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StageResponse.ProtoReflect.Descriptor instead.
+func (*StageResponse) Descriptor() ([]byte, []int) {
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StageResponse) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *StageResponse) GetOldest() uint64 {
+	if x != nil {
+		return x.Oldest
+	}
+	return 0
+}
+
+func (x *StageResponse) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *StageResponse) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *StageResponse) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *StageResponse) GetRanges() uint64 {
+	if x != nil {
+		return x.Ranges
+	}
+	return 0
+}
+
+func (x *StageResponse) GetOf() uint64 {
+	if x != nil {
+		return x.Of
+	}
+	return 0
+}
+
+func (x *StageResponse) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
+func (x *StageResponse) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *StageResponse) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -191,7 +360,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[2]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -203,7 +372,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[2]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -216,7 +385,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{2}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Member) GetId() uint64 {
@@ -277,7 +446,7 @@ type RingRequest struct {
 
 func (x *RingRequest) Reset() {
 	*x = RingRequest{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[3]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -289,7 +458,7 @@ func (x *RingRequest) String() string {
 func (*RingRequest) ProtoMessage() {}
 
 func (x *RingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[3]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -302,7 +471,7 @@ func (x *RingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingRequest.ProtoReflect.Descriptor instead.
 func (*RingRequest) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{3}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RingRequest) GetKnownEpoch() uint64 {
@@ -327,7 +496,7 @@ type RingResponse struct {
 
 func (x *RingResponse) Reset() {
 	*x = RingResponse{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[4]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -339,7 +508,7 @@ func (x *RingResponse) String() string {
 func (*RingResponse) ProtoMessage() {}
 
 func (x *RingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[4]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -352,7 +521,7 @@ func (x *RingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RingResponse.ProtoReflect.Descriptor instead.
 func (*RingResponse) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{4}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RingResponse) GetClusterId() string {
@@ -412,7 +581,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[5]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -424,7 +593,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[5]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -437,7 +606,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{5}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{7}
 }
 
 type StatusResponse struct {
@@ -455,7 +624,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[6]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +636,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[6]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +649,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{6}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StatusResponse) GetRing() *RingResponse {
@@ -548,7 +717,7 @@ type MemberState struct {
 
 func (x *MemberState) Reset() {
 	*x = MemberState{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[7]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -560,7 +729,7 @@ func (x *MemberState) String() string {
 func (*MemberState) ProtoMessage() {}
 
 func (x *MemberState) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[7]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -573,7 +742,7 @@ func (x *MemberState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberState.ProtoReflect.Descriptor instead.
 func (*MemberState) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{7}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MemberState) GetMember() *Member {
@@ -648,7 +817,7 @@ type TransitionStatus struct {
 
 func (x *TransitionStatus) Reset() {
 	*x = TransitionStatus{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[8]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -660,7 +829,7 @@ func (x *TransitionStatus) String() string {
 func (*TransitionStatus) ProtoMessage() {}
 
 func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[8]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -673,7 +842,7 @@ func (x *TransitionStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransitionStatus.ProtoReflect.Descriptor instead.
 func (*TransitionStatus) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{8}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TransitionStatus) GetId() string {
@@ -741,7 +910,7 @@ type WhereRequest struct {
 
 func (x *WhereRequest) Reset() {
 	*x = WhereRequest{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[9]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +922,7 @@ func (x *WhereRequest) String() string {
 func (*WhereRequest) ProtoMessage() {}
 
 func (x *WhereRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[9]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +935,7 @@ func (x *WhereRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhereRequest.ProtoReflect.Descriptor instead.
 func (*WhereRequest) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{9}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WhereRequest) GetKey() []byte {
@@ -787,7 +956,7 @@ type WhereResponse struct {
 
 func (x *WhereResponse) Reset() {
 	*x = WhereResponse{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[10]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +968,7 @@ func (x *WhereResponse) String() string {
 func (*WhereResponse) ProtoMessage() {}
 
 func (x *WhereResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[10]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +981,7 @@ func (x *WhereResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhereResponse.ProtoReflect.Descriptor instead.
 func (*WhereResponse) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{10}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WhereResponse) GetToken() uint64 {
@@ -844,7 +1013,7 @@ type HintsRequest struct {
 
 func (x *HintsRequest) Reset() {
 	*x = HintsRequest{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[11]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -856,7 +1025,7 @@ func (x *HintsRequest) String() string {
 func (*HintsRequest) ProtoMessage() {}
 
 func (x *HintsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[11]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -869,7 +1038,7 @@ func (x *HintsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsRequest.ProtoReflect.Descriptor instead.
 func (*HintsRequest) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{11}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{13}
 }
 
 type HintsResponse struct {
@@ -881,7 +1050,7 @@ type HintsResponse struct {
 
 func (x *HintsResponse) Reset() {
 	*x = HintsResponse{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[12]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1062,7 @@ func (x *HintsResponse) String() string {
 func (*HintsResponse) ProtoMessage() {}
 
 func (x *HintsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[12]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1075,7 @@ func (x *HintsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HintsResponse.ProtoReflect.Descriptor instead.
 func (*HintsResponse) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{12}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HintsResponse) GetHints() []*KeptHints {
@@ -929,7 +1098,7 @@ type KeptHints struct {
 
 func (x *KeptHints) Reset() {
 	*x = KeptHints{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[13]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1110,7 @@ func (x *KeptHints) String() string {
 func (*KeptHints) ProtoMessage() {}
 
 func (x *KeptHints) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[13]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1123,7 @@ func (x *KeptHints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeptHints.ProtoReflect.Descriptor instead.
 func (*KeptHints) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{13}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *KeptHints) GetNode() string {
@@ -1001,7 +1170,7 @@ type RepairRequest struct {
 
 func (x *RepairRequest) Reset() {
 	*x = RepairRequest{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[14]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1182,7 @@ func (x *RepairRequest) String() string {
 func (*RepairRequest) ProtoMessage() {}
 
 func (x *RepairRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[14]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1195,7 @@ func (x *RepairRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairRequest.ProtoReflect.Descriptor instead.
 func (*RepairRequest) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{14}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RepairRequest) GetAll() bool {
@@ -1050,7 +1219,7 @@ type RepairProgress struct {
 
 func (x *RepairProgress) Reset() {
 	*x = RepairProgress{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[15]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1062,7 +1231,7 @@ func (x *RepairProgress) String() string {
 func (*RepairProgress) ProtoMessage() {}
 
 func (x *RepairProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[15]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1075,7 +1244,7 @@ func (x *RepairProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RepairProgress.ProtoReflect.Descriptor instead.
 func (*RepairProgress) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{15}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RepairProgress) GetRanges() uint64 {
@@ -1132,7 +1301,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[16]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1144,7 +1313,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[16]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1157,7 +1326,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{16}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Change) GetKind() string {
@@ -1197,7 +1366,7 @@ type PlanRequest struct {
 
 func (x *PlanRequest) Reset() {
 	*x = PlanRequest{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[17]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1378,7 @@ func (x *PlanRequest) String() string {
 func (*PlanRequest) ProtoMessage() {}
 
 func (x *PlanRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[17]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1391,7 @@ func (x *PlanRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
 func (*PlanRequest) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{17}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PlanRequest) GetChanges() []*Change {
@@ -1247,7 +1416,7 @@ type PlanResponse struct {
 
 func (x *PlanResponse) Reset() {
 	*x = PlanResponse{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[18]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1428,7 @@ func (x *PlanResponse) String() string {
 func (*PlanResponse) ProtoMessage() {}
 
 func (x *PlanResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[18]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1441,7 @@ func (x *PlanResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
 func (*PlanResponse) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{18}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *PlanResponse) GetId() string {
@@ -1336,7 +1505,7 @@ type PlannedMove struct {
 
 func (x *PlannedMove) Reset() {
 	*x = PlannedMove{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[19]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1517,7 @@ func (x *PlannedMove) String() string {
 func (*PlannedMove) ProtoMessage() {}
 
 func (x *PlannedMove) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[19]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1530,7 @@ func (x *PlannedMove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedMove.ProtoReflect.Descriptor instead.
 func (*PlannedMove) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{19}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PlannedMove) GetFrom() string {
@@ -1401,7 +1570,7 @@ type CommitRequest struct {
 
 func (x *CommitRequest) Reset() {
 	*x = CommitRequest{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[20]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1582,7 @@ func (x *CommitRequest) String() string {
 func (*CommitRequest) ProtoMessage() {}
 
 func (x *CommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[20]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1595,7 @@ func (x *CommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitRequest.ProtoReflect.Descriptor instead.
 func (*CommitRequest) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{20}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CommitRequest) GetId() string {
@@ -1445,7 +1614,7 @@ type CommitResponse struct {
 
 func (x *CommitResponse) Reset() {
 	*x = CommitResponse{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[21]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1626,7 @@ func (x *CommitResponse) String() string {
 func (*CommitResponse) ProtoMessage() {}
 
 func (x *CommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[21]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1639,7 @@ func (x *CommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitResponse.ProtoReflect.Descriptor instead.
 func (*CommitResponse) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{21}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CommitResponse) GetEpoch() uint64 {
@@ -1489,7 +1658,7 @@ type AbortRequest struct {
 
 func (x *AbortRequest) Reset() {
 	*x = AbortRequest{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[22]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1670,7 @@ func (x *AbortRequest) String() string {
 func (*AbortRequest) ProtoMessage() {}
 
 func (x *AbortRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[22]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1683,7 @@ func (x *AbortRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortRequest.ProtoReflect.Descriptor instead.
 func (*AbortRequest) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{22}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AbortRequest) GetId() string {
@@ -1533,7 +1702,7 @@ type AbortResponse struct {
 
 func (x *AbortResponse) Reset() {
 	*x = AbortResponse{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[23]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1545,7 +1714,7 @@ func (x *AbortResponse) String() string {
 func (*AbortResponse) ProtoMessage() {}
 
 func (x *AbortResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[23]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1558,7 +1727,7 @@ func (x *AbortResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortResponse.ProtoReflect.Descriptor instead.
 func (*AbortResponse) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{23}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AbortResponse) GetEpoch() uint64 {
@@ -1579,7 +1748,7 @@ type FaultsRequest struct {
 
 func (x *FaultsRequest) Reset() {
 	*x = FaultsRequest{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[24]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1760,7 @@ func (x *FaultsRequest) String() string {
 func (*FaultsRequest) ProtoMessage() {}
 
 func (x *FaultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[24]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1773,7 @@ func (x *FaultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultsRequest.ProtoReflect.Descriptor instead.
 func (*FaultsRequest) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{24}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FaultsRequest) GetCutTo() []string {
@@ -1636,7 +1805,7 @@ type FaultsResponse struct {
 
 func (x *FaultsResponse) Reset() {
 	*x = FaultsResponse{}
-	mi := &file_cambium_v1_cluster_proto_msgTypes[25]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +1817,7 @@ func (x *FaultsResponse) String() string {
 func (*FaultsResponse) ProtoMessage() {}
 
 func (x *FaultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_cluster_proto_msgTypes[25]
+	mi := &file_cambium_v1_cluster_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +1830,7 @@ func (x *FaultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FaultsResponse.ProtoReflect.Descriptor instead.
 func (*FaultsResponse) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{25}
+	return file_cambium_v1_cluster_proto_rawDescGZIP(), []int{27}
 }
 
 var File_cambium_v1_cluster_proto protoreflect.FileDescriptor
@@ -1683,7 +1852,23 @@ const file_cambium_v1_cluster_proto_rawDesc = "" +
 	"holds_data\x18\x04 \x01(\bR\tholdsData\x12\x1a\n" +
 	"\btopology\x18\x05 \x01(\fR\btopology\x12\x12\n" +
 	"\x04etcd\x18\x06 \x03(\tR\x04etcd\x12\x16\n" +
-	"\x06gossip\x18\a \x01(\tR\x06gossip\"\x92\x01\n" +
+	"\x06gossip\x18\a \x01(\tR\x06gossip\"C\n" +
+	"\fStageRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xeb\x01\n" +
+	"\rStageResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06oldest\x18\x02 \x01(\x04R\x06oldest\x12\x16\n" +
+	"\x06change\x18\x03 \x01(\tR\x06change\x12\x14\n" +
+	"\x05stage\x18\x04 \x01(\tR\x05stage\x12\x12\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done\x12\x16\n" +
+	"\x06ranges\x18\x06 \x01(\x04R\x06ranges\x12\x0e\n" +
+	"\x02of\x18\a \x01(\x04R\x02of\x12\x12\n" +
+	"\x04keys\x18\b \x01(\x04R\x04keys\x12\x14\n" +
+	"\x05bytes\x18\t \x01(\x04R\x05bytes\x12\x18\n" +
+	"\atrouble\x18\n" +
+	" \x01(\tR\atrouble\"\x92\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1805,10 +1990,11 @@ const file_cambium_v1_cluster_proto_rawDesc = "" +
 	"\x06Commit\x12\x19.cambium.v1.CommitRequest\x1a\x1a.cambium.v1.CommitResponse\x12<\n" +
 	"\x05Abort\x12\x18.cambium.v1.AbortRequest\x1a\x19.cambium.v1.AbortResponse2F\n" +
 	"\x06Faults\x12<\n" +
-	"\x03Set\x12\x19.cambium.v1.FaultsRequest\x1a\x1a.cambium.v1.FaultsResponse2J\n" +
+	"\x03Set\x12\x19.cambium.v1.FaultsRequest\x1a\x1a.cambium.v1.FaultsResponse2\x88\x01\n" +
 	"\n" +
 	"Membership\x12<\n" +
-	"\x05Hello\x12\x18.cambium.v1.HelloRequest\x1a\x19.cambium.v1.HelloResponseB*Z(github.com/cambiumdb/cambium/distrib/apib\x06proto3"
+	"\x05Hello\x12\x18.cambium.v1.HelloRequest\x1a\x19.cambium.v1.HelloResponse\x12<\n" +
+	"\x05Stage\x12\x18.cambium.v1.StageRequest\x1a\x19.cambium.v1.StageResponseB*Z(github.com/cambiumdb/cambium/distrib/apib\x06proto3"
 
 var (
 	file_cambium_v1_cluster_proto_rawDescOnce sync.Once
@@ -1822,73 +2008,77 @@ func file_cambium_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_cambium_v1_cluster_proto_rawDescData
 }
 
-var file_cambium_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_cambium_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_cambium_v1_cluster_proto_goTypes = []any{
 	(*HelloRequest)(nil),     // 0: cambium.v1.HelloRequest
 	(*HelloResponse)(nil),    // 1: cambium.v1.HelloResponse
-	(*Member)(nil),           // 2: cambium.v1.Member
-	(*RingRequest)(nil),      // 3: cambium.v1.RingRequest
-	(*RingResponse)(nil),     // 4: cambium.v1.RingResponse
-	(*StatusRequest)(nil),    // 5: cambium.v1.StatusRequest
-	(*StatusResponse)(nil),   // 6: cambium.v1.StatusResponse
-	(*MemberState)(nil),      // 7: cambium.v1.MemberState
-	(*TransitionStatus)(nil), // 8: cambium.v1.TransitionStatus
-	(*WhereRequest)(nil),     // 9: cambium.v1.WhereRequest
-	(*WhereResponse)(nil),    // 10: cambium.v1.WhereResponse
-	(*HintsRequest)(nil),     // 11: cambium.v1.HintsRequest
-	(*HintsResponse)(nil),    // 12: cambium.v1.HintsResponse
-	(*KeptHints)(nil),        // 13: cambium.v1.KeptHints
-	(*RepairRequest)(nil),    // 14: cambium.v1.RepairRequest
-	(*RepairProgress)(nil),   // 15: cambium.v1.RepairProgress
-	(*Change)(nil),           // 16: cambium.v1.Change
-	(*PlanRequest)(nil),      // 17: cambium.v1.PlanRequest
-	(*PlanResponse)(nil),     // 18: cambium.v1.PlanResponse
-	(*PlannedMove)(nil),      // 19: cambium.v1.PlannedMove
-	(*CommitRequest)(nil),    // 20: cambium.v1.CommitRequest
-	(*CommitResponse)(nil),   // 21: cambium.v1.CommitResponse
-	(*AbortRequest)(nil),     // 22: cambium.v1.AbortRequest
-	(*AbortResponse)(nil),    // 23: cambium.v1.AbortResponse
-	(*FaultsRequest)(nil),    // 24: cambium.v1.FaultsRequest
-	(*FaultsResponse)(nil),   // 25: cambium.v1.FaultsResponse
+	(*StageRequest)(nil),     // 2: cambium.v1.StageRequest
+	(*StageResponse)(nil),    // 3: cambium.v1.StageResponse
+	(*Member)(nil),           // 4: cambium.v1.Member
+	(*RingRequest)(nil),      // 5: cambium.v1.RingRequest
+	(*RingResponse)(nil),     // 6: cambium.v1.RingResponse
+	(*StatusRequest)(nil),    // 7: cambium.v1.StatusRequest
+	(*StatusResponse)(nil),   // 8: cambium.v1.StatusResponse
+	(*MemberState)(nil),      // 9: cambium.v1.MemberState
+	(*TransitionStatus)(nil), // 10: cambium.v1.TransitionStatus
+	(*WhereRequest)(nil),     // 11: cambium.v1.WhereRequest
+	(*WhereResponse)(nil),    // 12: cambium.v1.WhereResponse
+	(*HintsRequest)(nil),     // 13: cambium.v1.HintsRequest
+	(*HintsResponse)(nil),    // 14: cambium.v1.HintsResponse
+	(*KeptHints)(nil),        // 15: cambium.v1.KeptHints
+	(*RepairRequest)(nil),    // 16: cambium.v1.RepairRequest
+	(*RepairProgress)(nil),   // 17: cambium.v1.RepairProgress
+	(*Change)(nil),           // 18: cambium.v1.Change
+	(*PlanRequest)(nil),      // 19: cambium.v1.PlanRequest
+	(*PlanResponse)(nil),     // 20: cambium.v1.PlanResponse
+	(*PlannedMove)(nil),      // 21: cambium.v1.PlannedMove
+	(*CommitRequest)(nil),    // 22: cambium.v1.CommitRequest
+	(*CommitResponse)(nil),   // 23: cambium.v1.CommitResponse
+	(*AbortRequest)(nil),     // 24: cambium.v1.AbortRequest
+	(*AbortResponse)(nil),    // 25: cambium.v1.AbortResponse
+	(*FaultsRequest)(nil),    // 26: cambium.v1.FaultsRequest
+	(*FaultsResponse)(nil),   // 27: cambium.v1.FaultsResponse
 }
 var file_cambium_v1_cluster_proto_depIdxs = []int32{
-	2,  // 0: cambium.v1.HelloRequest.self:type_name -> cambium.v1.Member
-	2,  // 1: cambium.v1.HelloResponse.self:type_name -> cambium.v1.Member
-	2,  // 2: cambium.v1.RingResponse.members:type_name -> cambium.v1.Member
-	2,  // 3: cambium.v1.RingResponse.next:type_name -> cambium.v1.Member
-	4,  // 4: cambium.v1.StatusResponse.ring:type_name -> cambium.v1.RingResponse
-	2,  // 5: cambium.v1.StatusResponse.self:type_name -> cambium.v1.Member
-	7,  // 6: cambium.v1.StatusResponse.members:type_name -> cambium.v1.MemberState
-	13, // 7: cambium.v1.StatusResponse.hints:type_name -> cambium.v1.KeptHints
-	8,  // 8: cambium.v1.StatusResponse.transition:type_name -> cambium.v1.TransitionStatus
-	2,  // 9: cambium.v1.MemberState.member:type_name -> cambium.v1.Member
-	2,  // 10: cambium.v1.WhereResponse.owners:type_name -> cambium.v1.Member
-	2,  // 11: cambium.v1.WhereResponse.fallbacks:type_name -> cambium.v1.Member
-	13, // 12: cambium.v1.HintsResponse.hints:type_name -> cambium.v1.KeptHints
-	16, // 13: cambium.v1.PlanRequest.changes:type_name -> cambium.v1.Change
-	19, // 14: cambium.v1.PlanResponse.moves:type_name -> cambium.v1.PlannedMove
-	3,  // 15: cambium.v1.Cluster.Ring:input_type -> cambium.v1.RingRequest
-	5,  // 16: cambium.v1.Cluster.Status:input_type -> cambium.v1.StatusRequest
-	9,  // 17: cambium.v1.Cluster.Where:input_type -> cambium.v1.WhereRequest
-	11, // 18: cambium.v1.Cluster.Hints:input_type -> cambium.v1.HintsRequest
-	14, // 19: cambium.v1.Cluster.Repair:input_type -> cambium.v1.RepairRequest
-	17, // 20: cambium.v1.Cluster.Plan:input_type -> cambium.v1.PlanRequest
-	20, // 21: cambium.v1.Cluster.Commit:input_type -> cambium.v1.CommitRequest
-	22, // 22: cambium.v1.Cluster.Abort:input_type -> cambium.v1.AbortRequest
-	24, // 23: cambium.v1.Faults.Set:input_type -> cambium.v1.FaultsRequest
+	4,  // 0: cambium.v1.HelloRequest.self:type_name -> cambium.v1.Member
+	4,  // 1: cambium.v1.HelloResponse.self:type_name -> cambium.v1.Member
+	4,  // 2: cambium.v1.RingResponse.members:type_name -> cambium.v1.Member
+	4,  // 3: cambium.v1.RingResponse.next:type_name -> cambium.v1.Member
+	6,  // 4: cambium.v1.StatusResponse.ring:type_name -> cambium.v1.RingResponse
+	4,  // 5: cambium.v1.StatusResponse.self:type_name -> cambium.v1.Member
+	9,  // 6: cambium.v1.StatusResponse.members:type_name -> cambium.v1.MemberState
+	15, // 7: cambium.v1.StatusResponse.hints:type_name -> cambium.v1.KeptHints
+	10, // 8: cambium.v1.StatusResponse.transition:type_name -> cambium.v1.TransitionStatus
+	4,  // 9: cambium.v1.MemberState.member:type_name -> cambium.v1.Member
+	4,  // 10: cambium.v1.WhereResponse.owners:type_name -> cambium.v1.Member
+	4,  // 11: cambium.v1.WhereResponse.fallbacks:type_name -> cambium.v1.Member
+	15, // 12: cambium.v1.HintsResponse.hints:type_name -> cambium.v1.KeptHints
+	18, // 13: cambium.v1.PlanRequest.changes:type_name -> cambium.v1.Change
+	21, // 14: cambium.v1.PlanResponse.moves:type_name -> cambium.v1.PlannedMove
+	5,  // 15: cambium.v1.Cluster.Ring:input_type -> cambium.v1.RingRequest
+	7,  // 16: cambium.v1.Cluster.Status:input_type -> cambium.v1.StatusRequest
+	11, // 17: cambium.v1.Cluster.Where:input_type -> cambium.v1.WhereRequest
+	13, // 18: cambium.v1.Cluster.Hints:input_type -> cambium.v1.HintsRequest
+	16, // 19: cambium.v1.Cluster.Repair:input_type -> cambium.v1.RepairRequest
+	19, // 20: cambium.v1.Cluster.Plan:input_type -> cambium.v1.PlanRequest
+	22, // 21: cambium.v1.Cluster.Commit:input_type -> cambium.v1.CommitRequest
+	24, // 22: cambium.v1.Cluster.Abort:input_type -> cambium.v1.AbortRequest
+	26, // 23: cambium.v1.Faults.Set:input_type -> cambium.v1.FaultsRequest
 	0,  // 24: cambium.v1.Membership.Hello:input_type -> cambium.v1.HelloRequest
-	4,  // 25: cambium.v1.Cluster.Ring:output_type -> cambium.v1.RingResponse
-	6,  // 26: cambium.v1.Cluster.Status:output_type -> cambium.v1.StatusResponse
-	10, // 27: cambium.v1.Cluster.Where:output_type -> cambium.v1.WhereResponse
-	12, // 28: cambium.v1.Cluster.Hints:output_type -> cambium.v1.HintsResponse
-	15, // 29: cambium.v1.Cluster.Repair:output_type -> cambium.v1.RepairProgress
-	18, // 30: cambium.v1.Cluster.Plan:output_type -> cambium.v1.PlanResponse
-	21, // 31: cambium.v1.Cluster.Commit:output_type -> cambium.v1.CommitResponse
-	23, // 32: cambium.v1.Cluster.Abort:output_type -> cambium.v1.AbortResponse
-	25, // 33: cambium.v1.Faults.Set:output_type -> cambium.v1.FaultsResponse
-	1,  // 34: cambium.v1.Membership.Hello:output_type -> cambium.v1.HelloResponse
-	25, // [25:35] is the sub-list for method output_type
-	15, // [15:25] is the sub-list for method input_type
+	2,  // 25: cambium.v1.Membership.Stage:input_type -> cambium.v1.StageRequest
+	6,  // 26: cambium.v1.Cluster.Ring:output_type -> cambium.v1.RingResponse
+	8,  // 27: cambium.v1.Cluster.Status:output_type -> cambium.v1.StatusResponse
+	12, // 28: cambium.v1.Cluster.Where:output_type -> cambium.v1.WhereResponse
+	14, // 29: cambium.v1.Cluster.Hints:output_type -> cambium.v1.HintsResponse
+	17, // 30: cambium.v1.Cluster.Repair:output_type -> cambium.v1.RepairProgress
+	20, // 31: cambium.v1.Cluster.Plan:output_type -> cambium.v1.PlanResponse
+	23, // 32: cambium.v1.Cluster.Commit:output_type -> cambium.v1.CommitResponse
+	25, // 33: cambium.v1.Cluster.Abort:output_type -> cambium.v1.AbortResponse
+	27, // 34: cambium.v1.Faults.Set:output_type -> cambium.v1.FaultsResponse
+	1,  // 35: cambium.v1.Membership.Hello:output_type -> cambium.v1.HelloResponse
+	3,  // 36: cambium.v1.Membership.Stage:output_type -> cambium.v1.StageResponse
+	26, // [26:37] is the sub-list for method output_type
+	15, // [15:26] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -1905,7 +2095,7 @@ func file_cambium_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cambium_v1_cluster_proto_rawDesc), len(file_cambium_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -506,6 +506,7 @@ var Faults_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	Membership_Hello_FullMethodName = "/cambium.v1.Membership/Hello"
+	Membership_Stage_FullMethodName = "/cambium.v1.Membership/Stage"
 )
 
 // MembershipClient is the client API for Membership service.
@@ -516,6 +517,8 @@ const (
 type MembershipClient interface {
 	// A node that starts says who it is and hears what is known of it.
 	Hello(ctx context.Context, in *HelloRequest, opts ...grpc.CallOption) (*HelloResponse, error)
+	// How far a node is with its part in the change of owners under way.
+	Stage(ctx context.Context, in *StageRequest, opts ...grpc.CallOption) (*StageResponse, error)
 }
 
 type membershipClient struct {
@@ -536,6 +539,16 @@ func (c *membershipClient) Hello(ctx context.Context, in *HelloRequest, opts ...
 	return out, nil
 }
 
+func (c *membershipClient) Stage(ctx context.Context, in *StageRequest, opts ...grpc.CallOption) (*StageResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StageResponse)
+	err := c.cc.Invoke(ctx, Membership_Stage_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MembershipServer is the server API for Membership service.
 // All implementations must embed UnimplementedMembershipServer
 // for forward compatibility.
@@ -544,6 +557,8 @@ func (c *membershipClient) Hello(ctx context.Context, in *HelloRequest, opts ...
 type MembershipServer interface {
 	// A node that starts says who it is and hears what is known of it.
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
+	// How far a node is with its part in the change of owners under way.
+	Stage(context.Context, *StageRequest) (*StageResponse, error)
 	mustEmbedUnimplementedMembershipServer()
 }
 
@@ -556,6 +571,9 @@ type UnimplementedMembershipServer struct{}
 
 func (UnimplementedMembershipServer) Hello(context.Context, *HelloRequest) (*HelloResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Hello not implemented")
+}
+func (UnimplementedMembershipServer) Stage(context.Context, *StageRequest) (*StageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Stage not implemented")
 }
 func (UnimplementedMembershipServer) mustEmbedUnimplementedMembershipServer() {}
 func (UnimplementedMembershipServer) testEmbeddedByValue()                    {}
@@ -596,6 +614,24 @@ func _Membership_Hello_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Membership_Stage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MembershipServer).Stage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Membership_Stage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MembershipServer).Stage(ctx, req.(*StageRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Membership_ServiceDesc is the grpc.ServiceDesc for Membership service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -606,6 +642,10 @@ var Membership_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Hello",
 			Handler:    _Membership_Hello_Handler,
+		},
+		{
+			MethodName: "Stage",
+			Handler:    _Membership_Stage_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
