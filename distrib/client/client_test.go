@@ -15,7 +15,6 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cambiumdb/cambium/distrib"
-	"github.com/cambiumdb/cambium/distrib/api"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -161,6 +160,14 @@ func TestGetPutDelete(t *testing.T) {
 	require.NotEmpty(t, item.Context)
 }
 
+// What a node does not serve says so.
+func TestCompareAndSwap(t *testing.T) {
+	f := newFakeCluster(t, 1)
+	f.nodes[0].behave("unimplemented")
+	_, err := f.open(t, Options{}).CompareAndSwap(ctx, []byte("k"), Expected{Value: []byte{}}, []byte("v"), SwapOptions{})
+	require.ErrorIs(t, err, ErrUnimplemented)
+}
+
 func TestInvalid(t *testing.T) {
 	f := newFakeCluster(t, 1)
 	c := f.open(t, Options{})
@@ -172,11 +179,14 @@ func TestInvalid(t *testing.T) {
 			_, err := c.Put(ctx, []byte("k"), make([]byte, distrib.MaxValueBytes+1), PutOptions{})
 			return err
 		},
-		"a negative W":      func() error { _, err := c.Delete(ctx, []byte("k"), DeleteOptions{Level: Level{Nodes: -1}}); return err },
-		"a consistency":     func() error { _, err := c.Get(ctx, []byte("k"), GetOptions{Level: Level{Consistency: 9}}); return err },
-		"a negative TTL":    func() error { _, err := c.Put(ctx, []byte("k"), nil, PutOptions{TTL: -1}); return err },
-		"no name":           func() error { _, _, err := c.Resolve(ctx, []byte("k"), distrib.OpID{}); return err },
-		"a swap of nothing": func() error { _, err := c.CompareAndSwap(ctx, &api.CompareAndSwapRequest{}); return err },
+		"a negative W":   func() error { _, err := c.Delete(ctx, []byte("k"), DeleteOptions{Level: Level{Nodes: -1}}); return err },
+		"a consistency":  func() error { _, err := c.Get(ctx, []byte("k"), GetOptions{Level: Level{Consistency: 9}}); return err },
+		"a negative TTL": func() error { _, err := c.Put(ctx, []byte("k"), nil, PutOptions{TTL: -1}); return err },
+		"no name":        func() error { _, _, err := c.Resolve(ctx, []byte("k"), distrib.OpID{}); return err },
+		"a swap of nothing": func() error {
+			_, err := c.CompareAndSwap(ctx, nil, Expected{Absent: true}, nil, SwapOptions{})
+			return err
+		},
 	} {
 		err := do()
 		require.ErrorIs(t, err, ErrInvalid, name)

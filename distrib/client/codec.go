@@ -1,14 +1,13 @@
 package client
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"time"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
-
-	"github.com/cambiumdb/cambium/distrib"
 )
 
 // The fields of SessionRequest and SessionResponse (kv.proto). The messages of a session are put together and taken
@@ -42,8 +41,6 @@ const (
 	batchBytes = 256 << 10
 	// sharedBytes is up to where the answers of a message are copied out of it, so that none keeps the others.
 	sharedBytes = 64 << 10
-	// maxAnswerBytes bounds a message: a record of as many siblings as may be, as large as may be, and their clocks.
-	maxAnswerBytes = distrib.SiblingsMax*distrib.MaxValueBytes + 64<<20
 )
 
 // codec hands outgoing bytes to gRPC and takes incoming ones.
@@ -89,6 +86,16 @@ func (m *incoming) free() {
 		m.owned.Free()
 	}
 	*m = incoming{}
+}
+
+// keep returns the bytes to somebody who keeps them.
+func (m *incoming) keep() []byte {
+	b := m.data
+	if m.owned != nil {
+		b = bytes.Clone(b)
+	}
+	m.free()
+	return b
 }
 
 // frame is a request as it stands in a message: the operation's encoded body, and what stands before it.
@@ -221,10 +228,13 @@ func appendPut(b, key, value []byte, o PutOptions) []byte {
 	b = appendBytes(b, 2, value)
 	b = o.Level.append(b, 3)
 	b = appendBytes(b, 4, o.Context)
-	if o.TTL > 0 { // what is left of a millisecond is one
-		b = appendUint(b, 5, uint64((o.TTL+time.Millisecond-1)/time.Millisecond))
-	}
+	b = appendUint(b, 5, milliseconds(o.TTL))
 	return appendBytes(b, 6, o.Op[:])
+}
+
+// milliseconds is d; what is left of one is one.
+func milliseconds(d time.Duration) uint64 {
+	return uint64((d + time.Millisecond - 1) / time.Millisecond)
 }
 
 func appendDelete(b, key []byte, o DeleteOptions) []byte {

@@ -10,7 +10,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
 func drawLevel(t *rapid.T) Level {
@@ -126,4 +128,69 @@ func TestPatience(t *testing.T) {
 		require.Greater(t, end, d)
 		require.LessOrEqual(t, end, d*5/4+10*time.Microsecond)
 	}
+}
+
+// Results are read from messages of protobuf as what was meant.
+func TestResults(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		number := rapid.Uint64()
+		some := func(name string) []byte { return rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, name) }
+		var places []*api.Place
+		var wantPlaces []Place
+		for range rapid.IntRange(0, 3).Draw(t, "places") {
+			p := Place{rapid.SampledFrom([]string{"n1", "n2", "elsewhere"}).Draw(t, "node"), rapid.SampledFrom([]string{"", "n1"}).Draw(t, "for")}
+			places, wantPlaces = append(places, &api.Place{Node: p.Node, For: p.For}), append(wantPlaces, p)
+		}
+		var record distrib.Record
+		for range rapid.IntRange(0, 4).Draw(t, "siblings") {
+			s := distrib.Sibling{Dot: vclock.Dot{Actor: vclock.Actor{Node: number.Draw(t, "node"), Birth: number.Draw(t, "birth")}, Counter: number.Draw(t, "counter")}}
+			s.Value = distrib.Value{Deleted: rapid.Bool().Draw(t, "deleted"), Expires: rapid.Int64().Draw(t, "expires"), Time: distrib.Timestamp(number.Draw(t, "time") << 16)}
+			if v := some("value"); len(v) > 0 {
+				s.Value.Data = v
+			}
+			copy(s.Op[:], some("op"))
+			s.Past = vclock.SeenOf(vclock.Of(func(yield func(vclock.Actor, vclock.Span) bool) {
+				for range rapid.IntRange(0, 3).Draw(t, "actors") {
+					span := vclock.Span{Last: number.Draw(t, "last"), Beyond: rapid.SliceOfN(number, 0, 3).Draw(t, "beyond")}
+					if !yield(vclock.Actor{Node: number.Draw(t, "actor"), Birth: 1}, span) {
+						return
+					}
+				}
+			}))
+			record = append(record, s)
+		}
+		d := decoder{map[string]string{"n1": "n1", "n2": "n2"}}
+		encode := func(m proto.Message) []byte {
+			b, err := proto.Marshal(m)
+			require.NoError(t, err)
+			return b
+		}
+		token, op := append(some("context"), 1), named([16]byte{})
+
+		m := &api.GetResponse{Siblings: siblingMessages(record), Context: token, Answered: places, Repaired: rapid.Bool().Draw(t, "repaired")}
+		want := &Item{Key: []byte("k"), Siblings: record, Context: token, Answered: wantPlaces, Repaired: m.GetRepaired()}
+		item, err := d.item([]byte("k"), encode(m))
+		require.NoError(t, err)
+		require.Equal(t, want, item)
+		put, err := d.put(encode(&api.PutResponse{Context: token, Siblings: 7, Acknowledged: places}), op)
+		require.NoError(t, err)
+		require.Equal(t, &Put{Context: token, Siblings: 7, Acknowledged: wantPlaces, OpID: op}, put)
+		swap, err := d.swap([]byte("k"), encode(&api.CompareAndSwapResponse{Swapped: true, Current: m}), op)
+		require.NoError(t, err)
+		require.Equal(t, &Swap{Swapped: true, Current: want, OpID: op}, swap)
+		fate, answered, err := d.fate(encode(&api.ResolveResponse{Fate: api.ResolveResponse_OVERTAKEN, Answered: places}))
+		require.NoError(t, err)
+		require.Equal(t, Overtaken, fate)
+		require.Equal(t, wantPlaces, answered)
+
+		entry := &api.ScanEntry{Key: []byte("k"), Token: 9, Siblings: m.GetSiblings(), Context: token}
+		want.Answered, want.Repaired = nil, false
+		var scanned []*Item
+		whole := encode(&api.ScanResponse{Entries: []*api.ScanEntry{entry, entry}})
+		require.NoError(t, d.entries(whole, func(i *Item) error { scanned = append(scanned, i); return nil }))
+		require.Equal(t, []*Item{want, want}, scanned)
+		for i := range whole { // no beginning of it does harm
+			_ = d.entries(whole[:i], func(*Item) error { return nil })
+		}
+	})
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cambiumdb/cambium/distrib"
@@ -104,13 +106,37 @@ func failureOf(m *api.Failure) *Error {
 	return e
 }
 
+// callFailed makes an error of what a call outside of a session returned: the node's Failure where it has sent one.
+func callFailed(op string, key []byte, err error) *Error {
+	s := status.Convert(err)
+	for _, d := range s.Details() {
+		if m, ok := d.(*api.Failure); ok {
+			e := failureOf(m)
+			e.Op, e.Key = op, key
+			return e
+		}
+	}
+	e := &Error{Op: op, Key: key, Outcome: Unknown, Reason: reasonUnavailable, Message: op + ": " + s.Message(), Cause: err}
+	switch s.Code() {
+	case codes.InvalidArgument:
+		e.Reason = reasonInvalid
+	case codes.Unimplemented:
+		e.Reason = reasonUnimplemented
+	case codes.DeadlineExceeded:
+		e.Reason = reasonTimeout
+	case codes.ResourceExhausted:
+		e.Reason = reasonOverloaded
+	}
+	return e
+}
+
 // invalid is the error of a request that the client does not send.
 func invalid(op string, key []byte, err error) *Error {
 	return &Error{Op: op, Key: key, Outcome: Failed, Reason: reasonInvalid, Message: fmt.Sprintf("%s %q: %s", op, key, err), Cause: err}
 }
 
-// ended is the reason of an operation that was not finished in time.
-func ended(err error) string {
+// reasonOf is the reason of an operation that was ended by its context, or its time.
+func reasonOf(err error) string {
 	if errors.Is(err, context.Canceled) || errors.Is(err, errClosed) {
 		return reasonUnavailable
 	}

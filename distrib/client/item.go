@@ -8,7 +8,6 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
-	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
 // Consistency is how many of a key's N nodes must do what is asked.
@@ -128,40 +127,4 @@ func (i *Item) Resolve(r distrib.Resolver) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("get %q: %w", i.Key, distrib.ErrNotFound)
-}
-
-func itemOf(key []byte, m *api.GetResponse) *Item {
-	return &Item{Key: key, Siblings: siblingsOf(m.GetSiblings()), Context: m.GetContext(), Answered: placesOf(m.GetAnswered()), Repaired: m.GetRepaired()}
-}
-
-func siblingsOf(ms []*api.Sibling) []distrib.Sibling {
-	if len(ms) == 0 {
-		return nil
-	}
-	siblings := make([]distrib.Sibling, len(ms))
-	for i, m := range ms {
-		s := &siblings[i]
-		s.Dot = vclock.Dot{Actor: vclock.Actor{Node: m.GetDot().GetNode(), Birth: m.GetDot().GetBirth()}, Counter: m.GetDot().GetCounter()}
-		copy(s.Op[:], m.GetOpId())
-		s.Past = vclock.SeenOf(vclock.Of(func(yield func(vclock.Actor, vclock.Span) bool) {
-			for _, e := range m.GetPast() {
-				if !yield(vclock.Actor{Node: e.GetNode(), Birth: e.GetBirth()}, vclock.Span{Last: e.GetLast(), Beyond: e.GetBeyond()}) {
-					return
-				}
-			}
-		}))
-		s.Value = distrib.Value{Data: m.GetValue(), Deleted: m.GetDeleted(), Expires: m.GetExpiresMs(), Time: distrib.Timestamp(m.GetTimeMs() << 16)}
-	}
-	return siblings
-}
-
-func placesOf(ms []*api.Place) []Place {
-	if len(ms) == 0 {
-		return nil
-	}
-	places := make([]Place, len(ms))
-	for i, m := range ms {
-		places[i] = Place{Node: m.GetNode(), For: m.GetFor()}
-	}
-	return places
 }

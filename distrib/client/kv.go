@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cambiumdb/cambium/distrib"
@@ -82,12 +81,14 @@ func (o *operation) item(body []byte, err error) (*Item, error) {
 	if err != nil {
 		return nil, err
 	}
-	var m api.GetResponse
-	if err := proto.Unmarshal(body, &m); err != nil {
+	item, err := o.decoder().item(bytes.Clone(o.key), body)
+	if err != nil {
 		return nil, o.garbage(err)
 	}
-	return itemOf(bytes.Clone(o.key), &m), nil
+	return item, nil
 }
+
+func (o *operation) decoder() decoder { return decoder{o.client.view.Load().names} }
 
 // Put stores a value.
 func (c *Client) Put(ctx context.Context, key, value []byte, o PutOptions) (*Put, error) {
@@ -131,11 +132,11 @@ func (o *operation) put(body []byte, err error) (*Put, error) {
 	if err != nil {
 		return nil, err
 	}
-	var m api.PutResponse
-	if err := proto.Unmarshal(body, &m); err != nil {
+	put, err := o.decoder().put(body, o.op)
+	if err != nil {
 		return nil, o.garbage(err)
 	}
-	return &Put{Context: m.GetContext(), Siblings: int(m.GetSiblings()), Acknowledged: placesOf(m.GetAcknowledged()), OpID: o.op}, nil
+	return put, nil
 }
 
 // Resolve finds out what became of an operation whose outcome was unknown.
@@ -147,57 +148,74 @@ func (c *Client) Resolve(ctx context.Context, key []byte, id distrib.OpID) (Fate
 	if err != nil {
 		return NotSeen, nil, invalid("resolve", key, err)
 	}
-	var m api.ResolveResponse
-	err = c.call(ctx, "resolve", key, requestResolve, responseResolve, &api.ResolveRequest{Key: key, OpId: id[:]}, &m)
+	op := c.newOperation("resolve", key, requestResolve, responseResolve)
+	defer op.free()
+	op.read = true
+	op.body = appendBytes(appendBytes(op.body, 1, key), 2, id[:])
+	body, err := op.finish(ctx, op.begin(ctx))
 	if err != nil {
 		return NotSeen, nil, err
 	}
-	fate, ok := map[api.ResolveResponse_Fate]Fate{
-		api.ResolveResponse_HAPPENED: Happened, api.ResolveResponse_NOT_SEEN: NotSeen, api.ResolveResponse_OVERTAKEN: Overtaken,
-	}[m.GetFate()]
-	if !ok {
-		return NotSeen, nil, fmt.Errorf("resolve %q: a fate that this program does not know: %s", key, m.GetFate())
+	fate, answered, err := op.decoder().fate(body)
+	if err != nil {
+		return NotSeen, nil, op.garbage(err)
 	}
-	return fate, placesOf(m.GetAnswered()), nil
+	return fate, answered, nil
 }
 
-// CompareAndSwap changes a key if it is as expected. It is passed on as it is.
-func (c *Client) CompareAndSwap(ctx context.Context, r *api.CompareAndSwapRequest) (*api.CompareAndSwapResponse, error) {
-	if err := errors.Join(distrib.CheckKey(r.GetKey()), distrib.CheckValue(r.GetValue())); err != nil {
-		return nil, invalid("compare-and-swap", r.GetKey(), err)
-	}
-	if len(r.GetOpId()) == 0 {
-		id := named(distrib.OpID{})
-		r = proto.Clone(r).(*api.CompareAndSwapRequest)
-		r.OpId = id[:]
-	}
-	var m api.CompareAndSwapResponse
-	if err := c.call(ctx, "compare-and-swap", r.GetKey(), requestSwap, responseSwap, r, &m); err != nil {
-		return nil, err
-	}
-	return &m, nil
+// Expected is what a compare-and-swap wants to find: one of these.
+type Expected struct {
+	Value   []byte // the value; an empty one is one, nil is none
+	Context []byte // what a read gave: nobody has written since
+	Absent  bool
 }
 
-// call carries out a request that is rare enough to be encoded in general.
-func (c *Client) call(ctx context.Context, name string, key []byte, field, want protowire.Number, request, response proto.Message) error {
-	op := c.newOperation(name, key, field, want)
+// SwapOptions of a compare-and-swap.
+type SwapOptions struct {
+	Delete bool // in place of the value
+	TTL    time.Duration
+	Op     distrib.OpID
+}
+
+// Swap is a compare-and-swap that was carried out.
+type Swap struct {
+	Swapped bool
+	Current *Item // after it
+	OpID    distrib.OpID
+}
+
+// CompareAndSwap changes a key to value if it is as expected. It is linearizable, and not served yet: it fails with
+// ErrUnimplemented.
+func (c *Client) CompareAndSwap(ctx context.Context, key []byte, expected Expected, value []byte, o SwapOptions) (*Swap, error) {
+	if err := errors.Join(distrib.CheckKey(key), distrib.CheckValue(value)); err != nil {
+		return nil, invalid("compare-and-swap", key, err)
+	}
+	o.Op = named(o.Op)
+	r := &api.CompareAndSwapRequest{Key: key, Value: value, Delete: o.Delete, TtlMs: milliseconds(o.TTL), OpId: o.Op[:]}
+	switch {
+	case expected.Value != nil:
+		r.Expect = &api.CompareAndSwapRequest_ExpectValue{ExpectValue: expected.Value}
+	case expected.Absent:
+		r.Expect = &api.CompareAndSwapRequest_ExpectAbsent{ExpectAbsent: true}
+	default:
+		r.Expect = &api.CompareAndSwapRequest_ExpectContext{ExpectContext: expected.Context}
+	}
+	op := c.newOperation("compare-and-swap", key, requestSwap, responseSwap)
 	defer op.free()
-	op.read = field == requestResolve
-	if r, ok := request.(*api.CompareAndSwapRequest); ok {
-		copy(op.op[:], r.GetOpId())
-	}
+	op.op = o.Op
 	var err error
-	if op.body, err = (proto.MarshalOptions{}).MarshalAppend(op.body, request); err != nil {
-		return invalid(name, key, err)
+	if op.body, err = (proto.MarshalOptions{}).MarshalAppend(op.body, r); err != nil {
+		return nil, invalid("compare-and-swap", key, err)
 	}
 	body, err := op.finish(ctx, op.begin(ctx))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := proto.Unmarshal(body, response); err != nil {
-		return op.garbage(err)
+	swap, err := op.decoder().swap(bytes.Clone(key), body, o.Op)
+	if err != nil {
+		return nil, op.garbage(err)
 	}
-	return nil
+	return swap, nil
 }
 
 // garbage is the error of an answer that is none: of the kind that was asked for, but not readable.

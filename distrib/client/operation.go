@@ -131,6 +131,7 @@ func (o *operation) finish(ctx context.Context, s step) ([]byte, error) {
 			s = o.sending(next)
 		case <-o.timer.C:
 			switch now := c.now(); {
+			case len(o.answers) > 0: // it came first, and was not looked at for other work
 			case now >= o.deadline:
 				return nil, o.failure(context.DeadlineExceeded)
 			case s.do == pause && now >= rest:
@@ -161,7 +162,7 @@ func (o *operation) heard(a answer) step {
 		}
 		return o.course.withdrawn()
 	}
-	n.patience.record(o.client.now() - a.try.begun - time.Duration(len(o.body)+len(a.body))*perByte)
+	n.patience.record(a.at - a.try.begun - time.Duration(len(o.body)+len(a.body))*perByte)
 	switch a.field {
 	case o.want:
 		n.trust()
@@ -221,7 +222,7 @@ func (o *operation) failure(cause error) *Error {
 		e = o.last
 	}
 	if cause != nil {
-		e.Reason = ended(cause)
+		e.Reason = reasonOf(cause)
 	}
 	e.Op, e.Key, e.OpID, e.Cause, e.Outcome = o.name, append([]byte(nil), o.key...), o.op, cause, o.course.outcome()
 	if o.read {

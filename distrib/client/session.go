@@ -39,6 +39,7 @@ type answer struct {
 	try   *try
 	field protowire.Number
 	body  []byte
+	at    time.Duration // when it came, by Client.now
 	err   error
 	taken bool // of an err: the node may have got the request
 }
@@ -197,7 +198,7 @@ func (s *session) deliver(id uint64, field protowire.Number, body []byte) {
 		t.node.probeAnswered(t, field, body)
 		return
 	}
-	t.answers <- answer{try: t, field: field, body: body}
+	t.answers <- answer{try: t, field: field, body: body, at: time.Duration(t.node.heard.Load())}
 }
 
 // end breaks the session and tells all that wait.

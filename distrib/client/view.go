@@ -14,6 +14,7 @@ type view struct {
 	members []*api.Member
 	ring    *ring.Ring // nil: no node tells it, and all are asked in turn
 	nodes   []*node    // as the ring's, or the endpoints
+	names   map[string]string
 }
 
 // candidates fills dst with the nodes to ask for key, in this order: those that hold it, then those that stand in for
@@ -82,8 +83,9 @@ func (c *Client) viewOf(m *api.RingResponse) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{cluster: m.GetClusterId(), epoch: m.GetEpoch(), members: m.GetMembers(), ring: r}
+	v := &view{cluster: m.GetClusterId(), epoch: m.GetEpoch(), members: m.GetMembers(), ring: r, names: map[string]string{}}
 	for _, n := range r.Nodes() {
+		v.names[n.Name] = n.Name
 		v.nodes = append(v.nodes, c.node(cmp.Or(addrs[n.Name], n.Name), n.Name))
 	}
 	return v, nil
