@@ -1,0 +1,99 @@
+package observe
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cambiumdb/cambium/distrib"
+)
+
+// Sources are asked for figures when somebody asks for the metrics. A nil one has none. They must not wait for others.
+type Sources struct {
+	Hints   func() []Hints
+	Dirty   func() int // how many ranges of tokens may differ between replicas
+	Epoch   func() uint64
+	Members func() map[distrib.Liveness]int // this node's opinion, itself included
+	Stored  func() int64                    // bytes of the store on the device
+	// Overloads are how many requests were refused since the start since too much was under way: of clients, and of other nodes.
+	Overloads func() (clients, nodes uint64)
+	// Certificate is when this node's certificate ends.
+	Certificate func() time.Time
+}
+
+// Hints are what is kept for a node that cannot be reached.
+type Hints struct {
+	Target string
+	Bytes  int64
+	Oldest time.Duration // the age of the oldest
+}
+
+// figures are what Sources say, as metrics.
+type figures struct{ of Sources }
+
+// Register adds the metrics of sources.
+func Register(registry *prometheus.Registry, sources Sources) {
+	registry.MustRegister(figures{sources})
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("cambium_"+name, help, labels, nil)
+}
+
+var (
+	hintBytes   = desc("hints_bytes", "Bytes of keys and values kept for a node that cannot be reached.", "target")
+	hintAge     = desc("hints_oldest_age_seconds", "Age of the oldest record kept for a node.", "target")
+	dirty       = desc("dirty_slots", "Ranges of tokens whose replicas may differ until they are compared.")
+	epoch       = desc("ring_epoch", "Epoch of the topology that this node has.")
+	members     = desc("members", "Nodes by this node's own opinion of them.", "state")
+	stored      = desc("store_bytes", "Bytes of the store on the device.")
+	overloads   = desc("overload_refusals_total", "Requests refused at once since too much was under way.", "from")
+	certificate = desc("certificate_expiry_timestamp_seconds", "When this node's certificate ends, in seconds since 1970.")
+)
+
+// Describe implements prometheus.Collector.
+func (f figures) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{hintBytes, hintAge, dirty, epoch, members, stored, overloads, certificate} {
+		to <- d
+	}
+}
+
+// states are the values of the label of cambium_members; a state without nodes has a 0.
+var states = map[distrib.Liveness]string{distrib.Up: "up", distrib.Suspect: "suspect", distrib.Down: "down"}
+
+// Collect implements prometheus.Collector.
+func (f figures) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s := f.of
+	if s.Hints != nil {
+		for _, h := range s.Hints() {
+			gauge(hintBytes, float64(h.Bytes), h.Target)
+			gauge(hintAge, h.Oldest.Seconds(), h.Target)
+		}
+	}
+	if s.Dirty != nil {
+		gauge(dirty, float64(s.Dirty()))
+	}
+	if s.Epoch != nil {
+		gauge(epoch, float64(s.Epoch()))
+	}
+	if s.Members != nil {
+		counts := s.Members()
+		for state, name := range states {
+			gauge(members, float64(counts[state]), name)
+		}
+	}
+	if s.Stored != nil {
+		gauge(stored, float64(s.Stored()))
+	}
+	if s.Overloads != nil {
+		clients, nodes := s.Overloads()
+		to <- prometheus.MustNewConstMetric(overloads, prometheus.CounterValue, float64(clients), "clients")
+		to <- prometheus.MustNewConstMetric(overloads, prometheus.CounterValue, float64(nodes), "nodes")
+	}
+	if s.Certificate != nil {
+		gauge(certificate, float64(s.Certificate().Unix()))
+	}
+}
