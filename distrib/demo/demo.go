@@ -1,7 +1,7 @@
 // Package demo is a cluster to play with: real kvnode processes on free ports of the loopback interface, a shell
 // that writes and reads, kills and partitions, and a guided tour made of the shell's own statements.
 //
-//	nodes, err := demo.StartNodes(ctx, demo.Options{Executable: os.Args[0], Dir: dir, Count: 3})
+//	nodes, err := demo.StartProcesses(ctx, demo.ProcessOptions{Executable: kvnode, Count: 3})
 //	defer nodes.Close()
 //	shell := demo.NewShell(nodes, os.Stdout)
 //	code := shell.Exec(ctx, `put a 1; \kill 3; put a 2; \start 3; \wait; get a`, false)

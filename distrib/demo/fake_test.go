@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
@@ -28,6 +30,7 @@ type fakeNodes struct {
 	mu    sync.Mutex
 	nodes []*fakeNode
 	conns []*grpc.ClientConn
+	ring  *ring.Ring
 }
 
 type fakeNode struct {
@@ -57,6 +60,13 @@ func newFake(t *testing.T, count int) *fakeNodes {
 		t.Cleanup(func() { _ = conn.Close(); server.Stop() })
 		f.nodes, f.conns = append(f.nodes, n), append(f.conns, conn)
 	}
+	var members []ring.Node
+	for _, n := range f.nodes {
+		members = append(members, ring.Node{ID: n.id, Name: n.Name})
+	}
+	var err error
+	f.ring, err = ring.New(ring.Options{}, members)
+	require.NoError(t, err)
 	return f
 }
 
@@ -208,6 +218,9 @@ func (n *fakeNode) read(key string) (siblings []*api.Sibling, context []byte) {
 	for _, v := range record {
 		s := &api.Sibling{Value: v.Value.Data, Deleted: v.Value.Deleted, ExpiresMs: v.Value.Expires, Dot: &api.Dot{Node: v.Dot.Node, Birth: v.Dot.Birth, Counter: v.Dot.Counter}}
 		for a, span := range v.Past.All() {
+			if len(record) == 1 {
+				break // as nodes do
+			}
 			s.Past = append(s.Past, &api.ClockEntry{Node: a.Node, Birth: a.Birth, Last: span.Last, Beyond: span.Beyond})
 		}
 		siblings = append(siblings, s)
@@ -222,7 +235,9 @@ func (n *fakeNode) Scan(_ *api.ScanRequest, stream grpc.ServerStreamingServer[ap
 	for key := range n.records {
 		keys = append(keys, key)
 	}
-	slices.Sort(keys)
+	slices.SortFunc(keys, func(a, b string) int {
+		return cmp.Compare(ring.TokenOf([]byte(a)).Hi, ring.TokenOf([]byte(b)).Hi)
+	})
 	for _, key := range keys {
 		siblings, context := n.read(key)
 		if err := stream.Send(&api.ScanResponse{Entries: []*api.ScanEntry{{Key: []byte(key), Siblings: siblings, Context: context}}}); err != nil {
@@ -252,9 +267,15 @@ func (n *fakeNode) Ring(context.Context, *api.RingRequest) (*api.RingResponse, e
 	return &api.RingResponse{Replicas: 3, Members: n.members()}, nil
 }
 
-func (n *fakeNode) Where(context.Context, *api.WhereRequest) (*api.WhereResponse, error) {
-	all := n.members()
-	return &api.WhereResponse{Owners: all[:min(3, len(all))], Fallbacks: all[min(3, len(all)):]}, nil
+func (n *fakeNode) Where(_ context.Context, r *api.WhereRequest) (*api.WhereResponse, error) {
+	a, token := &api.WhereResponse{}, ring.TokenOf(r.GetKey())
+	for _, i := range n.all.ring.Replicas(token) {
+		a.Owners = append(a.Owners, n.members()[i])
+	}
+	for i := range n.all.ring.Fallbacks(token) {
+		a.Fallbacks = append(a.Fallbacks, n.members()[i])
+	}
+	return a, nil
 }
 
 func (n *fakeNode) Hints(context.Context, *api.HintsRequest) (*api.HintsResponse, error) {

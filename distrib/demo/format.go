@@ -22,7 +22,7 @@ func absent(siblings []*api.Sibling) bool {
 // format shows a key and its values, a line each, in an order that does not depend on who answered.
 func (s *Shell) format(key string, siblings []*api.Sibling) string {
 	if len(siblings) == 1 {
-		return fmt.Sprintf("%s = %s\n", quote(key), s.formatValue(key, siblings[0]))
+		return fmt.Sprintf("%s = %s\n", quote(key), s.formatValue(key, siblings[0], s.formatDot))
 	}
 	siblings = slices.Clone(siblings)
 	slices.SortFunc(siblings, func(a, b *api.Sibling) int {
@@ -31,7 +31,7 @@ func (s *Shell) format(key string, siblings []*api.Sibling) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s has %d values, of which none replaces another:\n", quote(key), len(siblings))
 	for _, v := range siblings {
-		fmt.Fprintf(&b, "  %s\n", s.formatValue(key, v))
+		fmt.Fprintf(&b, "  %s\n", s.formatValue(key, v, s.formatClock))
 	}
 	return b.String()
 }
@@ -40,20 +40,29 @@ func compareDots(a, b *api.Dot) int {
 	return cmp.Or(cmp.Compare(a.GetNode(), b.GetNode()), cmp.Compare(a.GetBirth(), b.GetBirth()), cmp.Compare(a.GetCounter(), b.GetCounter()))
 }
 
-func (s *Shell) formatValue(key string, v *api.Sibling) string {
+// formatValue shows a value, and what stands for its version. Nodes tell the whole clock only of values of which there
+// are several.
+func (s *Shell) formatValue(key string, v *api.Sibling, version func(key string, v *api.Sibling) string) string {
 	text := quote(string(v.GetValue()))
 	if v.GetDeleted() {
 		text = "(deleted)"
 	}
-	text += "  " + s.formatClock(key, v)
+	text += "  [" + version(key, v) + "]"
 	if v.GetExpiresMs() > 0 {
 		text += "  expires"
 	}
 	return text
 }
 
-// formatClock shows what the writer of v had seen once it was written: [n1:2 n3:1] are writes 1 and 2 that n1
-// stored first and 1 that n3 did. n1:2+4 are 1, 2 and 4, n1:+4 is 4 alone. n1.2:1 is from n1's second birth that was shown of the key.
+// formatDot shows which write stored v: n1:2 is the second of those that n1 stored first. n1.2:1 is from n1's second
+// birth that was shown of the key.
+func (s *Shell) formatDot(key string, v *api.Sibling) string {
+	d := v.GetDot()
+	return fmt.Sprintf("%s%s:%d", s.names[d.GetNode()], s.birth(key, d.GetNode(), d.GetBirth()), d.GetCounter())
+}
+
+// formatClock shows what the writer of v had seen once it was written: n1:2 n3:1 are writes 1 and 2 that n1 stored
+// first and 1 that n3 did. n1:2+4 are 1, 2 and 4, n1:+4 is 4 alone.
 func (s *Shell) formatClock(key string, v *api.Sibling) string {
 	type count struct {
 		node, birth, last uint64
@@ -86,7 +95,7 @@ func (s *Shell) formatClock(key string, v *api.Sibling) string {
 		}
 		parts = append(parts, part)
 	}
-	return "[" + strings.Join(parts, " ") + "]"
+	return strings.Join(parts, " ")
 }
 
 // birth numbers the births of a node's copies of a key as they are shown: the numbers that nodes give them are

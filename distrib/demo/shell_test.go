@@ -62,3 +62,32 @@ func TestInterrupted(t *testing.T) {
 	require.NotZero(t, code)
 	require.NotContains(t, out.String(), "put")
 }
+
+// The tour of the nodes in this process goes as the real one, and one that shows something else ends it.
+func TestTour(t *testing.T) {
+	var out bytes.Buffer
+	shell := NewShell(newFake(t, tourNodes), &out)
+	shell.settling = 100 * time.Millisecond
+	code, err := shell.tour(context.Background())
+	require.NoError(t, err, out.String())
+	require.Equal(t, exitOK, code)
+	require.Contains(t, out.String(), "> put color red\nok: at least 2 nodes have it\n")
+
+	// A second one meets what the first has written.
+	code, err = shell.tour(context.Background())
+	require.EqualError(t, err, "step 1 of the tour failed")
+	require.Equal(t, exitUnavailable, code)
+}
+
+func TestComplete(t *testing.T) {
+	for line, want := range map[string]string{
+		"pu": "put ", `\st`: `\st`, `\sto`: `\stop `, `get a; \ki`: `get a; \kill `, "x": "x", "": "", "put a": "put a",
+	} {
+		got, pos, ok := complete(line, len(line), '\t')
+		require.Equal(t, want, got)
+		require.Equal(t, len(want), pos)
+		require.Equal(t, want != line, ok)
+	}
+	_, _, ok := complete("pu", 2, 'x')
+	require.False(t, ok)
+}

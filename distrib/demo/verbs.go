@@ -136,8 +136,9 @@ func (s *Shell) help(context.Context, *statement) error {
 	return nil
 }
 
-const clockHelp = `Behind each value stands its clock, the writes that its writer had seen and itself: [n1:2 n3:1] are two
-that n1 stored first and one that n3 did; n1:+4 is the fourth of n1 alone; n3.2:1 is the first of n3 since it
-began to count anew, as a node does where its copy may have been lost. A value whose clock holds that of
-another replaces it; else both are kept.
+const clockHelp = `Behind a value stands which write of its key it is: [n1:2] is the second of those that n1 stored first.
+Where there are several values, it is the clock of each, the writes that its writer had seen and itself:
+[n1:2 n3:1] are two of n1 and one of n3, n1:+4 is the fourth of n1 alone. A value whose clock holds the
+write of another replaces it; else both are kept. n3.2:1 is the first of n3 since it began to count anew, as
+a node does where its copy may have been lost.
 `
