@@ -48,9 +48,10 @@ func clockEntries(c vclock.Clock) (list []*api.ClockEntry) {
 }
 
 func (s *Server) places(list []coordinator.Place) []*api.Place {
-	out := make([]*api.Place, len(list))
+	out, block := make([]*api.Place, len(list)), make([]api.Place, len(list))
 	for i, p := range list {
-		out[i] = &api.Place{Node: s.opts.Name(p.Node)}
+		out[i] = &block[i]
+		out[i].Node = s.opts.Name(p.Node)
 		if p.For != 0 {
 			out[i].For = s.opts.Name(p.For)
 		}

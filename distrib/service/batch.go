@@ -14,7 +14,7 @@ import (
 const (
 	// batchParallel is how many operations of a batch are under way at once.
 	batchParallel = 16
-	// batchAnswerBytes is how much the values of an answer to a batch hold before the rest is left out.
+	// batchAnswerBytes is how much an answer to a batch holds at most, but for one get alone. The rest is left out.
 	batchAnswerBytes = 64 << 20
 )
 
@@ -22,17 +22,24 @@ func (s *Server) batchGet(ctx context.Context, q *api.BatchGetRequest) (*api.Bat
 	var held atomic.Int64
 	results, f := s.batch(ctx, "gets", len(q.GetGets()), func(i int, r *api.SessionResponse) {
 		if n := held.Load(); n > batchAnswerBytes {
-			setFailure(r, &api.Failure{
-				Code: uint32(codes.ResourceExhausted), Outcome: api.Failure_FAILED, Reason: reasonTooLarge,
-				Message: fmt.Sprintf("batch: what other gets found holds %d bytes, the limit is %d", n, batchAnswerBytes), Try: "fewer keys at once",
-			})
+			setFailure(r, tooLarge(n))
 			return
 		}
 		get, f := s.get(ctx, q.GetGets()[i])
 		setGet(r, get, f)
-		held.Add(int64(messageBytes(r)))
+		size := int64(messageBytes(r))
+		if n := held.Add(size); n > batchAnswerBytes && n > size { // one alone may be as large as it is
+			setFailure(r, tooLarge(n))
+		}
 	})
 	return &api.BatchGetResponse{Results: results}, f
+}
+
+func tooLarge(n int64) *api.Failure {
+	return &api.Failure{
+		Code: uint32(codes.ResourceExhausted), Outcome: api.Failure_FAILED, Reason: reasonTooLarge,
+		Message: fmt.Sprintf("batch: what its gets found holds %d bytes so far, the limit is %d", n, batchAnswerBytes), Try: "fewer keys at once",
+	}
 }
 
 func (s *Server) batchPut(ctx context.Context, q *api.BatchPutRequest) (*api.BatchPutResponse, *api.Failure) {

@@ -163,13 +163,41 @@ func TestDeadlines(t *testing.T) {
 		ss := &session{server: c.server, budget: newBudget("", 1, 1), stream: stream{ctx: ctx}}
 		require.NoError(t, ss.budget.take(0))
 		require.NoError(t, c.server.budget.take(0))
-		c.server.carryOut(task{session: ss, request: put(&api.PutRequest{Key: key}), since: time.Now()})
+		c.server.carryOut(task{session: ss, within: newDeadline(ctx, time.Now().Add(time.Hour)), request: put(&api.PutRequest{Key: key})})
 		f := ss.queue[0].response.GetFailure()
 		require.Equal(t, api.Failure_FAILED, f.GetOutcome())
 		require.Equal(t, uint32(codes.Canceled), f.Code)
 		require.Zero(t, c.stored(t))
 		ss.end(ctx.Err())
 	})
+}
+
+func TestDeadline(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	now := time.Now()
+	var none *deadline
+	first := none.next(ctx, 64*time.Second, now)
+	require.Equal(t, now.Add(65*time.Second), first.at)
+	require.Same(t, first, first.next(ctx, 64*time.Second, now.Add(time.Second)))
+	first.users.Add(1) // an operation
+
+	second := first.next(ctx, 64*time.Second, now.Add(1001*time.Millisecond))
+	require.NotSame(t, first, second, "it would end too early")
+	require.NoError(t, first.ctx.Err())
+	first.drop()
+	require.Error(t, first.ctx.Err(), "its last operation is done")
+
+	third := second.next(ctx, 62*time.Second, now.Add(time.Second))
+	require.NotSame(t, second, third, "it would end too late")
+	require.Error(t, second.ctx.Err())
+	limited, stop := context.WithDeadline(ctx, now.Add(time.Second))
+	defer stop()
+	fourth := third.next(limited, 0, now)
+	at, _ := fourth.ctx.Deadline()
+	require.Equal(t, now.Add(time.Second), at, "that of the stream")
+	fourth.drop()
+	require.Error(t, fourth.ctx.Err())
 }
 
 // stream is one that has ended.

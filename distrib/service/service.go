@@ -119,17 +119,15 @@ func (s *Server) Close() {
 	s.workers.close()
 }
 
-// withDeadline bounds an operation that came at since by its own timeout, by that of its stream or call, or else by
-// that of the options.
-func (s *Server) withDeadline(ctx context.Context, timeoutMs uint32, since time.Time) (context.Context, context.CancelFunc) {
-	timeout := time.Duration(timeoutMs) * time.Millisecond
-	if timeout == 0 {
-		if _, ok := ctx.Deadline(); ok {
-			return ctx, func() {}
-		}
-		timeout = s.opts.Limits.Timeout
+// timeout is that of an operation: its own, or else the default. 0 leaves it to the deadline of ctx.
+func (s *Server) timeout(ctx context.Context, ms uint32) time.Duration {
+	if ms != 0 {
+		return time.Duration(ms) * time.Millisecond
 	}
-	return context.WithDeadline(ctx, since.Add(timeout))
+	if _, ok := ctx.Deadline(); ok {
+		return 0
+	}
+	return s.opts.Limits.Timeout
 }
 
 // unary carries out one operation in the goroutine of its call.
@@ -139,8 +137,11 @@ func unary[Q proto.Message, A any](ctx context.Context, s *Server, q Q, do func(
 		return answer, statusOf(s.refusal(err))
 	}
 	defer s.budget.give(1, size)
-	ctx, cancel := s.withDeadline(ctx, 0, time.Now())
-	defer cancel()
+	if timeout := s.timeout(ctx, 0); timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
 	answer, f := do(ctx, q)
 	if f != nil {
 		return answer, statusOf(f)

@@ -9,7 +9,9 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/replica"
 )
 
 // way is how an operation reaches the service: alone, or in a session.
@@ -288,4 +290,46 @@ func TestBatch(t *testing.T) {
 	_, err = c.client.BatchGet(t.Context(), &api.BatchGetRequest{Gets: make([]*api.GetRequest, batchMax+1)})
 	require.Equal(t, codes.InvalidArgument, status.Code(err))
 	require.ErrorContains(t, err, "gets: 4097 keys, the limit is 4096")
+}
+
+func TestBatchTooLarge(t *testing.T) {
+	c := newCluster(t, 3, Limits{})
+	grow := func(n int) {
+		for range n {
+			_, err := c.client.Put(t.Context(), &api.PutRequest{Key: []byte("k"), Value: make([]byte, 10<<20), Level: level(api.Consistency_ALL)})
+			require.NoError(t, err)
+		}
+	}
+	grow(4)
+	q := &api.GetRequest{Key: []byte("k"), Level: level(api.Consistency_ONE)}
+	answer, err := c.client.BatchGet(t.Context(), &api.BatchGetRequest{Gets: []*api.GetRequest{q, q, q}}) // 40 MiB each
+	require.NoError(t, err)
+	found := 0
+	for _, r := range answer.Results {
+		if r.GetGet() != nil {
+			require.Len(t, r.GetGet().Siblings, 4)
+			found++
+			continue
+		}
+		require.Equal(t, reasonTooLarge, r.GetFailure().GetReason())
+		require.Equal(t, uint32(codes.ResourceExhausted), r.GetFailure().Code)
+		require.Equal(t, "fewer keys at once", r.GetFailure().Try)
+	}
+	require.Equal(t, 1, found)
+
+	grow(3)
+	answer, err = c.client.BatchGet(t.Context(), &api.BatchGetRequest{Gets: []*api.GetRequest{q}})
+	require.NoError(t, err)
+	require.Len(t, answer.Results[0].GetGet().GetSiblings(), 7, "one alone may be as large as it is")
+}
+
+func TestRepaired(t *testing.T) {
+	ways(t, 3, Limits{}, func(t *testing.T, c *cluster, do way) {
+		key := []byte("k")
+		_, err := c.nodes[1].own.Put(key, replica.Put{Value: distrib.Value{Data: []byte("v")}})
+		require.NoError(t, err)
+		q := get(&api.GetRequest{Key: key, Level: level(api.Consistency_ALL), Repair: true})
+		require.True(t, do(q).GetGet().GetRepaired(), "two nodes lacked it")
+		require.False(t, do(q).GetGet().Repaired)
+	})
 }

@@ -30,6 +30,8 @@ type session struct {
 	stream grpc.BidiStreamingServer[api.SessionRequest, api.SessionResponse]
 	budget *budget
 
+	deadline *deadline // of the last operation; the reader's
+
 	mu     sync.Mutex // guards what follows
 	wake   sync.Cond  // the writer
 	room   sync.Cond  // the reader
@@ -43,8 +45,8 @@ type session struct {
 // task is an operation of a session.
 type task struct {
 	session *session
+	within  *deadline
 	request *api.SessionRequest
-	since   time.Time
 	bytes   int
 }
 
@@ -80,6 +82,7 @@ func (s *Server) Session(stream grpc.BidiStreamingServer[api.SessionRequest, api
 
 // read begins operations until no more come.
 func (ss *session) read() {
+	defer func() { ss.deadline.drop() }()
 	for {
 		q, err := ss.stream.Recv()
 		if err == io.EOF {
@@ -145,14 +148,15 @@ func (ss *session) begin(q *api.SessionRequest, now time.Time) {
 	ss.mu.Lock()
 	ss.under++
 	ss.mu.Unlock()
-	s.workers.start(task{ss, q, now, size})
+	ss.deadline = ss.deadline.next(ss.stream.Context(), s.timeout(ss.stream.Context(), q.GetTimeoutMs()), now)
+	ss.deadline.users.Add(1)
+	s.workers.start(task{ss, ss.deadline, q, size})
 }
 
 // carryOut is what a worker does with an operation.
 func (s *Server) carryOut(t task) {
-	ctx, cancel := s.withDeadline(t.session.stream.Context(), t.request.GetTimeoutMs(), t.since)
-	defer cancel()
-	r := &api.SessionResponse{Id: t.request.GetId()}
+	defer t.within.drop()
+	ctx, r := t.within.ctx, &api.SessionResponse{Id: t.request.GetId()}
 	if ctx.Err() != nil {
 		setFailure(r, s.failure(ctx, attempt{op: "session"}, errors.New("the deadline passed before it began")))
 	} else {

@@ -84,6 +84,27 @@ func TestSessionOfMany(t *testing.T) {
 	require.Eventually(t, func() bool { return c.server.workers.idle.Load() <= idleMax }, 10*time.Second, time.Millisecond)
 }
 
+func TestWorkersStay(t *testing.T) {
+	done := make(chan struct{})
+	w := newWorkers(func(task) { done <- struct{}{} })
+	for range 3 { // while the first waits to be done, others are needed
+		w.start(task{})
+	}
+	for range 3 {
+		<-done
+	}
+	require.Eventually(t, func() bool { return w.idle.Load() == 3 }, 10*time.Second, time.Millisecond)
+	for range idleMax + 10 {
+		w.start(task{})
+	}
+	for range idleMax + 10 {
+		<-done
+	}
+	require.Eventually(t, func() bool { return w.idle.Load() == idleMax }, 10*time.Second, time.Millisecond)
+	w.close()
+	require.Zero(t, w.idle.Load())
+}
+
 func TestBadSessionRequests(t *testing.T) {
 	c := newCluster(t, 3, Limits{})
 	s := c.session(t)
