@@ -45,14 +45,16 @@ func (d Dropped) plus(o Dropped) Dropped {
 //   - a value whose life has ended becomes a tombstone of the same sequence number, whatever
 //     the snapshots say: a snapshot does not extend a time to live;
 //   - a tombstone in the oldest stripe goes when nothing older than this merge lies beneath the
-//     key, for then there is nothing left that it could hide.
+//     key, for then there is nothing left that it could hide;
+//   - a value in the oldest stripe with nothing older beneath it gets the sequence number 0, unless a range tombstone
+//     stays over it: every reader sees it, all that is newer has a higher number, and zeros compress.
 type survivors struct {
 	snapshots  []uint64                                 // ascending
 	nowMillis  uint64                                   // what "expired" is measured against
 	tombstones rangedel.List                            // of all inputs
 	bottommost func(user []byte) bool                   // proof: nothing older lies beneath user
 	filter     Filter                                   // nil = none
-	level      int                                      // for filter: where the output goes
+	level      int                                      // where the output goes
 	loadBlob   func(user, index []byte) ([]byte, error) // for filter: a separated value
 
 	dropped Dropped
@@ -79,7 +81,7 @@ func (s *survivors) startKey(user []byte) {
 
 // next decides about one version. Where keep is true, out and outValue are what to write: key
 // and value themselves, or a tombstone or filtered value with the same user key and sequence
-// number. Both alias the arguments or memory that the next call reuses.
+// number, or with 0 for it. Both alias the arguments or memory that the next call reuses.
 func (s *survivors) next(key ikey.Key, value []byte) (out ikey.Key, outValue []byte, keep bool, err error) {
 	seq, kind := key.Seq(), key.Kind()
 	switch kind {
@@ -151,6 +153,9 @@ func (s *survivors) next(key ikey.Key, value []byte) (out ikey.Key, outValue []b
 			*reason++
 			return out, nil, false, nil
 		}
+	}
+	if kind != ikey.KindDelete && s.level > 0 && stripe == 0 && len(s.covering) == 0 && s.bottommost(key.User) {
+		seq = 0 // L0 is ordered by sequence numbers
 	}
 	return ikey.Key{User: key.User, Trailer: ikey.MakeTrailer(seq, kind)}, value, true, nil
 }
