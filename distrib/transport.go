@@ -74,7 +74,7 @@ type ReadRequest struct {
 	Partial bool
 }
 
-// ReadReply is a record, or its dots alone.
+// ReadReply is a record or, where a digest was asked for, its dots alone.
 type ReadReply struct {
 	Record Record
 	Dots   []vclock.Dot // ascending

@@ -53,7 +53,7 @@ func (ns nodes) Read(_ context.Context, to uint64, r *distrib.ReadRequest) (*dis
 		return nil, distrib.ErrRefused
 	}
 	record, err := ns[to-1].Read(r.Key)
-	return &distrib.ReadReply{Record: record, Dots: vclock.Dots(record)}, err
+	return &distrib.ReadReply{Record: record}, err
 }
 
 func (ns nodes) Parts(_ context.Context, to uint64, r *distrib.PartsRequest) ([]distrib.Part, error) {

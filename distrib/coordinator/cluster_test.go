@@ -190,11 +190,10 @@ func (l *link) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (*di
 		read = func([]byte) (distrib.Record, error) { return n.hints.Read(r) }
 	}
 	record, err := read(r.Key)
-	reply := &distrib.ReadReply{Record: record, Dots: vclock.Dots(record)}
 	if r.Digest {
-		reply.Record = nil
+		return &distrib.ReadReply{Dots: vclock.Dots(record)}, err
 	}
-	return reply, err
+	return &distrib.ReadReply{Record: record}, err
 }
 
 func (l *link) Parts(ctx context.Context, to uint64, r *distrib.PartsRequest) ([]distrib.Part, error) {

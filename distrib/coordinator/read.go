@@ -112,9 +112,12 @@ func (r *read) answer(node uint64, reply *distrib.ReadReply) []Ask {
 		s.state, s.full = vacant, false
 		return r.refill()
 	}
-	s.state, s.dots = stored, reply.Dots
+	s.state = stored
 	if s.full {
+		s.dots = vclock.Dots(reply.Record)
 		r.record = vclock.Merge(r.record, reply.Record)
+	} else {
+		s.dots = reply.Dots
 	}
 	if r.count(stored) < r.need {
 		return r.refill()

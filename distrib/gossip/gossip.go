@@ -68,7 +68,7 @@ type Gossip struct {
 
 // State is what a node says of itself.
 type State struct {
-	Epoch     uint64 // of the topology that it knows
+	Epoch     uint64 // of the oldest topology under which something goes on there
 	Run       uint64 // the number of its start
 	DataBytes uint64
 	HintBytes uint64
@@ -163,16 +163,18 @@ func (g *Gossip) Join(seeds []string) error {
 }
 
 // SetState tells all others. They know it some rounds later.
-func (g *Gossip) SetState(s State) error {
+func (g *Gossip) SetState(s State) {
 	g.mu.Lock()
 	same := g.state == s
 	g.state = s
 	g.mu.Unlock()
-	if same {
-		return nil
+	if !same {
+		_ = g.list.UpdateNode(toldWithin) // an error says that nobody was told yet: they are told anyway
 	}
-	return g.list.UpdateNode(0)
 }
+
+// toldWithin is how long SetState waits until the state is on its way.
+const toldWithin = 200 * time.Millisecond
 
 // Observe takes what became of a request to a node: nil, an error that wraps distrib.ErrRefused where nothing was
 // listening, or another where no answer came. Errors that the node itself answered are none.

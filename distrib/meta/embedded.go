@@ -59,8 +59,8 @@ type seat struct {
 	Name, ClientURL, PeerURL string
 }
 
-// hasSeat tells whether dir holds a member.
-func hasSeat(dir string) bool {
+// HasSeat tells whether dir holds a member.
+func HasSeat(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "seat"))
 	return err == nil
 }

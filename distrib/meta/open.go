@@ -41,7 +41,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	}
 	s := &Store{options: options}
 	endpoints := options.External
-	if len(endpoints) == 0 && (hasSeat(options.Dir) || len(options.Seeds) == 0) {
+	if len(endpoints) == 0 && (HasSeat(options.Dir) || len(options.Seeds) == 0) {
 		var err error
 		if s.member, err = s.start(ctx); err != nil {
 			return nil, err
@@ -80,7 +80,7 @@ func (s *Store) start(ctx context.Context) (*Embedded, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	o := EmbeddedOptions{Dir: s.options.Dir, Name: s.options.Name, TLS: s.options.TLS, Logger: s.options.Logger}
-	if !hasSeat(o.Dir) {
+	if !HasSeat(o.Dir) {
 		var err error
 		if o.ClientURL, err = freeURL(s.options.ListenHost, o.TLS); err != nil {
 			return nil, err

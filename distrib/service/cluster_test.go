@@ -196,11 +196,10 @@ func (c *cluster) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (
 	} else {
 		record, err = n.own.Read(r.Key)
 	}
-	reply := &distrib.ReadReply{Record: record, Dots: vclock.Dots(record)}
 	if r.Digest {
-		reply.Record = nil
+		return &distrib.ReadReply{Dots: vclock.Dots(record)}, err
 	}
-	return reply, err
+	return &distrib.ReadReply{Record: record}, err
 }
 
 func (c *cluster) Keys(ctx context.Context, to uint64, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {

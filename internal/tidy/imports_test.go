@@ -72,7 +72,7 @@ var allowed = map[string][]string{
 	"distrib/client":      {"distrib", "distrib/api", "distrib/ring", "distrib/vclock"},
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
 	"distrib/topology":    append([]string{"distrib/antientropy", "distrib/replica"}, distribValues...),
-	"distrib/node":        append([]string{"distrib/certs", "distrib/observe"}, distribParts...),
+	"distrib/node":        append([]string{"distrib/certs", "distrib/observe", "distrib/service"}, distribParts...),
 	"distrib/demo":        {"distrib/api"},
 	"distrib/sim":         append([]string{"distrib/node"}, distribParts...),
 	"distrib/local":       {"distrib", "distrib/vclock", "engine"},

@@ -1,0 +1,206 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/antientropy"
+	"github.com/cambiumdb/cambium/distrib/gossip"
+	"github.com/cambiumdb/cambium/distrib/ring"
+)
+
+const (
+	// tick is how often the node looks whether there is something to do.
+	tick = time.Second
+	// pieceTokens is how many tokens are compared at a time: a 64th of the ring.
+	pieceTokens = uint64(1) << 58
+)
+
+func (n *Node) startBackground() {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.stopping = cancel
+	n.onClose(func() error { n.stopBackground(); return nil })
+	n.loops.Go(func() { n.meta.Watch(ctx, n.watched) })
+	n.loops.Go(func() { n.every(ctx, n.kick, n.meet) })
+	n.loops.Go(func() { n.every(ctx, n.awake, n.handOver) })
+	n.loops.Go(func() { n.every(ctx, nil, n.compareDirty) })
+}
+
+func (n *Node) stopBackground() {
+	n.stopping()
+	n.loops.Wait()
+}
+
+// every calls f each tick, and when woken.
+func (n *Node) every(ctx context.Context, woken <-chan struct{}, f func(ctx context.Context)) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		f(ctx)
+		select {
+		case <-t.C:
+		case <-woken:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *Node) log(what string, err error) {
+	if err != nil {
+		n.opts.Logger.Error(what, "error", err)
+	}
+}
+
+func (n *Node) watched(t *distrib.Topology, revision int64) {
+	n.log("topology", n.setView(t, revision))
+}
+
+// meet tells others the node's state, and looks for a newer topology and for nodes that it does not hear of.
+func (n *Node) meet(ctx context.Context) {
+	v, p := n.view(), n.parts
+	state := gossip.State{Epoch: n.views.oldest(), Run: n.births.Run(), DataBytes: uint64((*n.store.Load()).DiskBytes())}
+	for _, k := range p.hints.Kept() {
+		state.HintBytes += uint64(k.Bytes)
+	}
+	p.gossip.SetState(state)
+	members := p.gossip.Members()
+	strange := slices.ContainsFunc(v.others(n.self.Load().ID), func(m distrib.Member) bool {
+		return !slices.ContainsFunc(members, func(g gossip.Member) bool { return g.Node == m.ID && g.Liveness != distrib.Down && g.Addr != "" })
+	})
+	behind := slices.ContainsFunc(members, func(g gossip.Member) bool { return g.State.Epoch > v.topology.Epoch })
+	if !strange && !behind {
+		return
+	}
+	list, _ := n.helloAll(ctx, n.addresses(v.topology), v.topology.ClusterID, false) // who does not answer is asked again
+	if t := newest(nil, list); t != nil {
+		n.watched(t, 0)
+	}
+	if strange {
+		_ = p.gossip.Join(seedsOf(list)) // likewise
+	}
+}
+
+// wakeHints has hints handed over at once.
+func (n *Node) wakeHints() {
+	select {
+	case n.awake <- struct{}{}:
+	default:
+	}
+}
+
+// handOver gives nodes that are back what was kept for them. Of a node that is no more, those who hold the key now get it.
+func (n *Node) handOver(ctx context.Context) {
+	p := n.parts
+	for _, k := range p.hints.Kept() {
+		v := n.view()
+		_, member := v.members[k.Target]
+		if member && p.gossip.Liveness(k.Target) == distrib.Down {
+			continue
+		}
+		sent, err := p.hints.Drain(ctx, k.Target, func(key []byte, record distrib.Record) error {
+			to := []uint64{k.Target}
+			if !member {
+				to = owners(v.keys.Reads(), ring.TokenOf(key))
+			}
+			for _, id := range to {
+				if err := p.client.Merge(ctx, id, &distrib.MergeRequest{Key: key, Record: record, Sync: n.opts.Sync}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if sent > 0 || err != nil {
+			n.opts.Logger.Info("hints handed over", "node", v.name(k.Target), "records", sent, "error", err)
+		}
+	}
+}
+
+func owners(r *ring.Ring, t ring.Token) (ids []uint64) {
+	for _, i := range r.Replicas(t) {
+		ids = append(ids, r.Node(i).ID)
+	}
+	return ids
+}
+
+// refilled says whether the node may lack something.
+func (n *Node) refilled() refill { return *n.lost.Load() }
+
+// setRefill notes whether the node may lack something.
+func (n *Node) setRefill(r refill) error {
+	var value []byte
+	if r != refillNot {
+		value = []byte(r)
+	}
+	if err := mark(*n.store.Load(), refillKey, value); err != nil {
+		return fmt.Errorf("note that the node is refilled: %w", err)
+	}
+	n.lost.Store(&r)
+	return nil
+}
+
+// compareDirty compares what may differ with the others that hold it. Once all was compared the node's reads count.
+func (n *Node) compareDirty(ctx context.Context) {
+	p := n.parts
+	began, enough := n.refilled(), true
+	if began == refillAll && !n.known() {
+		return
+	}
+	for next, more := uint64(0), true; more; {
+		s, ok := p.dirty.Next(next)
+		if !ok {
+			break
+		}
+		s.Last = min(s.Last, s.First|(pieceTokens-1))
+		n.log("clean ranges", p.dirty.Clean(s))
+		all, up, err := n.compare(ctx, s, began)
+		if err != nil {
+			n.opts.Logger.Info("ranges that may differ could not be compared yet", "error", err)
+		}
+		if !all {
+			n.log("mark ranges", p.dirty.MarkRange(s))
+		}
+		enough = enough && (all || up && began == refillUp)
+		next = s.Last + 1
+		more = next != 0 && ctx.Err() == nil
+	}
+	if began != refillNot && enough && ctx.Err() == nil {
+		n.log("refill", n.setRefill(refillNot))
+		n.opts.Logger.Info("the node holds all that it should: its reads count")
+	}
+}
+
+// known reports whether all members know the topology of this node, and nothing goes on there under an older one: so no
+// write is under way that leaves this node out.
+func (n *Node) known() bool {
+	v := n.view()
+	members := n.parts.gossip.Members()
+	return !slices.ContainsFunc(v.others(n.self.Load().ID), func(m distrib.Member) bool {
+		return !slices.ContainsFunc(members, func(g gossip.Member) bool { return g.Node == m.ID && g.State.Epoch >= v.topology.Epoch })
+	})
+}
+
+// compare makes those who hold tokens hold the same. all: all of them were compared; up: all that are up.
+func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode refill) (all, up bool, err error) {
+	self := n.self.Load().ID
+	all, up = true, true
+	for _, stretch := range n.view().keys.Reads().Stretches() {
+		first, last := max(s.First, stretch.First.Hi), min(s.Last, stretch.Last.Hi)
+		if first > last || !slices.Contains(stretch.Nodes, self) {
+			continue
+		}
+		nodes := slices.DeleteFunc(slices.Clone(stretch.Nodes), func(id uint64) bool { return n.parts.gossip.Liveness(id) == distrib.Down })
+		if len(nodes) < len(stretch.Nodes) {
+			if all = false; mode != refillUp {
+				continue
+			}
+		}
+		if _, err := antientropy.Exchange(ctx, n.parts.client, nodes, first, last, antientropy.Options{}); err != nil {
+			return false, false, err
+		}
+	}
+	return all, up, nil
+}

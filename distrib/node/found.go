@@ -1,0 +1,275 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/meta"
+	"github.com/cambiumdb/cambium/distrib/replica"
+)
+
+// findCluster finds the topology: in the metadata, where that does not answer in what other nodes say, or on
+// disk. A node that is told of none, and has none, founds.
+func (n *Node) findCluster(ctx context.Context) error {
+	path := filepath.Join(n.opts.Dir, "topology")
+	last := meta.Cached(path)
+	addrs := n.addresses(last)
+	told, err := n.askForCluster(ctx, last, addrs)
+	if err != nil {
+		return err
+	}
+	best := newest(last, told)
+	if n.found.self != nil && best == nil && len(n.opts.Etcd) == 0 && !meta.HasSeat(n.metaDir()) {
+		return fmt.Errorf("%s holds data of node %s of cluster %s, but no ring metadata: name some of its nodes (join)", n.opts.Dir, n.found.self.Name, n.found.self.ClusterID)
+	}
+	o := meta.Options{Dir: n.metaDir(), Name: n.opts.Name, External: n.opts.Etcd, TLS: n.opts.metaTLS(), Logger: n.opts.Logger}
+	if o.ListenHost, _, err = net.SplitHostPort(n.self.Load().Addr); err != nil {
+		return err
+	}
+	if best != nil {
+		if o.Seeds = best.Metadata; len(o.Seeds) == 0 && len(o.External) == 0 {
+			return fmt.Errorf("cluster %s keeps its ring metadata in an etcd of its operator's: say where (etcd)", best.ClusterID)
+		}
+	}
+	store, err := meta.Open(ctx, o)
+	if err != nil {
+		return err
+	}
+	n.onClose(store.Close)
+	if n.meta, err = meta.OpenCache(store, path); err != nil {
+		return err
+	}
+	t, revision, err := n.meta.Load(ctx)
+	switch {
+	case err != nil && best == nil:
+		return err
+	case err != nil || best != nil && t != nil && t.Epoch < best.Epoch:
+		return n.setView(best, 0)
+	case revision == 0 && best != nil:
+		return fmt.Errorf("the metadata store is empty, but other nodes have epoch %d of cluster %s", best.Epoch, best.ClusterID)
+	case revision == 0:
+		return n.foundCluster(ctx, store.Endpoints())
+	}
+	return n.setView(t, revision)
+}
+
+func (n *Node) metaDir() string { return filepath.Join(n.opts.Dir, "meta") }
+
+// askForCluster asks others what they know. A node that knows nothing itself waits for one that does.
+func (n *Node) askForCluster(ctx context.Context, last *distrib.Topology, addrs []string) ([]*heard, error) {
+	cluster := ""
+	if n.found.self != nil {
+		cluster = n.found.self.ClusterID
+	}
+	for tries := 0; len(addrs) > 0; tries++ {
+		list, failed := n.helloAll(ctx, addrs, cluster, false)
+		if otherCluster(failed) {
+			return nil, failed
+		}
+		if last != nil || newest(nil, list) != nil {
+			return list, nil
+		}
+		if failed == nil {
+			failed = errors.New("those that answer know of none yet")
+		}
+		if err := n.again(ctx, tries, fmt.Sprintf("it waits for a node of its cluster at %v", addrs), failed); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// otherCluster reports whether a node said that this one is not of its cluster.
+func otherCluster(err error) bool {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return false
+	}
+	for _, err := range joined.Unwrap() {
+		var s interface{ GRPCStatus() *status.Status }
+		if errors.As(err, &s) && s.GRPCStatus().Code() == codes.FailedPrecondition {
+			return true
+		}
+	}
+	return false
+}
+
+// foundCluster makes a new cluster of this node, unless another was faster.
+func (n *Node) foundCluster(ctx context.Context, endpoints []string) error {
+	var random [16 + 32]byte
+	_, _ = rand.Read(random[:]) // it never fails
+	if len(n.opts.Etcd) > 0 {
+		endpoints = nil // each node is told by its operator
+	}
+	t := founded(hex.EncodeToString(random[:16]), random[16:], n.opts.Replicas, endpoints, *n.self.Load())
+	revision, err := n.meta.Update(ctx, t, 0)
+	if errors.Is(err, distrib.ErrChanged) {
+		t, revision, err = n.meta.Load(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("found a cluster: %w", err)
+	}
+	return n.setView(t, revision)
+}
+
+// takePlace makes the node one of the cluster, unless it is one.
+func (n *Node) takePlace(ctx context.Context) error {
+	for {
+		v := n.view()
+		if m, ok := v.named(n.opts.Name); ok {
+			own := *n.self.Load()
+			if m.Addr != own.Addr {
+				if h, err := n.hello(ctx, m.Addr, v.topology.ClusterID, false); err == nil && h.Self.GetName() == m.Name {
+					return fmt.Errorf("node %s runs at %s already: give this one another name", m.Name, m.Addr)
+				}
+			}
+			m.Addr, m.HTTP = own.Addr, own.HTTP
+			n.self.Store(&m)
+			return nil
+		}
+		if n.found.self != nil {
+			_, err := judge(n.found, n.opts.Name, known{cluster: v.topology.ClusterID})
+			return err
+		}
+		if err := n.change(ctx, func(t *distrib.Topology) *distrib.Topology { return joined(t, *n.self.Load()) }); err != nil {
+			return fmt.Errorf("join cluster %s: %w", v.topology.ClusterID, err)
+		}
+	}
+}
+
+// change replaces the topology by what next makes of it, once. nil: there is nothing to change. Where another changes it at
+// the same time, next is asked again.
+func (n *Node) change(ctx context.Context, next func(t *distrib.Topology) *distrib.Topology) error {
+	for {
+		t, revision, err := n.meta.Load(ctx)
+		if err == nil {
+			err = n.meta.Stale()
+		}
+		if err != nil {
+			return err
+		}
+		to := next(t)
+		if to == nil {
+			return n.setView(t, revision)
+		}
+		revision, err = n.meta.Update(ctx, to, revision)
+		switch {
+		case err == nil:
+			return n.setView(to, revision)
+		case !errors.Is(err, distrib.ErrChanged):
+			return err
+		}
+	}
+}
+
+// begin judges the store by what others know of the node, and begins a run that they hear of.
+func (n *Node) begin(ctx context.Context) error {
+	run, err := n.askForRun(ctx)
+	if err != nil {
+		return err
+	}
+	v, m := n.view(), *n.self.Load()
+	k := known{cluster: v.topology.ClusterID, id: m.ID, run: max(run, m.Run), others: len(v.others(m.ID)) > 0, synced: n.opts.Sync == distrib.SyncNow}
+	if n.verdict, err = judge(n.found, n.opts.Name, k); err != nil {
+		return err
+	}
+	if n.verdict.Aside {
+		if err := n.putAside(); err != nil {
+			return err
+		}
+	}
+	s := *n.store.Load()
+	if n.births, err = replica.NextRun(s, k.run); err != nil {
+		return err
+	}
+	if err := (self{k.cluster, m.ID, m.Name}).write(s); err != nil {
+		return err
+	}
+	if err := mark(s, cleanKey, nil); err != nil {
+		return err
+	}
+	if err := n.setRefill(n.verdict.Refill); err != nil {
+		return err
+	}
+	m.Run = n.births.Run()
+	n.self.Store(&m)
+	return n.tellRun(ctx)
+}
+
+// putAside opens an empty store in place of one that lacks what the node had stored.
+func (n *Node) putAside() error {
+	s := n.store.Swap(nil)
+	if err := (*s).Close(); err != nil {
+		return err
+	}
+	to := fmt.Sprintf("%s.aside-%d", n.dataDir(), n.found.run)
+	for i := 2; ; i++ {
+		if _, err := os.Stat(to); err != nil {
+			break
+		}
+		to = fmt.Sprintf("%s.aside-%d-%d", n.dataDir(), n.found.run, i)
+	}
+	n.opts.Logger.Warn("the store is older than the node's last start: it is put aside, and the node is refilled from the others", "aside", to, "run", n.found.run)
+	if err := os.Rename(n.dataDir(), to); err != nil {
+		return err
+	}
+	return n.openStore()
+}
+
+// askForRun returns the last run of this node that others know of. Where there are others, one of them or the metadata
+// must have answered: an old copy would do again what the node did before.
+func (n *Node) askForRun(ctx context.Context) (run uint64, err error) {
+	for tries := 0; ; tries++ {
+		v := n.view()
+		addrs := n.addresses(v.topology)
+		list, failed := n.helloAll(ctx, addrs, v.topology.ClusterID, false)
+		for _, h := range list {
+			run = max(run, h.KnownRun)
+		}
+		if len(v.others(n.self.Load().ID)) == 0 || len(list) > 0 || v.revision > 0 && n.meta.Stale() == nil {
+			return run, nil
+		}
+		if err := n.again(ctx, tries, "it waits for the metadata or another node, to know of its own last start", failed); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// tellRun tells the metadata and the other nodes that the run has begun. One of them must know.
+func (n *Node) tellRun(ctx context.Context) error {
+	for tries := 0; ; tries++ {
+		changed := n.change(ctx, func(t *distrib.Topology) *distrib.Topology {
+			if next, changed := started(t, *n.self.Load()); changed {
+				return next
+			}
+			return nil
+		})
+		v := n.view()
+		list, failed := n.helloAll(ctx, n.addresses(v.topology), v.topology.ClusterID, true)
+		if changed == nil || len(list) > 0 || len(v.others(n.self.Load().ID)) == 0 {
+			return nil
+		}
+		if err := n.again(ctx, tries, "it waits for the metadata or another node, to tell of its start", errors.Join(changed, failed)); err != nil {
+			return err
+		}
+	}
+}
+
+// setView takes a topology on, unless a newer one is known.
+func (n *Node) setView(t *distrib.Topology, revision int64) error {
+	v, err := newView(t, revision)
+	if err == nil {
+		n.views.take(v)
+	}
+	return err
+}

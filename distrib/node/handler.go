@@ -1,0 +1,85 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/hint"
+	"github.com/cambiumdb/cambium/distrib/replica"
+	"github.com/cambiumdb/cambium/distrib/transport"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// handler carries out what coordinators ask of the node: for itself, or for a node that it keeps hints for.
+type handler struct {
+	name  string
+	data  *replica.Replica
+	hints *hint.Hints
+	// lost says whether the node may lack what counted as stored.
+	lost func() refill
+}
+
+var _ transport.Handler = (*handler)(nil)
+
+// Put implements transport.Handler.
+func (h *handler) Put(_ context.Context, r *distrib.PutRequest) (*distrib.PutReply, error) {
+	if r.For != 0 {
+		return h.hints.Put(r)
+	}
+	w, err := h.data.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync})
+	if err != nil {
+		return nil, err
+	}
+	return &distrib.PutReply{Sibling: w.Sibling, Siblings: w.Siblings}, nil
+}
+
+// Merge implements transport.Handler.
+func (h *handler) Merge(_ context.Context, r *distrib.MergeRequest) error {
+	if r.For != 0 {
+		return h.hints.Merge(r)
+	}
+	_, err := h.data.Merge(r.Key, r.Record, r.Sync)
+	return err
+}
+
+// Read implements transport.Handler.
+func (h *handler) Read(_ context.Context, r *distrib.ReadRequest) (*distrib.ReadReply, error) {
+	if r.For != 0 {
+		record, err := h.hints.Read(r)
+		if r.Digest {
+			return &distrib.ReadReply{Dots: vclock.Dots(record)}, err
+		}
+		return &distrib.ReadReply{Record: record}, err
+	}
+	if err := h.complete(r.Partial); err != nil {
+		return nil, err
+	}
+	if r.Digest {
+		dots, err := h.data.Digest(r.Key)
+		return &distrib.ReadReply{Dots: dots}, err
+	}
+	record, err := h.data.Read(r.Key)
+	return &distrib.ReadReply{Record: record}, err
+}
+
+// complete refuses reads that would count as long as the node may lack something.
+func (h *handler) complete(partial bool) error {
+	if lost := h.lost(); lost != refillNot && !partial {
+		return fmt.Errorf("node %s is being refilled from the others: what it holds does not count yet: %w", h.name, distrib.ErrRefused)
+	}
+	return nil
+}
+
+// Parts implements transport.Handler.
+func (h *handler) Parts(_ context.Context, r *distrib.PartsRequest) ([]distrib.Part, error) {
+	return h.data.Parts(r)
+}
+
+// Keys implements transport.Handler.
+func (h *handler) Keys(_ context.Context, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
+	if err := h.complete(!r.Records); err != nil { // who compares asks for no records, who scans does
+		return nil, err
+	}
+	return h.data.Keys(r)
+}

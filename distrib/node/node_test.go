@@ -1,0 +1,290 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/storetest"
+)
+
+// TestMain waits for what others' libraries leave for some seconds after their end.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for range 20 {
+		if code != 0 || goleak.Find() == nil {
+			os.Exit(code)
+		}
+	}
+	fmt.Fprintln(os.Stderr, goleak.Find())
+	os.Exit(1)
+}
+
+// disks are stores in memory by directory. A directory that is moved, copied or removed takes its store along.
+type disks struct {
+	mu     sync.Mutex // guards stores
+	stores []*storetest.Mem
+}
+
+type memStore struct{ *storetest.Mem }
+
+func (memStore) Close() error     { return nil }
+func (memStore) DiskBytes() int64 { return 1 }
+
+func (d *disks) open(dir string) (Store, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "number")
+	if b, err := os.ReadFile(path); err == nil {
+		i, err := strconv.Atoi(string(b))
+		return memStore{d.stores[i]}, err
+	}
+	d.stores = append(d.stores, storetest.NewMem())
+	return memStore{d.stores[len(d.stores)-1]}, os.WriteFile(path, strconv.AppendInt(nil, int64(len(d.stores)-1), 10), 0o600)
+}
+
+// testCluster is some nodes in this process.
+type testCluster struct {
+	t     *testing.T
+	dir   string
+	disks disks
+	nodes map[string]*Node
+	addrs map[string]string
+}
+
+func newTestCluster(t *testing.T, n int) *testCluster {
+	c := &testCluster{t: t, dir: t.TempDir(), nodes: map[string]*Node{}, addrs: map[string]string{}}
+	t.Cleanup(func() {
+		for name := range c.nodes {
+			c.stop(name)
+		}
+	})
+	for i := range n {
+		c.start(fmt.Sprintf("n%d", i+1))
+	}
+	c.eventually("all reads count", func() bool {
+		for _, n := range c.nodes {
+			if n.refilled() != refillNot {
+				return false
+			}
+		}
+		return true
+	})
+	return c
+}
+
+func (c *testCluster) options(name string) Options {
+	o := Options{Name: name, Dir: filepath.Join(c.dir, name), Listen: "127.0.0.1:0", OpenStore: c.disks.open, Sync: distrib.SyncNow, AllowFaults: true}
+	if testing.Verbose() {
+		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("at", name)
+	}
+	if addr, ok := c.addrs[name]; ok {
+		o.Listen = addr
+	}
+	for other, addr := range c.addrs {
+		if other != name {
+			o.Join = append(o.Join, addr)
+		}
+	}
+	return o
+}
+
+func (c *testCluster) start(name string) *Node {
+	c.t.Helper()
+	n, err := c.try(c.options(name))
+	require.NoError(c.t, err)
+	c.nodes[name], c.addrs[name] = n, n.Addr()
+	return n
+}
+
+func (c *testCluster) try(o Options) (*Node, error) {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	defer cancel()
+	return Start(ctx, o)
+}
+
+func (c *testCluster) stop(name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	require.NoError(c.t, c.nodes[name].Close(ctx))
+	delete(c.nodes, name)
+}
+
+// crash ends a node without a word.
+func (c *testCluster) crash(name string) {
+	n := c.nodes[name]
+	n.ready.Store(false)
+	require.NoError(c.t, n.close())
+	delete(c.nodes, name)
+}
+
+func (c *testCluster) kv(name string) api.KVClient {
+	conn, err := grpc.NewClient(c.nodes[name].Addr(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(c.t, err)
+	c.t.Cleanup(func() { _ = conn.Close() })
+	return api.NewKVClient(conn)
+}
+
+func (c *testCluster) put(name, key, value string, of *api.GetResponse) *api.PutResponse {
+	c.t.Helper()
+	r, err := c.kv(name).Put(c.t.Context(), &api.PutRequest{Key: []byte(key), Value: []byte(value), Context: of.GetContext()})
+	require.NoError(c.t, err)
+	return r
+}
+
+func (c *testCluster) get(name, key string) *api.GetResponse {
+	c.t.Helper()
+	r, err := c.kv(name).Get(c.t.Context(), &api.GetRequest{Key: []byte(key)})
+	require.NoError(c.t, err)
+	return r
+}
+
+func (c *testCluster) values(name, key string) (list []string) {
+	for _, s := range c.get(name, key).Siblings {
+		list = append(list, string(s.Value))
+	}
+	return list
+}
+
+// holds reports whether a node itself holds a value, however it came there.
+func (c *testCluster) holds(name, key, value string) bool {
+	record, err := c.nodes[name].parts.data.Read([]byte(key))
+	require.NoError(c.t, err)
+	for _, s := range record {
+		if string(s.Value.Data) == value {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *testCluster) eventually(what string, f func() bool) {
+	c.t.Helper()
+	require.Eventually(c.t, f, 30*time.Second, 20*time.Millisecond, what)
+}
+
+// TestCluster: three nodes serve; one that crashes is written for by the others, and gets that when it is back.
+func TestCluster(t *testing.T) {
+	c := newTestCluster(t, 3)
+	require.Empty(t, c.get("n1", "a").Siblings)
+	c.put("n1", "a", "1", nil)
+	require.Equal(t, []string{"1"}, c.values("n2", "a"))
+	c.put("n3", "a", "2", c.get("n3", "a"))
+	require.Equal(t, []string{"2"}, c.values("n1", "a"))
+
+	c.crash("n3")
+	for i := range 20 {
+		c.put("n1", fmt.Sprintf("k%d", i), "v", nil)
+	}
+	c.eventually("hints are kept", func() bool {
+		return len(c.nodes["n1"].parts.hints.Kept())+len(c.nodes["n2"].parts.hints.Kept()) > 0
+	})
+	run := c.nodes["n1"].view().members[3].Run
+	n3 := c.start("n3")
+	require.Equal(t, run+1, n3.births.Run())
+	c.eventually("hints are handed over", func() bool {
+		return len(c.nodes["n1"].parts.hints.Kept())+len(c.nodes["n2"].parts.hints.Kept()) == 0
+	})
+	for i := range 20 {
+		require.True(t, c.holds("n3", fmt.Sprintf("k%d", i), "v"))
+	}
+}
+
+// TestLostData: a node whose directory was wiped is known, and refilled; one with an old copy is set aside.
+func TestLostData(t *testing.T) {
+	c := newTestCluster(t, 3)
+	c.put("n1", "a", "old", nil)
+	c.stop("n3")
+	before := c.disks.stores[2]
+	saved := storetest.NewMem()
+	require.NoError(t, before.Scan(nil, nil, func(k, v []byte) error {
+		return saved.Apply([]distrib.Op{{Key: append([]byte{}, k...), Value: append([]byte{}, v...)}}, distrib.SyncNow)
+	}))
+	c.start("n3")
+	c.put("n3", "a", "new", c.get("n3", "a"))
+	c.eventually("all have it", func() bool {
+		return c.holds("n3", "a", "new") && c.holds("n1", "a", "new") && c.holds("n2", "a", "new")
+	})
+	c.stop("n3")
+
+	c.disks.stores[2] = saved // the copy of before
+	n3 := c.start("n3")
+	require.Equal(t, verdict{Aside: true, Refill: refillAll, Dirty: true}, n3.verdict)
+	require.EqualValues(t, 3, n3.births.Run())
+	c.eventually("it is refilled", func() bool { return n3.refilled() == refillNot })
+	require.True(t, c.holds("n3", "a", "new"))
+	require.DirExists(t, filepath.Join(c.dir, "n3", "data.aside-1"))
+
+	c.stop("n3")
+	require.NoError(t, os.RemoveAll(filepath.Join(c.dir, "n3")))
+	n3 = c.start("n3")
+	require.EqualValues(t, 4, n3.births.Run(), "others know of the three before")
+	require.EqualValues(t, 3, n3.self.Load().ID)
+	c.eventually("it is refilled", func() bool { return n3.refilled() == refillNot })
+	require.True(t, c.holds("n3", "a", "new"))
+	require.Equal(t, []string{"new"}, c.values("n3", "a"))
+}
+
+// TestWithoutMetadata: nodes come back without the only member of the etcd, from what they have on disk.
+func TestWithoutMetadata(t *testing.T) {
+	c := newTestCluster(t, 3)
+	c.put("n1", "a", "1", nil)
+	for name := range c.nodes {
+		c.stop(name)
+	}
+	o := c.options("n2")
+	var started sync.WaitGroup
+	started.Go(func() {
+		n, err := c.try(o)
+		if err == nil {
+			c.nodes["n2"] = n
+		}
+	})
+	n3, err := c.try(c.options("n3"))
+	require.NoError(t, err)
+	started.Wait()
+	c.nodes["n3"] = n3
+	require.NotNil(t, c.nodes["n2"])
+	require.Equal(t, []string{"1"}, c.values("n3", "a"))
+	c.put("n2", "a", "2", c.get("n2", "a"))
+	require.Equal(t, []string{"2"}, c.values("n3", "a"))
+}
+
+// TestStrangers: who does not belong here is told so.
+func TestStrangers(t *testing.T) {
+	c := newTestCluster(t, 1)
+	other := newTestCluster(t, 1)
+	other.stop("n1")
+	o := other.options("n1")
+	o.Join = []string{c.addrs["n1"]}
+	_, err := c.try(o)
+	require.ErrorContains(t, err, "is of cluster")
+
+	o = c.options("n1")
+	o.Dir, o.Listen, o.Join = filepath.Join(c.dir, "another"), "127.0.0.1:0", []string{c.addrs["n1"]}
+	_, err = c.try(o)
+	require.ErrorContains(t, err, "node n1 runs at "+c.addrs["n1"]+" already")
+
+	o.Name, o.Listen = "n2", "0.0.0.0:0"
+	_, err = c.try(o)
+	require.ErrorContains(t, err, "say by which one others reach it")
+	o.Listen, o.Advertise = "0.0.0.0:0", "127.0.0.1:1"
+	_, err = c.try(o)
+	require.ErrorContains(t, err, "without TLS")
+}

@@ -1,0 +1,159 @@
+package node
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
+	"github.com/cambiumdb/cambium/distrib/topology"
+)
+
+// view is the cluster as a node sees it: one topology and what follows from it. It does not change, but for who holds it.
+type view struct {
+	topology *distrib.Topology
+	revision int64 // of the metadata store; 0: another node told it
+	keys     *ring.View
+	members  map[uint64]distrib.Member // joining ones too
+
+	held    atomic.Int64 // by operations
+	release func()       // of one of them
+}
+
+func newView(t *distrib.Topology, revision int64) (*view, error) {
+	v := &view{topology: t, revision: revision, members: map[uint64]distrib.Member{}}
+	v.release = func() { v.held.Add(-1) }
+	for _, m := range slices.Concat(t.Members, t.Joining) {
+		v.members[m.ID] = m
+	}
+	if c := t.Change; c != nil {
+		for _, m := range c.Next {
+			v.members[m.ID] = m
+		}
+	}
+	var err error
+	if v.keys, err = topology.ViewOf(t); err != nil {
+		return nil, fmt.Errorf("ring of epoch %d: %w", t.Epoch, err)
+	}
+	return v, nil
+}
+
+// views are the last view of a node and those before it that are held still.
+type views struct {
+	last atomic.Pointer[view] // nil until the cluster is found
+
+	mu  sync.Mutex // guards old and the change of last
+	old []*view
+}
+
+// hold returns the last view for an operation, which tells its end by calling release.
+func (s *views) hold() (keys *ring.View, release func()) {
+	for {
+		v := s.last.Load()
+		v.held.Add(1)
+		if s.last.Load() == v { // else it may count as held by nobody already
+			return v.keys, v.release
+		}
+		v.release()
+	}
+}
+
+// take makes v the last view, unless a newer one is.
+func (s *views) take(v *view) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := s.last.Load()
+	if last != nil {
+		if last.topology.Epoch > v.topology.Epoch || last.topology.Epoch == v.topology.Epoch && last.revision >= v.revision {
+			return
+		}
+		s.old = append(s.old, last)
+	}
+	s.last.Store(v)
+}
+
+// oldest is the epoch of the oldest view that an operation holds.
+func (s *views) oldest() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.old = slices.DeleteFunc(s.old, func(v *view) bool { return v.held.Load() == 0 })
+	epoch := s.last.Load().topology.Epoch
+	for _, v := range s.old {
+		epoch = min(epoch, v.topology.Epoch)
+	}
+	return epoch
+}
+
+// named is the node of a name.
+func (v *view) named(name string) (distrib.Member, bool) {
+	for _, m := range v.members {
+		if m.Name == name {
+			return m, true
+		}
+	}
+	return distrib.Member{}, false
+}
+
+// name is a node's for people.
+func (v *view) name(id uint64) string {
+	if m, ok := v.members[id]; ok {
+		return m.Name
+	}
+	return fmt.Sprintf("node %d", id)
+}
+
+// others are all nodes but one.
+func (v *view) others(id uint64) (list []distrib.Member) {
+	for _, m := range slices.Concat(v.topology.Members, v.topology.Joining) {
+		if m.ID != id {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+// founded is the topology of a new cluster of one node.
+func founded(cluster string, secret []byte, replicas int, metadata []string, m distrib.Member) *distrib.Topology {
+	m.ID = 1
+	return &distrib.Topology{
+		ClusterID: cluster, Secret: secret, Epoch: 1, Replicas: replicas, VNodes: ring.DefaultVNodes, NextID: 2,
+		Members: []distrib.Member{m}, Metadata: metadata,
+	}
+}
+
+// joined is t with a new node. As long as there are fewer than N members it becomes one at once: it holds what all
+// others hold, and no key moves. Else it waits for a plan.
+func joined(t *distrib.Topology, m distrib.Member) *distrib.Topology {
+	next := *t
+	m.ID = t.NextID
+	next.NextID++
+	next.Epoch++
+	if len(t.Members) < t.Replicas && t.Change == nil {
+		next.Members = append(slices.Clone(t.Members), m)
+	} else {
+		next.Joining = append(slices.Clone(t.Joining), m)
+	}
+	return &next
+}
+
+// started is t with what a node that is in it says of itself at its start. Its number, weight and zone stay.
+func started(t *distrib.Topology, m distrib.Member) (next *distrib.Topology, changed bool) {
+	n := *t
+	n.Members, n.Joining = slices.Clone(t.Members), slices.Clone(t.Joining)
+	for _, list := range [][]distrib.Member{n.Members, n.Joining} {
+		for i := range list {
+			is := &list[i]
+			if is.ID != m.ID {
+				continue
+			}
+			moved := is.Addr != m.Addr || is.HTTP != m.HTTP
+			if changed = moved || is.Run < m.Run; moved {
+				n.Epoch++
+			}
+			is.Addr, is.HTTP, is.Run = m.Addr, m.HTTP, max(is.Run, m.Run)
+		}
+	}
+	return &n, changed
+}
