@@ -78,23 +78,23 @@ func failureOf(t *testing.T, err error) *api.Failure {
 	return f
 }
 
-// client is a session, and answers that came together with others.
-type client struct {
+// caller is a session, and answers that came together with others.
+type caller struct {
 	api.KV_SessionClient
 	rest     []*api.SessionResponse
 	messages int
 }
 
-func (c *cluster) session(t testing.TB) *client {
+func (c *cluster) session(t testing.TB) *caller {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	s, err := c.client.Session(ctx)
 	require.NoError(t, err)
-	return &client{KV_SessionClient: s}
+	return &caller{KV_SessionClient: s}
 }
 
 // next returns the next answer.
-func (s *client) next(t testing.TB) *api.SessionResponse {
+func (s *caller) next(t testing.TB) *api.SessionResponse {
 	if len(s.rest) == 0 {
 		r, err := s.Recv()
 		require.NoError(t, err)

@@ -262,7 +262,7 @@ func TestClose(t *testing.T) {
 
 	release()
 	require.NotNil(t, s.next(t).GetPut(), "what was under way is answered")
-	for _, s := range []*client{s, idle} {
+	for _, s := range []*caller{s, idle} {
 		_, err = s.Recv()
 		require.Equal(t, "n1 is stopping", failureOf(t, err).Message)
 	}
