@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -19,6 +20,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/coordinator"
 	"github.com/cambiumdb/cambium/distrib/hint"
+	"github.com/cambiumdb/cambium/distrib/observe"
 	"github.com/cambiumdb/cambium/distrib/replica"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/storetest"
@@ -36,6 +38,7 @@ type node struct {
 type cluster struct {
 	server *Server
 	client api.KVClient
+	counts *prometheus.Registry
 	ring   *ring.Ring
 	nodes  map[uint64]*node
 
@@ -69,7 +72,8 @@ func newCluster(t testing.TB, nodes uint64, limits Limits) *cluster {
 	co := coordinator.New(coordinator.Options{Self: 1, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} },
 		Transport: c, Liveness: c.liveness, Name: c.name})
 	t.Cleanup(co.Wait)
-	c.server = New(Options{Self: "n1", Coordinator: co, Name: c.name, Now: c.now, Limits: limits})
+	c.counts = prometheus.NewRegistry()
+	c.server = New(Options{Self: "n1", Coordinator: co, Name: c.name, Now: c.now, Operations: observe.NewOperations(c.counts), Limits: limits})
 	c.serve(t)
 	return c
 }

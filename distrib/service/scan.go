@@ -2,6 +2,7 @@ package service
 
 import (
 	"errors"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -19,21 +20,32 @@ var errEnough = errors.New("enough")
 
 // Scan implements api.KVServer. It has no other deadline than that of its client: it goes on as that takes pages.
 func (s *Server) Scan(q *api.ScanRequest, stream grpc.ServerStreamingServer[api.ScanResponse]) error {
+	since := time.Now()
+	f := s.scan(q, stream)
+	s.count(q, f, since)
+	if f != nil {
+		return statusOf(f)
+	}
+	return nil
+}
+
+func (s *Server) scan(q *api.ScanRequest, stream grpc.ServerStreamingServer[api.ScanResponse]) *api.Failure {
 	if err := s.budget.take(operationBytes + pageBytes); err != nil {
-		return statusOf(s.refusal(err))
+		return s.refusal(err)
 	}
 	defer s.budget.give(1, operationBytes+pageBytes)
 	a := attempt{op: "scan", began: s.opts.Now()}
 	o, err := scanOptions(q, a.began)
+	if err == nil {
+		p := page{send: stream.Send, request: q, now: o.Now}
+		if err = s.opts.Coordinator.Scan(stream.Context(), o, p.add); err == nil || errors.Is(err, errEnough) {
+			err = p.flush()
+		}
+	}
 	if err != nil {
-		return statusOf(s.failure(stream.Context(), a, err))
+		return s.failure(stream.Context(), a, err)
 	}
-	p := page{send: stream.Send, request: q, now: o.Now}
-	err = s.opts.Coordinator.Scan(stream.Context(), o, p.add)
-	if err == nil || errors.Is(err, errEnough) {
-		return p.flush()
-	}
-	return statusOf(s.failure(stream.Context(), a, err))
+	return nil
 }
 
 // page gathers the keys of a scan's next message.

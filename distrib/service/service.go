@@ -24,6 +24,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/coordinator"
+	"github.com/cambiumdb/cambium/distrib/observe"
 )
 
 // Options of a Server. Coordinator is required.
@@ -33,6 +34,7 @@ type Options struct {
 	Name        func(id uint64) string // of any node; nil: its number
 	Sync        distrib.Sync           // of all writes
 	Now         func() time.Time       // of expiry and the times of values; nil: time.Now
+	Operations  *observe.Operations    // counts and times operations; nil: nobody does
 	Limits      Limits
 }
 
@@ -132,9 +134,11 @@ func (s *Server) timeout(ctx context.Context, ms uint32) time.Duration {
 
 // unary carries out one operation in the goroutine of its call.
 func unary[Q proto.Message, A any](ctx context.Context, s *Server, q Q, do func(context.Context, Q) (A, *api.Failure)) (answer A, err error) {
-	size := messageBytes(q)
+	since, size := time.Now(), messageBytes(q)
 	if err := s.budget.take(size); err != nil {
-		return answer, statusOf(s.refusal(err))
+		f := s.refusal(err)
+		s.count(q, f, since)
+		return answer, statusOf(f)
 	}
 	defer s.budget.give(1, size)
 	if timeout := s.timeout(ctx, 0); timeout > 0 {
@@ -143,6 +147,7 @@ func unary[Q proto.Message, A any](ctx context.Context, s *Server, q Q, do func(
 		defer cancel()
 	}
 	answer, f := do(ctx, q)
+	s.count(q, worst(any(answer), f), since)
 	if f != nil {
 		return answer, statusOf(f)
 	}

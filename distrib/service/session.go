@@ -47,6 +47,7 @@ type task struct {
 	session *session
 	within  *deadline
 	request *api.SessionRequest
+	since   time.Time
 	bytes   int
 }
 
@@ -136,13 +137,10 @@ func (ss *session) begin(q *api.SessionRequest, now time.Time) {
 		return
 	}
 	size := messageBytes(q)
-	if err := ss.budget.take(size); err != nil {
-		refuse(s.refusal(err))
-		return
-	}
-	if err := s.budget.take(size); err != nil {
-		ss.budget.give(1, size)
-		refuse(s.refusal(err))
+	if err := ss.take(size); err != nil {
+		f := s.refusal(err)
+		s.count(q, f, now)
+		refuse(f)
 		return
 	}
 	ss.mu.Lock()
@@ -150,7 +148,7 @@ func (ss *session) begin(q *api.SessionRequest, now time.Time) {
 	ss.mu.Unlock()
 	ss.deadline = ss.deadline.next(ss.stream.Context(), s.timeout(ss.stream.Context(), q.GetTimeoutMs()), now)
 	ss.deadline.users.Add(1)
-	s.workers.start(task{ss, ss.deadline, q, size})
+	s.workers.start(task{ss, ss.deadline, q, now, size})
 }
 
 // carryOut is what a worker does with an operation.
@@ -162,6 +160,7 @@ func (s *Server) carryOut(t task) {
 	} else {
 		s.perform(ctx, t.request, r)
 	}
+	s.count(t.request, r.GetFailure(), t.since)
 	size := messageBytes(r)
 	t.session.budget.hold(size)
 	s.budget.hold(size)
@@ -203,6 +202,18 @@ func (ss *session) answer(r reply) {
 	}
 	ss.queue = append(ss.queue, r)
 	ss.unsent++
+}
+
+// take begins an operation that holds so many bytes.
+func (ss *session) take(bytes int) error {
+	if err := ss.budget.take(bytes); err != nil {
+		return err
+	}
+	err := ss.server.budget.take(bytes)
+	if err != nil {
+		ss.budget.give(1, bytes)
+	}
+	return err
 }
 
 // give ends operations whose answers were sent, or will not be.
