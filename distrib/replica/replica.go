@@ -325,3 +325,24 @@ func (r *Replica) scan(first, last uint64, visit func(token uint64, key []byte, 
 		return visit(token, key, h)
 	})
 }
+
+// Forget removes all records whose token's top half is first to last.
+func (r *Replica) Forget(first, last uint64) error {
+	var bytes int64
+	if err := r.Scan(first, last, func(key []byte, h distrib.Head) error {
+		bytes += r.SizeOf(key, h)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("forget tokens %016x to %016x: %w", first, last, err)
+	}
+	for i := range r.locks { // a change under way would keep a record's head and lose its values
+		r.locks[i].Lock()
+		defer r.locks[i].Unlock()
+	}
+	lower, upper := distrib.TokenBounds(r.opts.Prefix, first, last)
+	if err := r.opts.Store.DeleteRange(lower, upper, distrib.SyncLater); err != nil {
+		return fmt.Errorf("forget tokens %016x to %016x: %w", first, last, err)
+	}
+	r.size.Add(-bytes)
+	return nil
+}

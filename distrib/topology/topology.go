@@ -5,6 +5,11 @@
 //	t, err = plan.Commit(t, owner)                         // pure: the first stage
 //	next, waiting := topology.Step(t, reports)             // pure: the next one, or for what it waits
 //
+//	m, err := topology.New(topology.Options{Self: 1, Meta: meta}) // a node's part in it
+//	err = m.Adopt(t)                                       // with every new topology
+//	view, release := m.View()                              // for each operation
+//	m.Run(ctx)                                             // until ctx ends
+//
 // # Stages
 //
 // Each stage is an epoch of the topology. The node that owns the change asks all others how far they are, and replaces
