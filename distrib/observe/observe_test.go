@@ -35,7 +35,7 @@ func all() (*prometheus.Registry, *Operations) {
 		Epoch:       func() uint64 { return 7 },
 		Members:     func() map[distrib.Liveness]int { return map[distrib.Liveness]int{distrib.Up: 2, distrib.Down: 1} },
 		Stored:      func() int64 { return 1 << 30 },
-		Overloads:   func() (clients, nodes uint64) { return 5, 6 },
+		Refused:     func() uint64 { return 6 },
 		Certificate: func() time.Time { return time.Unix(1_800_000_000, 0) },
 	})
 	return r, operations
@@ -66,10 +66,9 @@ cambium_hints_oldest_age_seconds{target="n3"} 0
 cambium_members{state="down"} 1
 cambium_members{state="suspect"} 0
 cambium_members{state="up"} 2
-# HELP cambium_overload_refusals_total Requests refused at once since too much was under way.
-# TYPE cambium_overload_refusals_total counter
-cambium_overload_refusals_total{from="clients"} 5
-cambium_overload_refusals_total{from="nodes"} 6
+# HELP cambium_peer_requests_refused_total Requests of other nodes refused since too many waited.
+# TYPE cambium_peer_requests_refused_total counter
+cambium_peer_requests_refused_total 6
 # HELP cambium_ring_epoch Epoch of the topology that this node has.
 # TYPE cambium_ring_epoch gauge
 cambium_ring_epoch 7

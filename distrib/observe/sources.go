@@ -15,8 +15,7 @@ type Sources struct {
 	Epoch   func() uint64
 	Members func() map[distrib.Liveness]int // this node's opinion, itself included
 	Stored  func() int64                    // bytes of the store on the device
-	// Overloads are how many requests were refused since the start since too much was under way: of clients, and of other nodes.
-	Overloads func() (clients, nodes uint64)
+	Refused func() uint64                   // requests of other nodes, since the start, since too many waited
 	// Certificate is when this node's certificate ends.
 	Certificate func() time.Time
 }
@@ -47,13 +46,13 @@ var (
 	epoch       = desc("ring_epoch", "Epoch of the topology that this node has.")
 	members     = desc("members", "Nodes by this node's own opinion of them.", "state")
 	stored      = desc("store_bytes", "Bytes of the store on the device.")
-	overloads   = desc("overload_refusals_total", "Requests refused at once since too much was under way.", "from")
+	refused     = desc("peer_requests_refused_total", "Requests of other nodes refused since too many waited.")
 	certificate = desc("certificate_expiry_timestamp_seconds", "When this node's certificate ends, in seconds since 1970.")
 )
 
 // Describe implements prometheus.Collector.
 func (f figures) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{hintBytes, hintAge, dirty, epoch, members, stored, overloads, certificate} {
+	for _, d := range []*prometheus.Desc{hintBytes, hintAge, dirty, epoch, members, stored, refused, certificate} {
 		to <- d
 	}
 }
@@ -88,10 +87,8 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 	if s.Stored != nil {
 		gauge(stored, float64(s.Stored()))
 	}
-	if s.Overloads != nil {
-		clients, nodes := s.Overloads()
-		to <- prometheus.MustNewConstMetric(overloads, prometheus.CounterValue, float64(clients), "clients")
-		to <- prometheus.MustNewConstMetric(overloads, prometheus.CounterValue, float64(nodes), "nodes")
+	if s.Refused != nil {
+		to <- prometheus.MustNewConstMetric(refused, prometheus.CounterValue, float64(s.Refused()))
 	}
 	if s.Certificate != nil {
 		gauge(certificate, float64(s.Certificate().Unix()))

@@ -51,6 +51,7 @@ type pool struct {
 	idle    int // workers that wait and were not woken yet
 	workers int
 	closed  bool
+	refused uint64         // tasks that were too much
 	done    sync.WaitGroup // workers
 }
 
@@ -86,6 +87,9 @@ func (p *pool) submit(tasks []task, refuse func(task, error)) {
 	taken := 0
 	for i := range tasks {
 		if err := p.overload(&tasks[i]); err != nil {
+			if !p.closed {
+				p.refused++
+			}
 			refuse(tasks[i], err)
 			continue
 		}

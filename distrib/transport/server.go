@@ -57,6 +57,13 @@ func NewServer(opts ServerOptions) *Server {
 // Register adds the service to a gRPC server.
 func (s *Server) Register(to grpc.ServiceRegistrar) { peer.RegisterPeerServer(to, s) }
 
+// Refused returns how many requests of other nodes were refused since too many waited.
+func (s *Server) Refused() uint64 {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return s.pool.refused
+}
+
 // Close refuses new requests, waits for those under way to be answered, and ends all streams.
 func (s *Server) Close() {
 	s.pool.close()

@@ -271,6 +271,7 @@ func TestFullQueueRefuses(t *testing.T) {
 	go ask()
 	go ask()
 	require.ErrorIs(t, <-errs, distrib.ErrOverloaded)
+	require.Equal(t, uint64(1), p.server.Refused())
 	close(release)
 	require.NoError(t, <-errs)
 	require.NoError(t, <-errs)
