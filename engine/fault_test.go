@@ -225,7 +225,7 @@ func TestFullDisk(t *testing.T) {
 		require.ErrorIs(t, err, engine.ErrNoSpace)
 	}
 	mem.SetCapacity(1 << 30)
-	require.Eventually(t, func() bool { return db.Put([]byte("more"), []byte("x"), nil) == nil }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return db.Put([]byte("more"), []byte("x"), nil) == nil }, time.Minute, 5*time.Millisecond)
 	acked["more"] = "x"
 	requireAcked(t, db, acked, "space again")
 	require.NoError(t, db.Close())

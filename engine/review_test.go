@@ -44,7 +44,7 @@ func within(t *testing.T, what string, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		buf := make([]byte, 1<<20)
 		t.Fatalf("%s: still waiting\n%s", what, buf[:runtime.Stack(buf, true)])
 	}
@@ -97,7 +97,7 @@ func TestLogFailsWhileWritesAreStalled(t *testing.T) {
 	db, log, writers := stalledBehindLog(t, fault, vfs.ErrInjected)
 	log.release()
 	within(t, "writers", finished(writers))
-	require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("v"), nil) == nil }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("v"), nil) == nil }, time.Minute, time.Millisecond)
 	require.NoError(t, db.Close())
 }
 
@@ -152,7 +152,7 @@ func TestBackgroundErrorIsForgotten(t *testing.T) {
 		require.NoError(t, db.Flush())
 	}
 	require.ErrorIs(t, <-failed, vfs.ErrInjected)
-	require.Eventually(t, func() bool { return db.WaitIdle(context.Background()) == nil }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return db.WaitIdle(context.Background()) == nil }, time.Minute, time.Millisecond)
 	require.Zero(t, db.Metrics().Levels[0].Tables)
 	require.NoError(t, db.Close())
 }
@@ -180,10 +180,10 @@ func TestRetriesLeaveNoFiles(t *testing.T) {
 		full := fault.Add(vfs.Rule{Ops: vfs.OpPreallocate, Path: "*.log", Forever: true, Err: vfs.ErrNoSpace})
 		fault.Add(vfs.Fail(vfs.OpSync, 0))
 		require.Error(t, db.Put([]byte("k"), []byte("v"), nil))
-		require.Eventually(t, func() bool { return full.Calls() >= retries }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return full.Calls() >= retries }, time.Minute, time.Millisecond)
 		require.LessOrEqual(t, files(t, mem, "*.log"), 2)
 		full.Remove()
-		require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("v"), nil) == nil }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("v"), nil) == nil }, time.Minute, time.Millisecond)
 		require.NoError(t, db.Close())
 		require.Equal(t, 1, files(t, mem, "*.log"))
 	})
@@ -194,11 +194,11 @@ func TestRetriesLeaveNoFiles(t *testing.T) {
 		full := fault.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "MANIFEST-*", Forever: true, Err: vfs.ErrNoSpace})
 		require.NoError(t, db.Put([]byte("k"), []byte("v"), nil))
 		require.ErrorIs(t, db.Flush(), engine.ErrNoSpace)
-		require.Eventually(t, func() bool { return full.Calls() >= retries }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return full.Calls() >= retries }, time.Minute, time.Millisecond)
 		require.LessOrEqual(t, files(t, mem, "*.sst"), 1)
 		full.Remove()
-		require.Eventually(t, func() bool { return db.Flush() == nil }, 5*time.Second, time.Millisecond)
-		require.Eventually(t, func() bool { return files(t, mem, "*.sst") == 1 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return db.Flush() == nil }, time.Minute, time.Millisecond)
+		require.Eventually(t, func() bool { return files(t, mem, "*.sst") == 1 }, time.Minute, time.Millisecond)
 		require.NoError(t, db.Close())
 	})
 	t.Run("log fails after a table was written", func(t *testing.T) {
@@ -209,7 +209,7 @@ func TestRetriesLeaveNoFiles(t *testing.T) {
 		table := fault.Add(vfs.Rule{Ops: vfs.OpCreate, Path: "*.sst"})
 		fault.Add(vfs.Rule{Ops: vfs.OpWrite, Path: "*.log", Err: vfs.ErrInjected, Match: func(vfs.Op, string) bool { return true }})
 		_ = db.Flush() // heals and succeeds, or says why not
-		require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("w"), nil) == nil }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("w"), nil) == nil }, time.Minute, time.Millisecond)
 		require.NoError(t, db.WaitIdle(context.Background()))
 		require.LessOrEqual(t, files(t, mem, "*.sst"), 1, "%d tables were begun", table.Calls())
 		require.NoError(t, db.Close())
@@ -291,7 +291,7 @@ func TestIdleLogFailure(t *testing.T) {
 		defer r.Close()
 		_, err = r.Get([]byte("k"))
 		return err == nil
-	}, 10*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	require.NoError(t, db.Close())
 }
 

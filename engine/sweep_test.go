@@ -100,7 +100,7 @@ func TestReadOnlyBesideTrim(t *testing.T) {
 		}
 	})
 	<-log.reached
-	require.Eventually(t, func() bool { return db.Metrics().Space.Disk < reserved }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return db.Metrics().Space.Disk < reserved }, time.Minute, time.Millisecond)
 	log.release()
 	within(t, "reader", finished(&reader))
 	require.NoError(t, db.Close())

@@ -242,7 +242,7 @@ func TestBackground(t *testing.T) {
 			}
 			recs, _ := readSegment(t, after, 7)
 			return len(recs) == 1
-		}, 20*time.Second, 10*time.Millisecond)
+		}, time.Minute, 10*time.Millisecond)
 		require.NoError(t, l.Close())
 		require.ErrorIs(t, l.Close(), ErrClosed)
 	}
