@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/cambiumdb/cambium/distrib/api"
+	ps "github.com/cambiumdb/cambium/internal/process"
 )
 
 // MaxNodes is how many nodes a demo may have.
@@ -35,7 +36,7 @@ type ProcessOptions struct {
 type Processes struct {
 	opts      ProcessOptions
 	temporary bool
-	spawner   *spawner
+	spawner   *ps.Spawner
 
 	mu    sync.Mutex // guards the members
 	nodes []*member
@@ -50,7 +51,7 @@ type member struct {
 // StartProcesses starts the nodes of a demo and returns when all serve. A directory that an earlier demo has left
 // is taken up again.
 func StartProcesses(ctx context.Context, o ProcessOptions) (p *Processes, err error) {
-	p = &Processes{opts: o, temporary: o.Dir == "", spawner: newSpawner()}
+	p = &Processes{opts: o, temporary: o.Dir == "", spawner: ps.NewSpawner()}
 	if p.opts.Patience == 0 {
 		p.opts.Patience = 30 * time.Second
 	}
@@ -149,7 +150,7 @@ func (p *Processes) save() error {
 func (p *Processes) launch(ctx context.Context, node int) error {
 	n := p.List()[node-1]
 	log := filepath.Join(p.opts.Dir, n.Name+".log")
-	process, err := p.spawner.spawn(log, p.opts.Executable, p.arguments(node)...)
+	process, err := spawn(p.spawner, log, p.opts.Executable, p.arguments(node)...)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", n.Name, err)
 	}
@@ -160,12 +161,12 @@ func (p *Processes) launch(ctx context.Context, node int) error {
 	defer cancel()
 	r, err := process.awaitReady(ctx)
 	if err != nil {
-		process.kill()
-		return fmt.Errorf("start %s: %w; the end of %s:\n%s", n.Name, err, log, tail(log))
+		process.Kill()
+		return fmt.Errorf("start %s: %w; the end of %s:\n%s", n.Name, err, log, ps.Tail(log))
 	}
 	conn, err := grpc.NewClient("passthrough:///"+r.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		process.kill()
+		process.Kill()
 		return fmt.Errorf("start %s: %w", n.Name, err)
 	}
 	p.mu.Lock()
@@ -206,7 +207,7 @@ func (p *Processes) List() (list []Node) {
 	defer p.mu.Unlock()
 	for _, m := range p.nodes {
 		n := m.Node
-		if (n.State == Running || n.State == Paused) && !m.process.running() {
+		if (n.State == Running || n.State == Paused) && !m.process.Running() {
 			n.State = Exited
 		}
 		list = append(list, n)
@@ -241,7 +242,7 @@ func (p *Processes) leave(node int, to State, from ...State) (*process, error) {
 func (p *Processes) Kill(node int) error {
 	process, err := p.leave(node, Killed, Running, Paused)
 	if err == nil {
-		process.kill()
+		process.Kill()
 	}
 	return err
 }
@@ -252,7 +253,7 @@ func (p *Processes) Pause(node int) error {
 	if err != nil {
 		return err
 	}
-	return process.signal(syscall.SIGSTOP)
+	return process.Signal(syscall.SIGSTOP)
 }
 
 // Resume implements Nodes.
@@ -261,7 +262,7 @@ func (p *Processes) Resume(ctx context.Context, node int) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(process.signal(syscall.SIGCONT), p.setFaults(ctx, node))
+	return errors.Join(process.Signal(syscall.SIGCONT), p.setFaults(ctx, node))
 }
 
 // Stop implements Nodes.
@@ -272,7 +273,7 @@ func (p *Processes) Stop(ctx context.Context, node int) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()
-	return process.end(ctx)
+	return process.End(ctx)
 }
 
 // Start implements Nodes.
@@ -348,7 +349,7 @@ func (p *Processes) Close() error {
 		all.Go(func() { errs[i] = m.close(ctx, !p.temporary) })
 	}
 	all.Wait()
-	p.spawner.close()
+	p.spawner.Close()
 	if p.temporary && p.opts.Dir != "" {
 		errs[len(nodes)] = os.RemoveAll(p.opts.Dir)
 	}
@@ -357,11 +358,11 @@ func (p *Processes) Close() error {
 
 func (m *member) close(ctx context.Context, inOrder bool) (err error) {
 	switch {
-	case m.process == nil || !m.process.running():
+	case m.process == nil || !m.process.Running():
 	case inOrder:
-		err = errors.Join(m.process.signal(syscall.SIGCONT), m.process.end(ctx))
+		err = errors.Join(m.process.Signal(syscall.SIGCONT), m.process.End(ctx))
 	default:
-		m.process.kill()
+		m.process.Kill()
 	}
 	if m.conn != nil {
 		err = errors.Join(err, m.conn.Close())

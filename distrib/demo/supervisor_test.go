@@ -100,7 +100,7 @@ func playDemo() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	fmt.Println(p.nodes[0].process.cmd.Process.Pid, p.nodes[1].process.cmd.Process.Pid)
+	fmt.Println(p.nodes[0].process.ID(), p.nodes[1].process.ID())
 	select {}
 }
 
@@ -168,14 +168,14 @@ func TestProcesses(t *testing.T) {
 	require.Contains(t, content(t, dir, "n1", "args"), "--join "+first[1].GRPC+","+first[2].GRPC)
 
 	// What ends by itself is seen.
-	require.NoError(t, p.nodes[1].process.signal(syscall.SIGKILL))
-	<-p.nodes[1].process.exited
+	require.NoError(t, p.nodes[1].process.Signal(syscall.SIGKILL))
+	<-p.nodes[1].process.Exited()
 	require.Equal(t, []State{Running, Exited, Running}, states(p))
 	require.NoError(t, p.Start(ctx, 2))
 	require.NoError(t, p.Pause(1))
 	require.NoError(t, p.Close())
 	for i, m := range p.nodes {
-		gone(t, m.process.cmd.Process.Pid)
+		gone(t, m.process.ID())
 		require.FileExists(t, filepath.Join(dir, fmt.Sprintf("n%d", i+1), "ended"))
 	}
 
@@ -201,7 +201,7 @@ func TestTemporaryDirectory(t *testing.T) {
 	require.Len(t, left, 1)
 	require.NoError(t, p.Close())
 	for _, m := range p.nodes {
-		gone(t, m.process.cmd.Process.Pid)
+		gone(t, m.process.ID())
 	}
 	left, err = os.ReadDir(os.Getenv("TMPDIR"))
 	require.NoError(t, err)
@@ -216,7 +216,7 @@ func TestFailedStart(t *testing.T) {
 	p, err := startFakes(t, ProcessOptions{Dir: dir, Count: 3})
 	require.ErrorContains(t, err, "start n2: it ended: exit status 3; the end of "+filepath.Join(dir, "n2.log"))
 	require.ErrorContains(t, err, "  it is broken")
-	gone(t, p.nodes[0].process.cmd.Process.Pid)
+	gone(t, p.nodes[0].process.ID())
 
 	_, err = startFakes(t, ProcessOptions{Dir: t.TempDir(), Count: 10})
 	require.ErrorContains(t, err, "10 nodes: 1 to 9 are possible")

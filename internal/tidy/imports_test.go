@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"internal/tidy":       {},
 	"internal/grid":       {},
 	"internal/zstd":       {},
+	"internal/process":    {},
 	"internal/cache":      {"internal/invariants"},
 	"internal/filename":   {"internal/corrupt", "internal/vfs"},
 	"internal/ledgerfile": {"internal/corrupt"},
@@ -73,7 +74,7 @@ var allowed = map[string][]string{
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
 	"distrib/topology":    append([]string{"distrib/antientropy", "distrib/replica"}, distribValues...),
 	"distrib/node":        append([]string{"distrib/certs", "distrib/observe", "distrib/service"}, distribParts...),
-	"distrib/demo":        {"distrib/api"},
+	"distrib/demo":        {"distrib/api", "internal/process"},
 	"distrib/sim":         append([]string{"distrib/node"}, distribParts...),
 	"distrib/local":       {"distrib", "distrib/vclock", "engine"},
 
