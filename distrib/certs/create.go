@@ -105,7 +105,7 @@ func CreateClient(o Options, name string) (Pair, error) {
 
 func createLeaf(o Options, role Role, name string, template *x509.Certificate) (pair Pair, err error) {
 	o = o.withDefaults(ValidLeaf)
-	if err = checkName(name); err == nil {
+	if err = CheckName(name); err == nil {
 		template.Subject = pkix.Name{CommonName: name, OrganizationalUnit: []string{role.String()}}
 		template.URIs = []*url.URL{uri(role, name)}
 		template.KeyUsage = x509.KeyUsageDigitalSignature

@@ -61,7 +61,7 @@ func identify(cert *x509.Certificate) (role Role, name string, err error) {
 			role = r
 		}
 	}
-	if role == Anonymous || checkName(name) != nil || *u != *uri(role, name) {
+	if role == Anonymous || CheckName(name) != nil || *u != *uri(role, name) {
 		return Anonymous, "", fmt.Errorf("the certificate of %q holds the URI %s, want %s://node/NAME or %s://client/NAME", cert.Subject.CommonName, u, scheme, scheme)
 	}
 	return role, name, nil
@@ -71,8 +71,8 @@ const nameMax = 63
 
 var nameShape = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
 
-// checkName keeps names to what can stand in a URI, a file's name and a log as it is.
-func checkName(name string) error {
+// CheckName keeps names of nodes and clients to what can stand in a URI, a file's name and a log as it is.
+func CheckName(name string) error {
 	switch {
 	case name == "":
 		return errors.New("the name is empty")

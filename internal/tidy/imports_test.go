@@ -56,6 +56,7 @@ var allowed = map[string][]string{
 	"distrib/storetest": {"distrib"},
 	"distrib/api":       {},
 	"distrib/certs":     {},
+	"distrib/config":    {"distrib", "distrib/certs", "distrib/vclock"},
 	"distrib/observe":   {"distrib", "distrib/vclock"},
 	"distrib/ring":      {"distrib", "distrib/vclock"},
 	"distrib/gossip":    {"distrib", "distrib/vclock"},
@@ -101,7 +102,7 @@ var distribParts = append([]string{
 }, distribValues...)
 
 // Commands hold no logic and reach nothing below these.
-var commands = []string{"engine", "engine/inspect", "distrib", "distrib/api", "distrib/certs", "distrib/node", "distrib/local", "distrib/client", "distrib/demo", "perf"}
+var commands = []string{"engine", "engine/inspect", "distrib", "distrib/api", "distrib/certs", "distrib/config", "distrib/node", "distrib/local", "distrib/client", "distrib/demo", "perf"}
 
 // upward are the imports of packages from above that the tests of a package may have.
 var upward = map[string][]string{
