@@ -85,6 +85,8 @@ func (x *exchange) compare(ctx context.Context, first, last uint64) error {
 	}); err != nil {
 		return err
 	}
+	var differ []differing
+	total := 0
 	for p, part := range all[0] {
 		x.report.Compared++
 		keys, same := 0, true
@@ -95,19 +97,29 @@ func (x *exchange) compare(ctx context.Context, first, last uint64) error {
 			keys = max(keys, parts[p].Keys)
 			same = same && parts[p].Keys == part.Keys && parts[p].Sum == part.Sum
 		}
-		var err error
-		switch {
-		case same:
-		case keys <= leafKeys || part.First == part.Last:
-			err = x.mend(ctx, part.First, part.Last)
-		default:
-			err = x.compare(ctx, part.First, part.Last)
+		if total += keys; !same {
+			differ = append(differ, differing{part.First, part.Last, keys})
 		}
-		if err != nil {
+	}
+	if len(differ) > 1 && total <= leafKeys { // all at once
+		differ = []differing{{first, last, total}}
+	}
+	for _, d := range differ {
+		next := x.compare
+		if d.keys <= leafKeys || d.first == d.last {
+			next = x.mend
+		}
+		if err := next(ctx, d.first, d.last); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// differing is a part that is not the same everywhere, of which a node has so many keys at most.
+type differing struct {
+	first, last uint64
+	keys        int
 }
 
 // each calls f for every node, side by side.

@@ -13,6 +13,7 @@ import (
 type Mem struct {
 	mu       sync.Mutex // guards what follows
 	entries  map[string][]byte
+	keys     []string // of entries, ascending
 	durable  map[string][]byte
 	unsynced []map[string][]byte // changes since durable, in order; nil is a delete
 }
@@ -51,16 +52,23 @@ func (m *Mem) DeleteRange(lower, upper []byte, sync distrib.Sync) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change := map[string][]byte{}
-	for k := range m.entries {
-		if k >= string(lower) && (upper == nil || k < string(upper)) {
-			change[k] = nil
-		}
+	for _, k := range m.within(lower, upper) {
+		change[k] = nil
 	}
 	m.apply(change, sync)
 	return nil
 }
 
 func (m *Mem) apply(change map[string][]byte, sync distrib.Sync) {
+	for k, v := range change {
+		i, there := slices.BinarySearch(m.keys, k)
+		switch {
+		case v == nil && there:
+			m.keys = slices.Delete(m.keys, i, i+1)
+		case v != nil && !there:
+			m.keys = slices.Insert(m.keys, i, k)
+		}
+	}
 	amend(m.entries, change)
 	m.unsynced = append(m.unsynced, change)
 	if sync == distrib.SyncNow {
@@ -96,7 +104,18 @@ func (m *Mem) Crash(keep int) *Mem {
 		amend(left.durable, c)
 	}
 	left.entries = maps.Clone(left.durable)
+	left.keys = slices.Sorted(maps.Keys(left.entries))
 	return left
+}
+
+// within are the keys from lower on and below upper.
+func (m *Mem) within(lower, upper []byte) []string {
+	from, _ := slices.BinarySearch(m.keys, string(lower))
+	to := len(m.keys)
+	if upper != nil {
+		to, _ = slices.BinarySearch(m.keys, string(upper))
+	}
+	return m.keys[from:max(from, to)]
 }
 
 // Unsynced is how many changes a crash may lose.
@@ -109,18 +128,14 @@ func (m *Mem) Unsynced() int {
 // Scan implements distrib.Store.
 func (m *Mem) Scan(lower, upper []byte, visit func(key, value []byte) error) error {
 	m.mu.Lock()
-	var keys []string
-	seen := map[string][]byte{} // values are replaced, never changed
-	for k, v := range m.entries {
-		if k >= string(lower) && (upper == nil || k < string(upper)) {
-			keys = append(keys, k)
-			seen[k] = v
-		}
+	keys := slices.Clone(m.within(lower, upper))
+	seen := make([][]byte, len(keys)) // values are replaced, never changed
+	for i, k := range keys {
+		seen[i] = m.entries[k]
 	}
 	m.mu.Unlock()
-	slices.Sort(keys)
-	for _, k := range keys {
-		if err := visit([]byte(k), bytes.Clone(seen[k])); err != nil {
+	for i, k := range keys {
+		if err := visit([]byte(k), bytes.Clone(seen[i])); err != nil {
 			return err
 		}
 	}

@@ -22,18 +22,18 @@ import (
 // preload writes keys that nobody overwrites.
 func (c *cluster) preload(keys int) {
 	for i := range keys {
-		_, err := c.alive().co.Put(c.t.Context(), keyOf(i), distrib.Value{Data: make([]byte, 400)}, coordinator.WriteOptions{W: 3})
+		_, err := c.alive().co.Put(c.t.Context(), keyOf(i), distrib.Value{Data: make([]byte, 2000)}, coordinator.WriteOptions{W: 3})
 		require.NoError(c.t, err)
 	}
 }
 
 // requirePlaced checks that the owners of a key hold the same of it and others nothing. It returns what they hold.
 func (c *cluster) requirePlaced(key []byte) (record distrib.Record) {
-	r, err := ringOf(c.topology(), c.topology().Members)
-	require.NoError(c.t, err)
+	v := c.node(c.topology().Members[0].ID).mover.views.current.Load()
+	require.Nil(c.t, v.topology.Change)
 	var owners []uint64
-	for _, i := range r.Replicas(ring.TokenOf(key)) {
-		owners = append(owners, r.Node(i).ID)
+	for _, s := range v.view.Seats(ring.TokenOf(key)) {
+		owners = append(owners, s.Node)
 	}
 	first := true
 	for id, n := range c.nodes {
@@ -41,7 +41,7 @@ func (c *cluster) requirePlaced(key []byte) (record distrib.Record) {
 		require.NoError(c.t, err)
 		switch {
 		case !slices.Contains(owners, id):
-			if in(c.topology().Members, id) {
+			if in(v.topology.Members, id) {
 				require.Empty(c.t, held, "node %d holds %q and does not own it", id, key)
 			}
 		case first:
@@ -159,7 +159,7 @@ func TestAbort(t *testing.T) {
 // are killed at each stage. No write fails but those of a node that is killed; every one that was acknowledged is there
 // afterwards, or one that has seen it; each key is where it belongs; and what moved is what was planned.
 func TestNothingIsLost(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { nothingIsLost(t, seed) })
 		})
@@ -174,12 +174,20 @@ type written struct {
 // load is clients that read and write a few keys.
 type load struct {
 	*cluster
-	keys [][]byte
 	stop chan struct{}
 	all  sync.WaitGroup
 
 	mu     sync.Mutex // guards writes
 	writes map[string][]written
+}
+
+// key is one of a few that are read and written again and again, or one of which nobody ever hears again: nothing mends
+// what is wrong with it.
+func (l *load) key(rng *rand.Rand) []byte {
+	if rng.IntN(3) > 0 {
+		return fmt.Appendf(nil, "once %x", rng.Uint64())
+	}
+	return fmt.Appendf(nil, "hot %d", rng.IntN(12))
 }
 
 func (l *load) client(seed, client uint64) {
@@ -189,11 +197,11 @@ func (l *load) client(seed, client uint64) {
 		select {
 		case <-l.stop:
 			return
-		case <-time.After(time.Duration(rng.IntN(200)) * time.Millisecond):
+		case <-time.After(time.Duration(rng.IntN(80)) * time.Millisecond):
 		}
-		n, key := l.alive(), l.keys[rng.IntN(len(l.keys))]
+		n, key := l.alive(), l.key(rng)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		if rng.IntN(2) == 0 {
+		if rng.IntN(2) == 0 && key[0] == 'h' {
 			got, err := n.co.Get(ctx, key, coordinator.ReadOptions{})
 			if err == nil {
 				contexts[string(key)], seen[string(key)] = got.Context, map[int]bool{}
@@ -230,7 +238,7 @@ func number(s distrib.Sibling) (n int) {
 	return n
 }
 
-// chaos kills a node in each stage, for some time.
+// chaos kills a node in each stage, or has it send slowly, for some time.
 func (l *load) chaos(seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	last := ""
@@ -251,9 +259,15 @@ func (l *load) chaos(seed uint64) {
 			victim = t.Change.Owner
 		}
 		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+		if rng.IntN(3) == 0 {
+			l.slowly(victim, true)
+			time.Sleep(time.Duration(rng.IntN(5000)) * time.Millisecond)
+			l.slowly(victim, false)
+			continue
+		}
 		l.kill(victim)
 		time.Sleep(time.Duration(rng.IntN(5000)) * time.Millisecond)
-		l.restart(victim)
+		l.restart(victim, -1)
 		time.Sleep(suspicion)
 	}
 }
@@ -263,9 +277,6 @@ func nothingIsLost(t *testing.T, seed uint64) {
 	defer c.stop()
 	c.preload(400)
 	l := &load{cluster: c, stop: make(chan struct{}), writes: map[string][]written{}}
-	for i := range 12 {
-		l.keys = append(l.keys, fmt.Appendf(nil, "hot %d", i))
-	}
 	for client := range uint64(4) {
 		l.all.Go(func() { l.client(seed, client) })
 	}
@@ -295,10 +306,10 @@ func nothingIsLost(t *testing.T, seed uint64) {
 		require.Len(t, c.requirePlaced(keyOf(i)), 1)
 	}
 	acked := 0
-	for _, key := range l.keys {
-		acked += l.requireKept(key)
+	for key := range l.writes {
+		acked += l.requireKept([]byte(key))
 	}
-	require.Greater(t, acked, 100)
+	require.Greater(t, acked, 500)
 }
 
 // requireKept checks that what was acknowledged of a key is there, or what has seen it, and nothing that such has.

@@ -32,7 +32,32 @@ type cluster struct {
 	rng   *rand.Rand
 	nodes map[uint64]*node // that run, or ran last
 	since map[uint64]time.Time
+	slow  map[uint64]bool // what it sends takes long, most of a coordinator's patience
 	dirty map[string]bool
+	idle  bool          // nodes hand over nothing by themselves
+	gate  chan struct{} // nil, or what removals of ranges wait for
+}
+
+// gated is a store of which the removals of ranges can be made to wait.
+type gated struct {
+	*storetest.Mem
+	*cluster
+}
+
+func (g gated) DeleteRange(lower, upper []byte, sync distrib.Sync) error {
+	g.mu.Lock()
+	gate := g.gate
+	g.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+	return g.Mem.DeleteRange(lower, upper, sync)
+}
+
+func (c *cluster) shut(gate chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gate = gate
 }
 
 // node is a run of a node.
@@ -53,7 +78,7 @@ type node struct {
 const suspicion = time.Second
 
 func newCluster(t *testing.T, seed uint64, nodes int) *cluster {
-	c := &cluster{t: t, meta: meta.NewMemory(), rng: rand.New(rand.NewPCG(seed, 1)), nodes: map[uint64]*node{}, since: map[uint64]time.Time{}, dirty: map[string]bool{}}
+	c := &cluster{t: t, meta: meta.NewMemory(), rng: rand.New(rand.NewPCG(seed, 1)), nodes: map[uint64]*node{}, since: map[uint64]time.Time{}, slow: map[uint64]bool{}, dirty: map[string]bool{}}
 	topology := &distrib.Topology{ClusterID: "c", Epoch: 1, Replicas: 3, Members: members(1, 2, 3)}
 	for id := 4; id <= nodes; id++ {
 		topology.Joining = append(topology.Joining, members(uint64(id))...)
@@ -71,7 +96,7 @@ func (c *cluster) start(id uint64, store *storetest.Mem) {
 	n := &node{cluster: c, id: id, store: store}
 	births, err := replica.NextRun(store, 0)
 	require.NoError(c.t, err)
-	n.own = replica.New(replica.Options{Store: store, Prefix: distrib.DataPrefix(), Node: id, Births: births})
+	n.own = replica.New(replica.Options{Store: gated{store, c}, Prefix: distrib.DataPrefix(), Node: id, Births: births})
 	n.hints, err = hint.Open(hint.Options{Store: store, Node: id, Births: births})
 	require.NoError(c.t, err)
 	n.mover, err = New(Options{Self: id, Store: store, Replica: n.own, Hints: n.hints, Meta: c.meta, Transport: n, Liveness: c.liveness, Ask: n.ask})
@@ -106,7 +131,7 @@ func (c *cluster) start(id uint64, store *storetest.Mem) {
 func (n *node) drain(ctx context.Context) {
 	for ctx.Err() == nil {
 		for _, k := range n.hints.Kept() {
-			if n.liveness(k.Target) != distrib.Down {
+			if n.liveness(k.Target) != distrib.Down && !n.quiet() {
 				_, _ = n.hints.Drain(ctx, k.Target, func(key []byte, r distrib.Record) error { return n.mover.Deliver(ctx, k.Target, key, r) })
 			}
 		}
@@ -129,14 +154,39 @@ func (c *cluster) kill(id uint64) {
 	n.co.Wait()
 }
 
-// restart begins another run of a node that was killed.
-func (c *cluster) restart(id uint64) {
+// restart begins another run of a node that was killed. Of what was not durable it has the first keep changes; -1: some.
+func (c *cluster) restart(id uint64, keep int) {
 	n := c.node(id)
 	c.mu.Lock()
-	keep := c.rng.IntN(n.store.Unsynced() + 1)
+	if keep < 0 {
+		keep = c.rng.IntN(n.store.Unsynced() + 1)
+	}
 	delete(c.since, id)
 	c.mu.Unlock()
 	c.start(id, n.store.Crash(keep))
+}
+
+func (c *cluster) quiet() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.idle
+}
+
+// slowly makes what a node sends to others take long.
+func (c *cluster) slowly(id uint64, slow bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.slow[id] = slow
+}
+
+// delay is how long a message of a node is under way.
+func (n *node) delay() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.slow[n.id] {
+		return time.Duration(n.rng.Int64N(int64(1900 * time.Millisecond)))
+	}
+	return time.Duration(n.rng.Int64N(int64(3 * time.Millisecond)))
 }
 
 func (c *cluster) node(id uint64) *node {
@@ -149,6 +199,11 @@ func (c *cluster) some(d time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Duration(c.rng.Int64N(int64(d)))
+}
+
+// strange is a dot that no node has given.
+func (c *cluster) strange() vclock.Dot {
+	return vclock.Dot{Actor: vclock.Actor{Node: 9, Birth: uint64(c.some(1<<60)) + 1}, Counter: 1}
 }
 
 func (c *cluster) liveness(id uint64) distrib.Liveness {
@@ -178,7 +233,7 @@ func (n *node) reach(ctx context.Context, to uint64) (at *node, answered func(er
 	}
 	epoch := n.mover.topology().Epoch
 	select {
-	case <-time.After(n.some(3 * time.Millisecond)):
+	case <-time.After(n.delay()):
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
 	}
