@@ -26,6 +26,7 @@ type app struct {
 	verbose bool
 	db      string // --db, where the command has it
 	hex     bool   // --hex, where the command has it
+	conn    connection
 
 	format inspect.Format
 	begun  bool // flags and arguments were accepted
@@ -47,7 +48,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	return a.report(ctx, err)
 }
 
-const longHelp = `kvctl looks into databases and their files and changes them.
+const longHelp = `kvctl looks into databases and their files and changes them, and reads and writes
+clusters: get, put, del, cas, batch, scan, where, resolve, hints, repair and
+cluster ask the nodes that --endpoint names.
 
 Data goes to stdout, talk to stderr. -o chooses the form of the data: table for
 people, json for one document, jsonl for one object a line. With --hex keys and
@@ -57,18 +60,20 @@ Exit codes
   0    ok
   1    the key is not there, or the compare-and-swap lost
   2    usage: a flag, an argument, or a directory or file that is not what it should be
-  3    unavailable: I/O error, full device, missing permission, unsupported feature
-  4    the outcome of a write is unknown: read the key to learn it
+  3    unavailable: I/O error, full device, missing permission, unsupported feature;
+       too few nodes of the cluster answer: nothing happened
+  4    the outcome of a write is unknown: read the key to learn it, or kvctl resolve
   5    corruption
   6    another process has the database open for writing
   130  interrupted`
 
 func (a *app) rootCommand() *cobra.Command {
-	root := a.group("kvctl", "look into databases and change them", longHelp)
+	root := a.group("kvctl", "look into databases and clusters and change them", longHelp)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	f := root.PersistentFlags()
 	f.StringVarP(&a.output, "output", "o", string(inspect.Text), "form of the data on stdout: table, json or jsonl")
 	f.BoolVar(&a.verbose, "verbose", false, "say on stderr what the engine logs")
+	a.conn.bind(f)
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(inspect.Text), string(inspect.JSON), string(inspect.Lines)}, cobra.ShellCompDirectiveNoFileComp))
 
 	db := a.group("db", "read and write the database in a directory", "")
@@ -81,6 +86,8 @@ func (a *app) rootCommand() *cobra.Command {
 	manifest := a.group("manifest", "look into a manifest", "")
 	manifest.AddCommand(a.manifestDumpCommand())
 	root.AddCommand(db, sst, wal, manifest, a.certCommand())
+	root.AddCommand(a.onlineGetCommand(), a.onlinePutCommand(), a.onlineDelCommand(), a.onlineCasCommand(), a.batchCommand(), a.onlineScanCommand(),
+		a.whereCommand(), a.resolveCommand(), a.hintsCommand(), a.repairCommand(), a.clusterCommand())
 	return root
 }
 

@@ -18,10 +18,12 @@ func TestDocs(t *testing.T) {
 	b, err := os.ReadFile("../../docs/kvctl.md")
 	require.NoError(t, err)
 	text := string(b)
+	root := (&app{}).rootCommand()
 	synopsis := map[string]string{} // command -> its line
 	for _, line := range regexp.MustCompile(`(?m)^kvctl [a-z].*$`).FindAllString(text, -1) {
-		words := strings.Fields(line)
-		synopsis[strings.Join(words[:3], " ")] = line
+		cmd, _, err := root.Find(strings.Fields(line)[1:])
+		require.NoError(t, err, line)
+		synopsis[cmd.CommandPath()] = line
 	}
 	flags := map[string]bool{}
 	var visit func(cmd *cobra.Command)
@@ -44,7 +46,6 @@ func TestDocs(t *testing.T) {
 		}
 		require.NotEmpty(t, cmd.Short, cmd.CommandPath())
 	}
-	root := (&app{}).rootCommand()
 	visit(root)
 	require.Empty(t, synopsis, "commands that do not exist")
 	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { flags[f.Name] = true })

@@ -55,6 +55,11 @@ func (a *app) report(ctx context.Context, err error) int {
 // judge returns the exit code of err and what to try, "" where nothing helps in general.
 func (a *app) judge(err error) (code int, try string) {
 	var status *statusError
+	if !errors.As(err, &status) {
+		if code, try := judgeOnline(err); code != exitOK {
+			return code, try
+		}
+	}
 	switch {
 	case errors.As(err, &status):
 		return status.code, status.try

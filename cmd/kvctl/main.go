@@ -1,10 +1,12 @@
-// Command kvctl looks into databases and their files and changes them from a shell. The looking
-// is package engine/inspect's, the storing package engine's.
+// Command kvctl looks into databases and their files and changes them from a shell, and asks
+// clusters. The looking is package engine/inspect's, the storing package engine's, the asking
+// package distrib/client's.
 //
 //	kvctl db load --db data packages.jsonl.zst
 //	kvctl db put --db data user:1 Ada --ttl 30s
 //	kvctl db scan --db data --from user: --limit 10 -o jsonl
 //	kvctl sst dump data/000012.sst --entries
+//	kvctl --endpoint 10.0.0.1:7400 get user:1
 //
 // Data goes to stdout, talk to stderr. Exit codes: 0 ok; 1 the key is not there, or the
 // compare-and-swap lost; 2 usage: a flag, an argument, or a directory or file that is not what

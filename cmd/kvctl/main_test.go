@@ -32,6 +32,8 @@ func TestMain(m *testing.M) {
 //	flip FILE OFFSET       flip a bit of a byte; a negative offset counts from the end
 //	cut FILE N             take N bytes off the end
 //	table FILE K=V..       make a table for any database
+//	cluster [CERTS]        start a cluster of three nodes; $E is its endpoints
+//	down [n1..]            nodes that the others cannot reach from now on
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:           "testdata/script",
@@ -56,6 +58,8 @@ func TestScripts(t *testing.T) {
 					ts.Fatalf("exit code %d, want %d\n%s", got, want, ts.ReadFile("stderr"))
 				}
 			},
+			"cluster": cluster,
+			"down":    down,
 			"hold": func(ts *testscript.TestScript, _ bool, args []string) {
 				db, err := engine.Open(ts.MkAbs(args[0]), nil)
 				ts.Check(err)

@@ -43,7 +43,7 @@ func TestOutcomes(t *testing.T) {
 		{"late, but the others are silent", [3]string{"600ms", "hang", "hang"}, false, "ok by first", [3]int{1, 1, 1}, nil},
 		{"FAILED: the next one", [3]string{"failed", "ok", "ok"}, false, "ok by second", [3]int{1, 1, 0}, nil},
 		{"all say FAILED, twice", [3]string{"failed", "failed", "failed"}, false, "FAILED UNAVAILABLE", [3]int{2, 2, 2}, ErrUnavailable},
-		{"one said UNKNOWN", [3]string{"unknown", "failed", "failed"}, false, "UNKNOWN UNAVAILABLE", [3]int{2, 2, 2}, ErrUnavailable},
+		{"one said UNKNOWN", [3]string{"unknown", "failed", "failed"}, false, "UNKNOWN TIMEOUT", [3]int{2, 2, 2}, ErrTimeout},
 		{"UNKNOWN, then another has it", [3]string{"unknown", "ok", "ok"}, false, "ok by second", [3]int{1, 1, 0}, nil},
 		{"broken, then all say FAILED", [3]string{"break failed", "failed", "failed"}, false, "UNKNOWN UNAVAILABLE", [3]int{2, 2, 2}, ErrUnavailable},
 		{"silent, then the others say FAILED", [3]string{"hang", "failed", "failed"}, false, "UNKNOWN TIMEOUT", [3]int{1, 1, 1}, ErrTimeout},

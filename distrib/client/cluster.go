@@ -56,3 +56,13 @@ func (c *Client) Cluster(ctx context.Context) (cluster api.ClusterClient, name s
 	}
 	return nil, "", &Error{Op: "cluster", Outcome: Failed, Reason: reasonUnavailable, Message: fmt.Sprintf("no node of the cluster answers: %s", strings.Join(causes, "; "))}
 }
+
+// ClusterAt returns a client for the calls about the cluster, to the node of that name.
+func (c *Client) ClusterAt(name string) (api.ClusterClient, error) {
+	for _, n := range c.view.Load().nodes {
+		if n.String() == name {
+			return n.clusterClient()
+		}
+	}
+	return nil, fmt.Errorf("cluster: there is no node %q", name)
+}

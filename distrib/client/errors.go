@@ -20,6 +20,7 @@ var (
 	ErrOverloaded      = errors.New("overloaded")
 	ErrTimeout         = errors.New("timeout")
 	ErrTooManySiblings = errors.New("too many siblings")
+	ErrTooLarge        = errors.New("too large")
 	ErrInvalid         = errors.New("invalid argument")
 	ErrUnimplemented   = errors.New("unimplemented")
 )
@@ -29,13 +30,14 @@ const (
 	reasonOverloaded      = "OVERLOADED"
 	reasonTimeout         = "TIMEOUT"
 	reasonTooManySiblings = "TOO_MANY_SIBLINGS"
+	reasonTooLarge        = "TOO_LARGE"
 	reasonInvalid         = "INVALID_ARGUMENT"
 	reasonUnimplemented   = "UNIMPLEMENTED"
 )
 
 var reasons = map[string]error{
 	reasonUnavailable: ErrUnavailable, reasonOverloaded: ErrOverloaded, reasonTimeout: ErrTimeout,
-	reasonTooManySiblings: ErrTooManySiblings, reasonInvalid: ErrInvalid, reasonUnimplemented: ErrUnimplemented,
+	reasonTooManySiblings: ErrTooManySiblings, reasonTooLarge: ErrTooLarge, reasonInvalid: ErrInvalid, reasonUnimplemented: ErrUnimplemented,
 }
 
 // Outcome is what is known of an operation that has not succeeded.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,14 @@ type operation struct {
 	timer      *time.Timer
 	deadline   time.Duration // by Client.now
 	patience   time.Duration // when the last try has waited long enough; 0: never
-	causes     []string      // what went wrong, for the error
-	last       *Error        // what a node said last
+	causes     []cause       // what went wrong, for the error: the last of each node
+	said       *Error        // what a node said: the last, or the last that was UNKNOWN
+}
+
+// cause is why an operation had no good answer of a node.
+type cause struct {
+	node *node
+	err  error
 }
 
 const (
@@ -169,7 +176,9 @@ func (o *operation) heard(a answer) step {
 		return o.course.answered(good, 0)
 	case responseFailure:
 		if e := decodeFailure(a.body); e != nil {
-			o.last = e
+			if o.said == nil || o.said.Outcome == Failed || e.Outcome == Unknown {
+				o.said = e
+			}
 			o.note(n, errors.New(e.Message))
 			return o.course.answered(o.judge(e), max(e.RetryAfter, 10*time.Millisecond))
 		}
@@ -180,12 +189,13 @@ func (o *operation) heard(a answer) step {
 
 // judge says what a failure means for the operation.
 func (o *operation) judge(e *Error) verdict {
-	switch {
-	case e.Outcome == Unknown && !o.read:
+	if e.Outcome == Unknown && !o.read {
 		return unknown
-	case e.Reason == reasonInvalid, e.Reason == reasonTooManySiblings, e.Reason == reasonUnimplemented:
+	}
+	switch e.Reason {
+	case reasonInvalid, reasonTooLarge, reasonTooManySiblings, reasonUnimplemented:
 		return refused
-	case e.Reason == reasonOverloaded:
+	case reasonOverloaded:
 		return overloaded
 	}
 	return failed
@@ -209,51 +219,58 @@ func (o *operation) impatient() step {
 
 // note remembers what went wrong at a node.
 func (o *operation) note(n *node, err error) {
-	if cause := n.String() + ": " + err.Error(); len(o.causes) == 0 || o.causes[len(o.causes)-1] != cause {
-		o.causes = append(o.causes, cause)
+	for i := range o.causes {
+		if o.causes[i].node == n {
+			o.causes[i].err = err
+			return
+		}
 	}
+	o.causes = append(o.causes, cause{n, err})
 }
 
-// failure makes the error of an operation that has ended without a good answer; cause is why it ended, nil: since there
-// is nothing more to try.
-func (o *operation) failure(cause error) *Error {
-	e := &Error{Reason: reasonUnavailable}
-	if o.last != nil {
-		e = o.last
-	}
-	if cause != nil {
-		e.Reason = reasonOf(cause)
-	}
-	e.Op, e.Key, e.OpID, e.Cause, e.Outcome = o.name, append([]byte(nil), o.key...), o.op, cause, o.course.outcome()
+// failure makes the error of an operation that has ended without a good answer; ended is why, nil: since there is
+// nothing more to try.
+func (o *operation) failure(ended error) *Error {
+	e := &Error{Reason: reasonUnavailable, Outcome: o.course.outcome()}
 	if o.read {
 		e.Outcome = Failed
 	}
-	return o.explain(e, cause)
-}
-
-// explain writes the message where the client knows more than the node that spoke last.
-func (o *operation) explain(e *Error, cause error) *Error {
-	silent := []string(nil)
-	for i := range o.tries[:o.used] {
-		if t := &o.tries[i]; t.session != nil && !t.answeredOrBroken() {
-			silent = append(silent, fmt.Sprintf("%s: no answer for %s", t.node, (o.client.now()-t.begun).Round(time.Millisecond)))
-		}
+	if o.said != nil {
+		e.Reason, e.Replicas, e.Try, e.RetryAfter = o.said.Reason, o.said.Replicas, o.said.Try, o.said.RetryAfter
 	}
-	if o.last != nil && len(o.causes) == 1 && len(silent) == 0 {
+	e.Op, e.Key, e.OpID, e.Cause = o.name, bytes.Clone(o.key), o.op, ended
+	switch {
+	case ended != nil:
+		e.Reason = reasonOf(ended)
+	case o.said != nil && (o.said.Outcome == e.Outcome || o.read): // it has said all
+		e.Message = o.said.Message
 		return e
 	}
-	causes := append(o.causes, silent...)
-	if cause != nil {
-		causes = append([]string{cause.Error()}, causes...)
-	}
-	if len(causes) == 0 {
-		causes = []string{"there is no node to ask"}
-	}
-	e.Message = fmt.Sprintf("%s %q: %s: %s", e.Op, e.Key, e.Outcome, strings.Join(causes, "; "))
+	e.Message = fmt.Sprintf("%s %q: %s; outcome %s", e.Op, e.Key, o.explain(ended), e.Outcome)
 	if e.Outcome == Unknown && e.Try == "" {
 		e.Try = fmt.Sprintf("resolve with op id %x, or write again with the same one", e.OpID[:])
 	}
 	return e
+}
+
+// explain says what became of all tries.
+func (o *operation) explain(ended error) string {
+	for i := range o.tries[:o.used] {
+		if t := &o.tries[i]; t.session != nil && !t.answeredOrBroken() {
+			o.note(t.node, fmt.Errorf("no answer for %s", (o.client.now()-t.begun).Round(time.Millisecond)))
+		}
+	}
+	var all []string
+	if ended != nil {
+		all = append(all, ended.Error())
+	}
+	for _, c := range o.causes {
+		all = append(all, c.node.String()+": "+c.err.Error())
+	}
+	if len(all) == 0 {
+		return "there is no node to ask"
+	}
+	return strings.Join(all, "; ")
 }
 
 // free takes all tries back and lets others use the operation.

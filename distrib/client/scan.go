@@ -22,8 +22,8 @@ type ScanOptions struct {
 	First, Last uint64 // top halves of tokens, both included; a Last of 0 is the end of the ring
 	After       []byte // go on behind this key, in the order of tokens; empty: begin at First
 	Level       Level
-	Limit       int // keys; 0: all
-	KeysOnly    bool
+	Limit       int  // keys; 0: all
+	KeysOnly    bool // items have no siblings
 }
 
 // Scan calls visit for every key of a range of tokens, each once, in the order of tokens; the item is visit's. Where the
