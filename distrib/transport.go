@@ -137,3 +137,14 @@ type Transport interface {
 	Parts(ctx context.Context, to uint64, r *PartsRequest) ([]Part, error)
 	Keys(ctx context.Context, to uint64, r *KeysRequest) ([]KeyDots, error)
 }
+
+// AsyncTransport is a Transport of which an asker need not wait in a goroutine for each request. What was started is
+// sent when the method returns or soon after, and goes on until deadline. done is called once with what became of
+// it, at the latest a second or two after deadline, and perhaps before the method returns. It must not wait: others'
+// answers may be behind it. Requests to the own node are not for these methods.
+type AsyncTransport interface {
+	Transport
+	StartPut(deadline time.Time, to uint64, r *PutRequest, done func(*PutReply, error))
+	StartMerge(deadline time.Time, to uint64, r *MergeRequest, done func(error))
+	StartRead(deadline time.Time, to uint64, r *ReadRequest, done func(*ReadReply, error))
+}

@@ -36,11 +36,13 @@ type cluster struct {
 
 	mu    sync.Mutex // guards what follows
 	rng   *rand.Rand
-	down  map[uint64]bool    // answers nothing, and everybody knows
-	cut   map[[2]uint64]bool // from, to: calls hang until their context ends
-	full  map[uint64]bool    // refuses all
-	gone  map[uint64]bool    // there is no way to it
-	lossy bool               // some requests, and some answers, are lost
+	down  map[uint64]bool          // answers nothing, and everybody knows
+	cut   map[[2]uint64]bool       // from, to: calls hang until their context ends
+	full  map[uint64]bool          // refuses all
+	slow  map[uint64]time.Duration // takes so long
+	reads int                      // requests
+	gone  map[uint64]bool          // there is no way to it
+	lossy bool                     // some requests, and some answers, are lost
 	dirty map[string]bool
 	// opinion is what nodes think of those that are not down, observed what they heard of others, since it was cleared.
 	opinion  map[uint64]distrib.Liveness
@@ -51,7 +53,7 @@ func newCluster(t *testing.T, seed uint64) *cluster { return newClusterOf(t, see
 
 func newClusterOf(t *testing.T, seed, nodes uint64) *cluster {
 	var members []ring.Node
-	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, full: map[uint64]bool{}, gone: map[uint64]bool{}, dirty: map[string]bool{}, opinion: map[uint64]distrib.Liveness{}}
+	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, full: map[uint64]bool{}, slow: map[uint64]time.Duration{}, gone: map[uint64]bool{}, dirty: map[string]bool{}, opinion: map[uint64]distrib.Liveness{}}
 	for id := uint64(1); id <= nodes; id++ {
 		members = append(members, ring.Node{ID: id, Name: fmt.Sprintf("n%d", id)})
 		c.nodes[id] = &node{store: storetest.NewMem()}
@@ -124,6 +126,9 @@ func (l *link) pass(ctx context.Context, to uint64) (*node, error, error) {
 	l.mu.Lock()
 	cut, down := l.cut[[2]uint64{l.from, to}], l.down[to]
 	delay := time.Duration(l.rng.IntN(5000)) * time.Microsecond
+	if l.slow[to] > 0 {
+		delay = l.slow[to]
+	}
 	var request, answer error
 	if l.lossy && l.from != to {
 		switch l.rng.IntN(10) {
@@ -146,7 +151,7 @@ func (l *link) pass(ctx context.Context, to uint64) (*node, error, error) {
 		<-ctx.Done()
 		return nil, ctx.Err(), nil
 	}
-	if l.from != to {
+	if l.from != to || delay >= time.Second {
 		time.Sleep(delay)
 	}
 	if down {
@@ -181,6 +186,9 @@ func (l *link) Merge(ctx context.Context, to uint64, r *distrib.MergeRequest) er
 }
 
 func (l *link) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (*distrib.ReadReply, error) {
+	l.mu.Lock()
+	l.reads++
+	l.mu.Unlock()
 	n, request, answer := l.pass(ctx, to)
 	if err := errors.Join(request, answer); err != nil {
 		return nil, err
@@ -215,7 +223,7 @@ func (l *link) Keys(ctx context.Context, to uint64, r *distrib.KeysRequest) ([]d
 // heal ends all faults, hands over all hints and compares the nodes of each dirty key.
 func (c *cluster) heal() {
 	c.mu.Lock()
-	c.down, c.cut, c.lossy = map[uint64]bool{}, map[[2]uint64]bool{}, false
+	c.down, c.cut, c.slow, c.lossy = map[uint64]bool{}, map[[2]uint64]bool{}, map[uint64]time.Duration{}, false
 	c.mu.Unlock()
 	for id, n := range c.nodes {
 		for _, kept := range n.hints.Kept() {
@@ -500,7 +508,7 @@ func nothingIsLost(t *testing.T, seed uint64) {
 			}
 			id, other := 1+rng.Uint64N(5), 1+rng.Uint64N(5)
 			c.mu.Lock()
-			switch rng.IntN(5) {
+			switch rng.IntN(6) {
 			case 0:
 				clear(c.down)
 				c.down[id] = true
@@ -512,6 +520,9 @@ func nothingIsLost(t *testing.T, seed uint64) {
 				clear(c.cut)
 			case 3:
 				c.lossy = !c.lossy
+			case 4:
+				clear(c.slow)
+				c.slow[id] = 300 * time.Millisecond
 			}
 			c.mu.Unlock()
 		}

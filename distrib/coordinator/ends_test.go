@@ -18,13 +18,13 @@ func settle(w *write, down, lostOnes uint) {
 		s := todo[0]
 		todo = todo[1:]
 		a := did
-		switch bit := uint(1) << s.To; {
+		switch bit := uint(1) << s.Node; {
 		case down&bit != 0:
 			a = refused
 		case lostOnes&bit != 0:
 			a = lost
 		}
-		todo = append(todo, w.answer(s.To, a)...)
+		todo = append(todo, w.answer(s.Try, a)...)
 	}
 }
 
@@ -77,9 +77,9 @@ func checkEnds(t *testing.T, seats []ring.Seat, w int, failing uint, silent, spa
 	require.NoError(t, err)
 	write := newWrite(k, need)
 	if down, gone := failing, uint(0); silent {
-		settle(write, gone, down)
+		settle(&write, gone, down)
 	} else {
-		settle(write, down, gone)
+		settle(&write, down, gone)
 	}
 	scene := func() string {
 		return fmt.Sprintf("owners %v, W %d, nodes %v fail, silent %v, spare %v", seats, w, subset(failing), silent, spare)

@@ -103,30 +103,15 @@ func note(list []ReplicaState, node, instead uint64, err error) []ReplicaState {
 	case err != nil:
 		r.State = NoAnswer
 	}
-	if i := slices.IndexFunc(list, func(old ReplicaState) bool { return old.Node == node }); i >= 0 {
+	return noteState(list, r)
+}
+
+func noteState(list []ReplicaState, r ReplicaState) []ReplicaState {
+	if i := slices.IndexFunc(list, func(old ReplicaState) bool { return old.Node == r.Node }); i >= 0 {
 		list[i] = r
 		return list
 	}
 	return append(list, r)
-}
-
-// unanswered are the nodes that were asked and have not answered yet.
-func (w *write) unanswered() (list []ReplicaState) {
-	for _, s := range w.seats {
-		if s.state == asked {
-			list = append(list, ReplicaState{Node: s.at, For: s.place().For, State: NoAnswer})
-		}
-	}
-	return list
-}
-
-func (r *read) unanswered() (list []ReplicaState) {
-	for _, s := range r.seats {
-		if s.state == asked {
-			list = append(list, ReplicaState{Node: s.at, For: s.place().For, State: NoAnswer})
-		}
-	}
-	return list
 }
 
 // passedOver are the owners of a key that are thought to be down.

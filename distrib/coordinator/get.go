@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/ring"
@@ -38,79 +39,181 @@ func (c *Coordinator) Get(ctx context.Context, key []byte, o ReadOptions) (*Read
 	if err != nil {
 		return nil, fmt.Errorf("get %q: %w", key, err)
 	}
-	r := newRead(nodes, need)
-	replicas, err := c.ask(ctx, key, r)
-	if err != nil || r.outcome() != OK {
-		return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Replicas: append(replicas, nodes.passedOver()...), Err: err, name: c.opts.Name}
+	g := c.ask(ctx, key, nodes, need)
+	if g.outcome != OK {
+		return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Replicas: append(g.replicas, nodes.passedOver()...), Err: g.err, name: c.opts.Name}
 	}
-	res := &ReadResult{Record: r.record, Context: vclock.Context(r.record), Places: r.answered(), Stale: r.stale()}
-	repaired := c.repair(ctx, key, res)
-	if o.Repair {
-		failed, err := repaired()
-		if err != nil || len(failed) > 0 {
-			return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Replicas: append(replicas, failed...), Err: err, name: c.opts.Name}
+	if len(g.result.Stale) > 0 {
+		repaired := c.repair(ctx, key, &g.result)
+		if o.Repair {
+			if failed, err := repaired(); err != nil || len(failed) > 0 {
+				return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Replicas: append(g.replicas, failed...), Err: err, name: c.opts.Name}
+			}
 		}
 	}
-	return res, nil
+	return &g.result, nil
 }
 
-// ask sends what r says until it has ended, and returns what became of that; err is that ctx has ended.
-func (c *Coordinator) ask(ctx context.Context, key []byte, r *read) (replicas []ReplicaState, err error) {
-	asking, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type answer struct {
-		Ask
-		reply *distrib.ReadReply
-		err   error
+// ask reads a key and returns when that is settled.
+func (c *Coordinator) ask(ctx context.Context, key []byte, nodes *keyNodes, need int) *getting {
+	c.hedges.earn()
+	g := &getting{operation: operation{c: c, ctx: ctx, done: make(chan struct{})}, key: key, r: newRead(nodes, need)}
+	g.deadline = time.Now().Add(c.opts.After)
+	if d, ok := ctx.Deadline(); ok && d.Before(g.deadline) {
+		g.deadline = d
 	}
-	// A node may be asked twice, for what it holds and for the record, and each seat be taken by several.
-	answers := make(chan answer, 2*(len(r.seats)+maxSpares*len(r.seats)))
-	send := func(asks []Ask) {
-		for _, a := range asks {
-			c.work.Go(func() {
-				patient, cancel := context.WithTimeout(asking, c.opts.Patience)
-				defer cancel()
-				reply, err := c.opts.Transport.Read(patient, a.To, &distrib.ReadRequest{Key: key, For: a.For, Digest: a.Digest})
-				c.observe(asking, a.To, err)
-				answers <- answer{a, reply, err} // there is room for all
-			})
+	c.work.Add(1)
+	g.mu.Lock()
+	g.advance(g.r.start(), true)
+	if ended := g.wait(); ended != nil {
+		g.mu.Lock()
+		if !g.settled {
+			g.settle(Failed, g.r.unanswered(), ended)
+		}
+		g.mu.Unlock()
+	}
+	return g
+}
+
+// getting is a get under way. Answers that come when it is settled are not needed.
+type getting struct {
+	operation
+	key      []byte
+	deadline time.Time
+
+	// Guarded by mu.
+	r      read
+	result ReadResult
+}
+
+// advance sends what is to be asked now, and settles the get when its outcome is known. g.mu is held, and released.
+// mine is as in putting.advance.
+func (g *getting) advance(asks []Ask, mine bool) {
+	now := time.Now()
+	for _, a := range asks {
+		l := g.c.latencies.of(a.Node)
+		g.begin(a.Try, a.Node, now, max(hedgeMin, l.read95.get()), patience(l.read99.get(), 0, g.c.opts.Patience))
+	}
+	if outcome := g.r.outcome(); !g.settled && outcome != Pending {
+		if outcome == OK {
+			g.result = ReadResult{Record: g.r.record, Context: vclock.Context(g.r.record), Places: g.r.places(), Stale: g.r.stale()}
+		}
+		g.settle(outcome, g.r.unanswered(), nil)
+	}
+	switch {
+	case g.open == 0:
+		if g.timer != nil {
+			g.timer.Stop()
+		}
+		g.c.work.Done()
+	default:
+		g.arm(now, g.tick)
+	}
+	g.mu.Unlock()
+	for _, a := range asks {
+		if a.Node != g.c.opts.Self {
+			g.c.transport.StartRead(g.deadline, a.Node, g.request(a), func(reply *distrib.ReadReply, err error) { g.came(a, reply, err, false) })
 		}
 	}
-	send(r.start())
-	for r.outcome() == Pending {
-		select {
-		case a := <-answers:
-			replicas = note(replicas, a.To, a.For, a.err)
-			if a.err != nil {
-				a.reply = nil
+	for _, a := range asks {
+		switch {
+		case a.Node != g.c.opts.Self:
+		case mine && !g.c.selfSlow.Load():
+			g.local(a, true)
+		default:
+			go g.local(a, false)
+		}
+	}
+}
+
+func (g *getting) request(a Ask) *distrib.ReadRequest {
+	return &distrib.ReadRequest{Key: g.key, For: a.For, Digest: a.Digest}
+}
+
+// local asks this node.
+func (g *getting) local(a Ask, mine bool) {
+	reply, err := g.c.transport.Read(g.ctx, a.Node, g.request(a))
+	g.came(a, reply, err, mine)
+}
+
+// came takes an answer.
+func (g *getting) came(a Ask, reply *distrib.ReadReply, err error, mine bool) {
+	g.c.observe(a.Node, err)
+	now := time.Now()
+	g.mu.Lock()
+	took := g.end(a.Try, now)
+	if err != nil {
+		reply = nil
+	} else if size(reply.Record) <= smallBytes {
+		g.c.latencies.of(a.Node).sawRead(took)
+	}
+	var asks []Ask
+	if !g.settled {
+		g.replicas = note(g.replicas, a.Node, a.For, err)
+		asks = g.r.answer(a.Try, reply)
+	}
+	g.advance(asks, mine)
+}
+
+// size is the bytes of a record's values.
+func size(r distrib.Record) (n int) {
+	for i := range r {
+		n += len(r[i].Value.Data)
+	}
+	return n
+}
+
+// tick is what the timer does: patience with some node has ended, or nearly.
+func (g *getting) tick() {
+	now := time.Now()
+	g.mu.Lock()
+	g.wake = time.Time{}
+	if g.open == 0 { // it has ended
+		g.mu.Unlock()
+		return
+	}
+	var asks []Ask
+	var silent []uint64
+	g.ended(now, func(try int, s stage) {
+		switch s {
+		case fresh:
+			if g.c.hedges.spend() {
+				more := g.r.slow(try)
+				if asks = append(asks, more...); len(more) == 0 {
+					g.c.hedges.giveBack()
+				}
 			}
-			send(r.answer(a.To, a.reply))
-		case <-ctx.Done():
-			return append(replicas, r.unanswered()...), context.Cause(ctx)
+		case usual:
+			asks = append(asks, g.r.slow(try)...)
+		case overdue:
+			silent = append(silent, g.calls[try].node)
+			if !g.settled {
+				asks = append(asks, g.r.answer(try, nil)...)
+			}
 		}
-	}
-	return append(replicas, r.unanswered()...), nil
+	})
+	g.c.work.Add(1)
+	defer g.c.work.Done()
+	g.advance(asks, false)
+	g.c.silent(silent)
 }
 
 // repair begins to give stale nodes what they miss. The function that it returns waits for that, and returns those
 // that did not take it; err is that ctx has ended.
 func (c *Coordinator) repair(ctx context.Context, key []byte, res *ReadResult) (wait func() (failed []ReplicaState, err error)) {
-	if len(res.Stale) == 0 {
-		return func() ([]ReplicaState, error) { return nil, nil }
-	}
-	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.After)
 	type answer struct {
 		Place
 		err error
 	}
 	came := make(chan answer, len(res.Stale))
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.After)
 	var all sync.WaitGroup
 	for _, p := range res.Stale {
 		c.work.Add(1)
 		all.Go(func() {
 			defer c.work.Done()
 			err := c.opts.Transport.Merge(after, p.Node, &distrib.MergeRequest{Key: key, Record: res.Record, For: p.For})
-			c.observe(after, p.Node, err)
+			c.observe(p.Node, err)
 			came <- answer{p, err}
 		})
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
@@ -50,133 +49,189 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 		release()
 		return nil, fmt.Errorf("%s %q: %w", op, key, err)
 	}
-	p := &putting{c: c, key: key, value: value, o: o, w: newWrite(nodes, need), answers: make(chan putAnswer)}
+	p := &putting{operation: operation{c: c, ctx: ctx, done: make(chan struct{})}, release: release, key: key, value: value, o: o, w: newWrite(nodes, need)}
 	c.work.Add(1)
-	done := make(chan struct{})
-	go func() {
-		defer c.work.Done()
-		defer release()
-		p.run(ctx, done)
-	}()
-	<-done
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.advance(p.w.start(), true)
+	if ended := p.wait(); ended != nil {
+		p.mu.Lock()
+		if !p.settled {
+			p.settlePut(Unknown, ended)
+		}
+		p.mu.Unlock()
+	}
 	if p.outcome == OK {
-		first := &p.first.Sibling
-		return &WriteResult{OpID: o.Op, Dot: first.Dot, Context: first.Seen(), Siblings: p.first.Siblings, Places: p.places}, nil
+		return &p.result, nil
 	}
 	return nil, &Error{Op: op, Key: key, OpID: o.Op, Outcome: p.outcome, Need: max(need[0], need[1]), Replicas: append(p.replicas, nodes.passedOver()...),
-		Err: p.ended, name: c.opts.Name}
+		Err: p.err, name: c.opts.Name}
 }
 
-// putting is a put under way.
+// putting is a put under way. It goes on when its caller has been told until no answer is to come.
 type putting struct {
-	c       *Coordinator
+	operation
+	release func() // of the view
 	key     []byte
 	value   distrib.Value
 	o       WriteOptions
-	answers chan putAnswer
 
-	// The goroutine of run alone uses these.
-	w     *write
-	calls int
-
-	mu       sync.Mutex // guards what follows, which run has settled when done is closed
-	outcome  Outcome
-	first    *distrib.PutReply
-	places   []Place
-	replicas []ReplicaState // that answered by then
-	ended    error          // the caller's context
+	// Guarded by mu.
+	w      write
+	record distrib.Record // what nodes must merge: the write, or where several stored it first what stands of these
+	result WriteResult
 }
 
-type putAnswer struct {
-	Send
-	reply *distrib.PutReply // of the first
-	err   error
-}
-
-// run sends and takes answers until none is to come. done is closed when the outcome is known, at latest when
-// ctx ends; the rest goes on for some time.
-func (p *putting) run(ctx context.Context, done chan struct{}) {
-	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	if p.send(after, p.w.start()); p.calls == 0 { // too few nodes are left: nothing was sent
-		p.settle(p.w.outcome(), nil)
-		close(done)
-		return
+// advance sends what is to be sent now, and settles the put when its outcome is known. p.mu is held, and released.
+// mine says that the caller of Put calls, who may carry out requests to this node.
+func (p *putting) advance(sends []Send, mine bool) {
+	now := time.Now()
+	slow := time.Duration(0)
+	for _, s := range sends {
+		slow = patience(p.c.latencies.of(s.Node).write99.get(), len(p.value.Data), p.c.opts.Patience)
+		p.begin(s.Try, s.Node, now, 0, slow)
 	}
-	ended := ctx.Done()
-	for open := true; p.calls > 0; {
-		select {
-		case a := <-p.answers:
-			p.calls--
-			p.send(after, p.answered(a))
-		case <-ended:
-			ended = nil
-			if open {
-				p.settle(Unknown, context.Cause(ctx))
-			}
+	if outcome := p.w.outcome(); !p.settled && outcome != Pending {
+		p.settlePut(outcome, nil)
+	}
+	record, end := p.record, p.open == 0
+	if end {
+		p.finish()
+	} else {
+		p.arm(now, p.tick)
+	}
+	p.mu.Unlock()
+	deadline := now.Add(p.c.opts.After)
+	for _, s := range sends {
+		if s.Node != p.c.opts.Self {
+			p.start(deadline, s, record)
 		}
-		if open && (ended == nil || p.w.outcome() != Pending) {
-			open = false
-			if ended != nil {
-				p.settle(p.w.outcome(), nil)
-			}
-			close(done)
-			defer time.AfterFunc(p.c.opts.After, cancel).Stop()
+	}
+	for _, s := range sends {
+		switch {
+		case s.Node != p.c.opts.Self:
+		case mine && !p.c.selfSlow.Load():
+			p.local(s, record, true)
+		default:
+			go p.local(s, record, false)
 		}
+	}
+}
+
+// finish ends the put: no answer is to come. p.mu is held.
+func (p *putting) finish() {
+	if p.timer != nil {
+		p.timer.Stop()
 	}
 	if !p.w.finished() {
-		p.c.opts.Unfinished(p.key)
+		p.c.unfinished(p.key)
 	}
+	p.release()
+	p.c.work.Done()
 }
 
-// settle fixes what the caller is told. cause is that its context has ended.
-func (p *putting) settle(o Outcome, cause error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.outcome, p.places, p.ended = o, p.w.places(), cause
-	p.replicas = append(p.replicas, p.w.unanswered()...)
+func (p *putting) settlePut(o Outcome, err error) {
+	if o == OK {
+		p.result.OpID, p.result.Places = p.o.Op, p.w.places()
+	}
+	p.settle(o, p.w.unanswered(), err)
 }
 
-// answered takes an answer and returns what is to be sent now.
-func (p *putting) answered(a putAnswer) []Send {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.outcome == Pending && !a.Keep {
-		p.replicas = note(p.replicas, a.To, a.For, a.err)
+func (p *putting) request(s Send) *distrib.PutRequest {
+	return &distrib.PutRequest{Key: p.key, Op: p.o.Op, Past: p.o.Context, Value: p.value, Sync: p.o.Sync, For: s.For}
+}
+
+func (p *putting) merge(s Send, record distrib.Record) *distrib.MergeRequest {
+	return &distrib.MergeRequest{Key: p.key, Record: record, Sync: p.o.Sync, For: s.For}
+}
+
+// start sends a request to another node.
+func (p *putting) start(deadline time.Time, s Send, record distrib.Record) {
+	if s.Kind == First {
+		p.c.transport.StartPut(deadline, s.Node, p.request(s), func(reply *distrib.PutReply, err error) { p.came(s, reply, err, false) })
+		return
 	}
+	p.c.transport.StartMerge(deadline, s.Node, p.merge(s, record), func(err error) { p.came(s, nil, err, false) })
+}
+
+// local carries out a request to this node.
+func (p *putting) local(s Send, record distrib.Record, mine bool) {
+	ctx := p.ctx
+	if !mine { // it may go on behind the answer
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), p.c.opts.After)
+		defer cancel()
+	}
+	if s.Kind == First {
+		reply, err := p.c.transport.Put(ctx, s.Node, p.request(s))
+		p.came(s, reply, err, mine)
+		return
+	}
+	p.came(s, nil, p.c.transport.Merge(ctx, s.Node, p.merge(s, record)), mine)
+}
+
+// came takes an answer.
+func (p *putting) came(s Send, reply *distrib.PutReply, err error, mine bool) {
+	p.c.observe(s.Node, err)
+	now := time.Now()
+	p.mu.Lock()
+	if took := p.end(s.Try, now); err == nil && len(p.value.Data) <= smallBytes {
+		p.c.latencies.of(s.Node).sawWrite(took)
+	}
+	if !p.settled && s.Kind.counts() {
+		p.replicas = note(p.replicas, s.Node, s.For, err)
+	}
+	var sends []Send
 	switch {
-	case a.err == nil:
-		if a.reply != nil {
-			p.first = a.reply
+	case err == nil && s.Kind == First:
+		sends = p.stored(s, reply)
+	case err == nil:
+		sends = p.w.answer(s.Try, did)
+	case errors.Is(err, distrib.ErrTooManySiblings):
+		sends = p.w.answer(s.Try, tooMany)
+	case errors.Is(err, distrib.ErrRefused):
+		sends = p.w.answer(s.Try, refused)
+	default:
+		sends = p.w.answer(s.Try, lost)
+	}
+	p.advance(sends, mine)
+}
+
+// stored takes that a node has stored the write first.
+func (p *putting) stored(s Send, reply *distrib.PutReply) []Send {
+	sends := p.w.answer(s.Try, did)
+	one := distrib.Record{reply.Sibling}
+	if p.record == nil {
+		p.record = one
+		p.result.Dot, p.result.Context, p.result.Siblings = reply.Sibling.Dot, reply.Sibling.Seen(), reply.Siblings
+		return sends
+	}
+	both := vclock.Merge(p.record, one)
+	own, others := !sameDots(vclock.Dots(one), both), !sameDots(vclock.Dots(p.record), both)
+	p.record = both
+	return append(sends, p.w.mend(s.Try, own, others)...)
+}
+
+// tick is what the timer does: patience with some node has ended.
+func (p *putting) tick() {
+	now := time.Now()
+	p.mu.Lock()
+	p.wake = time.Time{}
+	if p.open == 0 { // it has finished
+		p.mu.Unlock()
+		return
+	}
+	var sends []Send
+	var silent []uint64
+	p.ended(now, func(try int, s stage) {
+		if s == usual {
+			sends = append(sends, p.w.slow(try)...)
+			return
 		}
-		return p.w.answer(a.To, did)
-	case errors.Is(a.err, distrib.ErrTooManySiblings):
-		return p.w.answer(a.To, tooMany)
-	case errors.Is(a.err, distrib.ErrRefused):
-		return p.w.answer(a.To, refused)
-	}
-	return p.w.answer(a.To, lost)
-}
-
-func (p *putting) send(ctx context.Context, sends []Send) {
-	for _, s := range sends {
-		p.calls++
-		first := p.first
-		go func() { p.answers <- p.call(ctx, s, first) }()
-	}
-}
-
-func (p *putting) call(ctx context.Context, s Send, first *distrib.PutReply) putAnswer {
-	patient, cancel := context.WithTimeout(ctx, p.c.opts.Patience)
-	defer cancel()
-	a := putAnswer{Send: s}
-	if s.First {
-		a.reply, a.err = p.c.opts.Transport.Put(patient, s.To, &distrib.PutRequest{Key: p.key, Op: p.o.Op, Past: p.o.Context, Value: p.value, Sync: p.o.Sync, For: s.For})
-	} else {
-		a.err = p.c.opts.Transport.Merge(patient, s.To, &distrib.MergeRequest{Key: p.key, Record: distrib.Record{first.Sibling}, Sync: p.o.Sync, For: s.For})
-	}
-	p.c.observe(ctx, s.To, a.err)
-	return a
+		silent = append(silent, p.calls[try].node)
+		sends = append(sends, p.w.expire(try)...)
+	})
+	p.c.work.Add(1)
+	defer p.c.work.Done()
+	p.advance(sends, false)
+	p.c.silent(silent)
 }

@@ -47,16 +47,14 @@ func (c *Coordinator) Resolve(ctx context.Context, key []byte, op distrib.OpID) 
 	defer release()
 	nodes := c.readersOf(view, ring.TokenOf(key), false)
 	e := &Error{Op: "resolve", Key: key, Outcome: Failed, Need: 1, name: c.opts.Name}
-	for need := len(nodes.owners); need > 0; { // as many as answer, and then all that these hold
-		r := newRead(nodes, need)
-		e.Replicas, e.Err = c.ask(ctx, key, r)
-		if r.outcome() == OK {
-			return fateOf(r.record, op), r.answered(), nil
+	for need := len(nodes.owners); need > 0; need-- { // as many as answer, and then all that these hold
+		g := c.ask(ctx, key, nodes, need)
+		if g.outcome == OK {
+			return fateOf(g.result.Record, op), g.result.Places, nil
 		}
-		if e.Err != nil {
+		if e.Replicas, e.Err = g.replicas, g.err; e.Err != nil {
 			break
 		}
-		need = min(need-1, r.reach())
 	}
 	e.Replicas = append(e.Replicas, nodes.passedOver()...)
 	return NotSeen, nil, e

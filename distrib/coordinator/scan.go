@@ -149,7 +149,7 @@ func (c *Coordinator) askKeys(ctx context.Context, nodes []ring.Seat, need int, 
 			ctx, cancel := context.WithTimeout(ctx, c.opts.Patience)
 			defer cancel()
 			list, err := c.opts.Transport.Keys(ctx, node, q)
-			c.observe(ctx, node, err)
+			c.observe(node, err)
 			if err != nil {
 				err = fmt.Errorf("%s: %w", c.opts.Name(node), err)
 			}

@@ -41,9 +41,11 @@ func TestScripts(t *testing.T) {
 			}
 			if d.Cmd == "write" {
 				n := nodes.count()
-				return playWrite(d, newWrite(nodes, counts{need, min(need, n[1])}))
+				w := newWrite(nodes, counts{need, min(need, n[1])})
+				return playWrite(d, &w)
 			}
-			return playRead(d, newRead(nodes, need))
+			r := newRead(nodes, need)
+			return playRead(d, &r)
 		})
 	})
 }
@@ -80,17 +82,20 @@ func seatsOf(old, next []uint64) (seats []ring.Seat) {
 	return seats
 }
 
+// tryOf is the request to a node that has no answer yet.
+func (s *seats) tryOf(node uint64) (int, error) {
+	i := slices.IndexFunc(s.tries, func(t try) bool { return t.at.Node == node && t.state.open() })
+	if i < 0 {
+		return 0, fmt.Errorf("node %d was not asked", node)
+	}
+	return i, nil
+}
+
 func playWrite(d *datadriven.TestData, w *write) string {
 	var out strings.Builder
 	show := func(sends []Send) {
 		for _, s := range sends {
-			fmt.Fprintf(&out, " %d", s.To)
-			if s.First {
-				out.WriteString(" first")
-			}
-			if s.Keep {
-				out.WriteString(" keep")
-			}
+			fmt.Fprintf(&out, " %d%s", s.Node, [...]string{"", " first", " keep", " mend"}[s.Kind])
 			if s.For != 0 {
 				fmt.Fprintf(&out, " for %d", s.For)
 			}
@@ -100,22 +105,33 @@ func playWrite(d *datadriven.TestData, w *write) string {
 		if w.outcome() == OK {
 			fmt.Fprintf(&out, " at %v", w.places())
 		}
-		keeping := slices.ContainsFunc(w.seats, func(s seat) bool { return s.state == keeping })
-		if !w.open() && !keeping && !w.finished() {
+		if !slices.ContainsFunc(w.tries, func(t try) bool { return t.state == asked }) && !w.finished() {
 			out.WriteString(", unfinished")
 		}
 		out.WriteByte('\n')
 	}
 	out.WriteString("send")
 	show(w.start())
-	for line := range strings.Lines(d.Input) { // NODE ANSWER
+	for line := range strings.Lines(d.Input) { // NODE WHAT, own and others for a second dot
 		var node uint64
 		var what string
 		if _, err := fmt.Sscan(line, &node, &what); err != nil {
 			return err.Error()
 		}
-		fmt.Fprintf(&out, "%d %s: send", node, what)
-		show(w.answer(node, map[string]answer{"done": did, "refused": refused, "lost": lost, "too-many": tooMany}[what]))
+		fmt.Fprintf(&out, "%s: send", strings.TrimSpace(line))
+		i, err := w.tryOf(node)
+		if err != nil {
+			return err.Error()
+		}
+		switch what {
+		case "slow":
+			show(w.slow(i))
+		case "late":
+			show(w.expire(i))
+		default:
+			sends := w.answer(i, map[string]answer{"done": did, "refused": refused, "lost": lost, "too-many": tooMany}[what])
+			show(append(sends, w.mend(i, strings.Contains(line, "own"), strings.Contains(line, "others"))...))
+		}
 	}
 	return out.String()
 }
@@ -153,7 +169,7 @@ func playRead(d *datadriven.TestData, r *read) string {
 	var out strings.Builder
 	show := func(asks []Ask) {
 		for _, a := range asks {
-			fmt.Fprintf(&out, " %d", a.To)
+			fmt.Fprintf(&out, " %d", a.Node)
 			if a.Digest {
 				out.WriteString(" digest")
 			}
@@ -173,19 +189,30 @@ func playRead(d *datadriven.TestData, r *read) string {
 	}
 	out.WriteString("ask")
 	show(r.start())
-	for line := range strings.Lines(d.Input) { // NODE VERSIONS, or NODE nothing
+	for line := range strings.Lines(d.Input) { // NODE VERSIONS, NODE nothing or NODE slow
 		var node uint64
 		var what string
 		if _, err := fmt.Sscan(line, &node, &what); err != nil {
 			return err.Error()
 		}
 		fmt.Fprintf(&out, "%d %s: ask", node, what)
-		var reply *distrib.ReadReply
-		if what != "nothing" {
-			record := recordOf(what)
-			reply = &distrib.ReadReply{Record: record, Dots: vclock.Dots(record)}
+		i, err := r.tryOf(node)
+		if err != nil {
+			return err.Error()
 		}
-		show(r.answer(node, reply))
+		switch what {
+		case "slow":
+			show(r.slow(i))
+		case "nothing":
+			show(r.answer(i, nil))
+		default:
+			record := recordOf(what)
+			if r.holds[i].full {
+				show(r.answer(i, &distrib.ReadReply{Record: record}))
+			} else {
+				show(r.answer(i, &distrib.ReadReply{Dots: vclock.Dots(record)}))
+			}
+		}
 	}
 	return out.String()
 }

@@ -1,10 +1,6 @@
 package coordinator
 
-import (
-	"slices"
-
-	"github.com/cambiumdb/cambium/distrib/ring"
-)
+import "slices"
 
 // Outcome is what is known of an operation that has ended.
 type Outcome uint8
@@ -32,219 +28,193 @@ const (
 	tooMany        // nothing happened there, and must not elsewhere: the key has too many siblings
 )
 
-// Send is a request to be made now: to node To, which keeps what it stores for node For where that is not 0.
+// Place is a node that did what it was asked, for itself or, where For is not 0, in the place of another.
+type Place struct{ Node, For uint64 }
+
+// Send is a request to be made now, to a node that keeps what it stores for another where For is not 0. Try names it
+// where its answer is told.
 type Send struct {
-	To, For uint64
-	// First asks the node to store the write first and give it its dot; else it merges what the first one
-	// stored.
-	First bool
-	// Keep asks a node that has stored the write to keep it for another as well, since nobody stands in. It does
-	// not count: it would be lost with the copy beside it.
-	Keep bool
+	Try int
+	Place
+	Kind Kind
 }
-
-// seat is a place in the preference list and who sits in it.
-type seat struct {
-	owner uint64
-	at    uint64 // who was asked last: the owner, or who stands in
-	ends  ring.Ends
-	state seatState
-}
-
-type seatState uint8
-
-const (
-	free    seatState = iota // its owner was not asked yet
-	asked                    // a request is on its way
-	vacant                   // who was asked did not do it, and nobody stands in yet
-	stored                   // it is done
-	given                    // nobody is left to ask
-	keeping                  // a node that has stored it is asked to keep it for the owner
-	kept                     // and does
-)
 
 // write decides whom a write goes to, and when it has ended. First one node stores it and gives it its dot;
-// then all others merge that. Who does not answer is replaced by the next fallback, unless the write is strict;
-// where none is left, a node that has stored the write keeps it for the owner, so that he gets it when he is back.
-// While the owners change, it goes to both ends of the key and is good when enough of each have it: an owner that is
-// in both counts at both.
+// then all others merge that. Who does not do it, or is slow, is replaced by the next fallback, unless the write is
+// strict; where none is left, a node that has stored the write keeps it for the owner, so that he gets it when he is
+// back. While the owners change, it goes to both ends of the key and is good when enough of each have it: an owner that
+// is in both counts at both. A slow node's answer still counts. Where it is that of a first one, the write has two dots: all nodes are given
+// the one that stands.
 //
 // It is a value that steps from event to event: no clock, no goroutine, no I/O.
 type write struct {
-	need  counts
-	seats []seat
-	spare spares
-	first bool   // some node has stored it
-	done  counts // seats where it is stored
-	// stray is that a node was asked to store it first and did not answer: it may hold the write under a dot of
+	seats
+	first bool // some node has stored it
+	// stray is that a node was asked to store it first and its answer is lost: it may hold the write under a dot of
 	// its own, of which no other node hears.
 	stray  bool
 	denied bool // the key has too many siblings
+	differ bool // a node holds another dot of it than the others, and could not be told
 }
 
 // newWrite is a write to the owners of a key that is good when need of them, or of others in their place, have
 // stored it.
-func newWrite(k *keyNodes, need counts) *write {
-	w := &write{need: need, seats: make([]seat, len(k.owners)), spare: k.spares}
-	for i, n := range k.owners {
-		w.seats[i] = seat{owner: n.Node, at: n.Node, ends: n.Ends}
-		if i >= k.reachable {
-			w.seats[i].state = vacant
-		}
-	}
-	return w
-}
+func newWrite(k *keyNodes, need counts) write { return write{seats: newSeats(k, need)} }
 
 // start returns the first request.
 func (w *write) start() []Send { return w.findFirst() }
 
-// answer takes what became of the request to node, and returns what is to be sent now.
-func (w *write) answer(node uint64, a answer) []Send {
-	i := slices.IndexFunc(w.seats, func(s seat) bool { return s.at == node && (s.state == asked || s.state == keeping) })
-	if i < 0 {
+// answer takes what became of a request, and returns what is to be sent now.
+func (w *write) answer(i int, a answer) []Send {
+	t := &w.tries[i]
+	before := t.state
+	if !before.open() {
 		return nil
 	}
-	s := &w.seats[i]
-	if s.state == keeping {
-		if s.state = given; a == did {
-			s.state = kept
-		}
-		return nil
-	}
-	if a != did {
-		s.state = vacant
-		if w.denied = w.denied || a == tooMany && !w.first; w.denied {
+	if a == did {
+		t.state = done
+		if t.kind != First || w.first {
 			return nil
 		}
-		if w.first {
-			return w.standIn(s)
-		}
-		w.stray = w.stray || a == lost
-		return w.findFirst()
+		w.first = true
+		return w.spread()
 	}
-	s.state = stored
-	w.done.add(s.ends)
-	if w.first {
+	t.state = failed
+	switch {
+	case t.kind == Mend:
+		w.differ = true
+	case t.kind == First:
+		w.stray = w.stray || a == lost
+		w.denied = w.denied || a == tooMany && !w.first
+	}
+	if before != asked {
 		return nil
 	}
-	w.first = true
-	var sends []Send
-	for i := range w.seats {
-		switch s := &w.seats[i]; s.state {
+	return w.replace(*t)
+}
+
+// slow takes that a request has not been answered for some time: another node is asked as well.
+func (w *write) slow(i int) []Send {
+	if w.tries[i].state != asked {
+		return nil
+	}
+	w.tries[i].state = slow
+	return w.replace(w.tries[i])
+}
+
+// expire takes that the answer to a request is not to be waited for any more.
+func (w *write) expire(i int) []Send {
+	sends := w.slow(i)
+	if t := &w.tries[i]; t.state.open() {
+		t.state = late
+	}
+	return sends
+}
+
+// mend takes that a node has stored the write first as another had done before. The dot of one of them stands: own
+// says that the node must learn it, others that all others must.
+func (w *write) mend(i int, own, others bool) (sends []Send) {
+	for j := range w.tries {
+		t := w.tries[j]
+		if t.kind == Mend || t.state == failed || j == i && !own || j != i && !others {
+			continue
+		}
+		sends = append(sends, Send{w.ask(t.seat, t.at, Mend), t.at, Mend})
+	}
+	return sends
+}
+
+// spread sends the write to all seats that do not have it, once one has.
+func (w *write) spread() (sends []Send) {
+	for seat := range w.owners {
+		switch w.state(seat) {
 		case free:
-			s.state, s.at = asked, s.owner
-			sends = append(sends, Send{To: s.owner})
-		case vacant, given:
-			sends = append(sends, w.standIn(s)...)
+			sends = append(sends, w.send(seat, w.owner(seat), Merge))
+		case vacant:
+			sends = append(sends, w.standIn(seat)...)
 		}
 	}
 	return sends
 }
 
+func (w *write) send(seat int, at Place, kind Kind) Send {
+	return Send{w.ask(seat, at, kind), at, kind}
+}
+
+// replace asks another node in the place of one that did not do what it was asked.
+func (w *write) replace(t try) []Send {
+	switch {
+	case !t.kind.counts():
+		return nil
+	case !w.first:
+		return w.findFirst()
+	case w.state(t.seat) == vacant:
+		return w.standIn(t.seat)
+	}
+	return nil
+}
+
 // findFirst asks the next node to store the write first: an owner as long as there is one that was not asked,
 // then who stands in for one. Where too few are left it asks nobody: a copy would only make the outcome unknown.
 func (w *write) findFirst() []Send {
-	if !w.possible() {
+	if w.denied || !w.possible() {
 		return nil
 	}
-	for i := range w.seats {
-		if s := &w.seats[i]; s.state == free {
-			s.state, s.at = asked, s.owner
-			return []Send{{To: s.owner, First: true}}
+	for seat := range w.owners {
+		if w.state(seat) == free {
+			return []Send{w.send(seat, w.owner(seat), First)}
 		}
 	}
-	for i := range w.seats {
-		if s := &w.seats[i]; s.state == vacant {
-			sends := w.standIn(s)
-			for j := range sends {
-				sends[j].First = true
+	for seat := range w.owners {
+		if w.state(seat) == vacant {
+			if at, ok := w.other(seat); ok {
+				return []Send{w.send(seat, at, First)}
 			}
-			return sends
 		}
 	}
 	return nil
 }
 
-// standIn asks the next fallback to sit in s, or else a node that has stored it to keep it for the owner.
-func (w *write) standIn(s *seat) []Send {
-	other, ok := w.spare.take()
-	if !ok {
-		i := slices.IndexFunc(w.seats, func(s seat) bool { return s.state == stored })
-		if s.state = given; i < 0 {
-			return nil
-		}
-		s.state, s.at = keeping, w.seats[i].at
-		return []Send{{To: s.at, For: s.owner, Keep: true}}
+// standIn asks the next fallback to fill a seat, or else a node that has stored the write to keep it for the owner.
+func (w *write) standIn(seat int) []Send {
+	if at, ok := w.other(seat); ok {
+		return []Send{w.send(seat, at, Merge)}
 	}
-	s.state, s.at = asked, other
-	return []Send{{To: s.at, For: s.owner}}
+	i := slices.IndexFunc(w.tries, func(t try) bool { return t.state == done && t.kind.counts() })
+	if i < 0 || slices.ContainsFunc(w.tries, func(t try) bool { return t.seat == seat && t.kind == Keep }) {
+		return nil
+	}
+	return []Send{w.send(seat, Place{Node: w.tries[i].at.Node, For: w.owners[seat].Node}, Keep)}
 }
 
-// possible reports whether enough nodes of each end may come to store it.
-func (w *write) possible() bool {
-	var have, empty counts
-	both := 0 // of the empty seats those of both ends
-	for _, s := range w.seats {
-		switch s.state {
-		case free, asked, stored:
-			have.add(s.ends)
-		case vacant:
-			empty.add(s.ends)
-			if s.ends == ring.BothEnds {
-				both++
-			}
-		}
-	}
-	old, next := have.lacking(w.need)
-	if old == 0 && next == 0 {
-		return true
-	}
-	// One who stands in for an owner of both ends counts at both.
-	shared := min(both, max(old, next))
-	old, next = max(0, old-shared), max(0, next-shared)
-	return old <= empty[0]-both && next <= empty[1]-both && shared+old+next <= len(w.spare.left())
-}
-
-// outcome is what is known now. Requests may still be on their way when it is OK.
+// outcome is what is known now. Requests may still be on their way.
 func (w *write) outcome() Outcome {
 	switch {
-	case w.done.reaches(w.need):
+	case w.count(filled).reaches(w.need):
 		return OK
-	case w.open():
+	case w.possible() && w.waited():
 		return Pending
-	case w.first || w.stray:
+	case w.first || w.strays():
 		return Unknown
 	}
 	return Failed
 }
 
-// open reports whether an answer may still come.
-func (w *write) open() bool {
-	return slices.ContainsFunc(w.seats, func(s seat) bool { return s.state == asked })
+// strays reports whether a node may hold the write under a dot that is not known.
+func (w *write) strays() bool {
+	return w.stray || slices.ContainsFunc(w.tries, func(t try) bool { return t.kind == First && t.state.open() })
 }
 
-// Place is a node that did what it was asked, for itself or, where For is not 0, in the place of another.
-type Place struct{ Node, For uint64 }
-
-// finished reports whether every owner has it or gets it, and nobody else does, or certainly nobody.
+// finished reports whether every owner has it or gets it, under one dot, and nobody else does, or certainly nobody.
 func (w *write) finished() bool {
-	left := slices.ContainsFunc(w.seats, func(s seat) bool { return s.state != stored && s.state != kept })
-	return !w.stray && (!w.first || !left)
-}
-
-// places are where it is stored.
-func (w *write) places() (list []Place) {
-	for _, s := range w.seats {
-		if s.state == stored {
-			list = append(list, s.place())
+	if w.strays() || w.differ {
+		return false
+	}
+	for seat := range w.owners {
+		kept := slices.ContainsFunc(w.tries, func(t try) bool { return t.seat == seat && t.kind == Keep && t.state == done })
+		if w.first && w.state(seat) != filled && !kept {
+			return false
 		}
 	}
-	return list
-}
-
-func (s seat) place() Place {
-	if s.at == s.owner {
-		return Place{Node: s.at}
-	}
-	return Place{Node: s.at, For: s.owner}
+	return true
 }

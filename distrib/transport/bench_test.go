@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -59,6 +60,11 @@ func BenchmarkPut(b *testing.B) {
 	run("stream", func() error {
 		_, err := client.Put(b.Context(), 2, &distrib.PutRequest{Key: key, Value: distrib.Value{Data: value}})
 		return err
+	})
+	run("started", func() error {
+		came := make(chan error, 1)
+		client.StartPut(time.Now().Add(time.Minute), 2, &distrib.PutRequest{Key: key, Value: distrib.Value{Data: value}}, func(_ *distrib.PutReply, err error) { came <- err })
+		return <-came
 	})
 	run("unary", func() error {
 		_, err := kv.Put(b.Context(), &api.PutRequest{Key: key, Value: value})

@@ -33,8 +33,19 @@ type link struct {
 
 	mu      sync.Mutex // guards what follows
 	last    uint64     // id
-	waiting map[uint64]chan frame
+	waiting map[uint64]*waiter
 	broken  error
+}
+
+// waiter waits for the answer to a request.
+type waiter struct {
+	done     func(frame, error) // called once, by who takes it out of waiting
+	deadline time.Time          // zero: who waits sees to that
+
+	// Guarded by the link's mutex. The link may break before the request's place in the queue is noted here: then
+	// start calls done.
+	placed, left bool
+	place        ticket
 }
 
 // open dials addr and shakes hands. Its errors are ErrRefused: no request has been sent.
@@ -69,7 +80,7 @@ func (c *Client) open(to uint64, name, addr string) (*link, error) {
 		return nil, refused(err)
 	}
 	l := &link{to: to, name: name, client: c, conn: conn, stream: stream, cancel: cancel, opened: time.Now(),
-		ended: make(chan struct{}), waiting: map[uint64]chan frame{}}
+		ended: make(chan struct{}), waiting: map[uint64]*waiter{}}
 	l.sender = newSender(func(b *outBatch) error { return stream.SendMsg(b) }, c.opts.Epoch)
 	c.running.Go(func() { l.end(l.sender.run()) })
 	c.running.Go(func() { l.end(l.receive()) })
@@ -86,15 +97,29 @@ func (l *link) end(err error) {
 		l.sender.close(err) // from here on nothing more is given to the stream
 		l.mu.Lock()
 		l.broken = err
-		for id, answer := range l.waiting {
-			close(answer)
+		var lost []*waiter
+		for id, w := range l.waiting {
+			if w.left = !w.placed; w.placed {
+				lost = append(lost, w)
+			}
 			delete(l.waiting, id)
 		}
 		l.mu.Unlock()
 		close(l.ended)
 		l.cancel()
 		_ = l.conn.Close() // the stream is gone already
+		for _, w := range lost {
+			w.done(frame{}, l.lost(w))
+		}
 	})
+}
+
+// lost says what a broken link means for a request.
+func (l *link) lost(w *waiter) error {
+	if l.sender.wasTaken(w.place) {
+		return fmt.Errorf("node %s: it may have been carried out: %w", l.name, l.broken)
+	}
+	return fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrUnreachable)
 }
 
 func (l *link) alive() bool {
@@ -140,11 +165,38 @@ func (l *link) receive() error {
 
 // hand gives an answer to who waits for it, if anybody still does.
 func (l *link) hand(f frame) {
+	w := l.take(f.id)
+	switch {
+	case w == nil:
+	case f.kind == kindFailure:
+		w.done(frame{}, decodeFailure(f, l.name))
+	default:
+		w.done(f, nil)
+	}
+}
+
+// take removes who waits for an answer.
+func (l *link) take(id uint64) *waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if answer, ok := l.waiting[f.id]; ok {
-		delete(l.waiting, f.id)
-		answer <- f
+	w := l.waiting[id]
+	delete(l.waiting, id)
+	return w
+}
+
+// expire ends requests whose deadline has passed.
+func (l *link) expire(now time.Time) {
+	var late []*waiter
+	l.mu.Lock()
+	for id, w := range l.waiting {
+		if w.placed && !w.deadline.IsZero() && now.After(w.deadline) {
+			late = append(late, w)
+			delete(l.waiting, id)
+		}
+	}
+	l.mu.Unlock()
+	for _, w := range late {
+		w.done(frame{}, fmt.Errorf("node %s: it may have been carried out: %w", l.name, context.DeadlineExceeded))
 	}
 }
 
@@ -162,53 +214,64 @@ func (l *link) ping() {
 			l.end(fmt.Errorf("nothing came for %s", silent))
 			return
 		}
+		l.expire(time.Now())
 		_, _ = l.sender.queue(kindPing, 0, 0, noAnswer{}) // a closed sender ends the link by itself
 	}
 }
 
-// call sends a request and waits for its answer.
-func (l *link) call(ctx context.Context, k kind, o outgoing) (frame, error) {
+// start sends a request. done is called with the answer, not before the place in the queue is known.
+func (l *link) start(deadline time.Time, k kind, o outgoing, done func(frame, error)) (id uint64) {
 	if n := l.sender.queued(); n > queuedMax {
-		return frame{}, &distrib.Overloaded{What: fmt.Sprintf("%d bytes of requests to node %s wait, the limit is %d", n, l.name, queuedMax), RetryAfter: 50 * time.Millisecond}
+		done(frame{}, &distrib.Overloaded{What: fmt.Sprintf("%d bytes of requests to node %s wait, the limit is %d", n, l.name, queuedMax), RetryAfter: 50 * time.Millisecond})
+		return 0
 	}
 	arg := uint64(0)
-	if deadline, ok := ctx.Deadline(); ok {
+	if !deadline.IsZero() {
 		arg = uint64(max(time.Until(deadline).Microseconds(), 1))
 	}
-	answer := make(chan frame, 1)
+	w := &waiter{done: done, deadline: deadline}
 	l.mu.Lock()
 	if l.broken != nil {
-		defer l.mu.Unlock()
-		return frame{}, fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrUnreachable)
+		l.mu.Unlock()
+		done(frame{}, fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrUnreachable))
+		return 0
 	}
 	l.last++
-	id := l.last
-	l.waiting[id] = answer
+	id = l.last
+	l.waiting[id] = w
 	l.mu.Unlock()
 	place, err := l.sender.queue(k, id, arg, o)
-	if err != nil {
-		l.forget(id)
-		return frame{}, fmt.Errorf("node %s: %w: %w", l.name, err, distrib.ErrUnreachable)
+	l.mu.Lock()
+	if err != nil && !w.left {
+		w.left = true
+		delete(l.waiting, id)
 	}
-	select {
-	case f, ok := <-answer:
-		switch {
-		case !ok && l.sender.wasTaken(place):
-			return frame{}, fmt.Errorf("node %s: it may have been carried out: %w", l.name, l.broken)
-		case !ok:
-			return frame{}, fmt.Errorf("node %s: %w: %w", l.name, l.broken, distrib.ErrUnreachable)
-		case f.kind == kindFailure:
-			return frame{}, decodeFailure(f, l.name)
-		}
-		return f, nil
-	case <-ctx.Done():
-		l.forget(id)
-		return frame{}, fmt.Errorf("node %s: it may have been carried out: %w", l.name, ctx.Err())
+	w.placed, w.place = true, place
+	left := w.left
+	l.mu.Unlock()
+	switch {
+	case err != nil:
+		done(frame{}, fmt.Errorf("node %s: %w: %w", l.name, err, distrib.ErrUnreachable))
+	case left:
+		done(frame{}, l.lost(w))
 	}
+	return id
 }
 
-func (l *link) forget(id uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.waiting, id)
+// call sends a request and waits for its answer.
+func (l *link) call(ctx context.Context, k kind, o outgoing) (frame, error) {
+	type answer struct {
+		frame
+		err error
+	}
+	came := make(chan answer, 1)
+	deadline, _ := ctx.Deadline()
+	id := l.start(deadline, k, o, func(f frame, err error) { came <- answer{f, err} })
+	select {
+	case a := <-came:
+		return a.frame, a.err
+	case <-ctx.Done():
+		l.take(id)
+		return frame{}, fmt.Errorf("node %s: it may have been carried out: %w", l.name, ctx.Err())
+	}
 }

@@ -1,0 +1,69 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cambiumdb/cambium/distrib"
+)
+
+var _ distrib.AsyncTransport = (*Client)(nil)
+
+// StartPut implements distrib.AsyncTransport.
+func (c *Client) StartPut(deadline time.Time, to uint64, r *distrib.PutRequest, done func(*distrib.PutReply, error)) {
+	c.start(deadline, to, kindPut, (*putRequest)(r), func(body []byte, err error) {
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(decodePutAnswer(body, r.Value.Data))
+	})
+}
+
+// StartMerge implements distrib.AsyncTransport.
+func (c *Client) StartMerge(deadline time.Time, to uint64, r *distrib.MergeRequest, done func(error)) {
+	c.start(deadline, to, kindMerge, (*mergeRequest)(r), func(_ []byte, err error) { done(err) })
+}
+
+// StartRead implements distrib.AsyncTransport.
+func (c *Client) StartRead(deadline time.Time, to uint64, r *distrib.ReadRequest, done func(*distrib.ReadReply, error)) {
+	c.start(deadline, to, kindRead, (*readRequest)(r), func(body []byte, err error) {
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(decodeReadAnswer(body))
+	})
+}
+
+// start sends a request at once where a link is open. Else a goroutine waits for one, as it does for the end of a
+// fault.
+func (c *Client) start(deadline time.Time, to uint64, k kind, o outgoing, done func(body []byte, err error)) {
+	if l := c.openLink(to); l != nil {
+		l.start(deadline, k, o, func(f frame, err error) { done(f.body, err) })
+		return
+	}
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		done(nil, fmt.Errorf("%w: %w", errClosed, distrib.ErrUnreachable))
+		return
+	}
+	c.running.Go(func() {
+		ctx, cancel := context.WithDeadline(c.ctx, deadline)
+		defer cancel()
+		done(c.ask(ctx, to, k, o))
+	})
+	c.mu.Unlock()
+}
+
+// openLink returns the link to a node where one is open that takes what is sent.
+func (c *Client) openLink(to uint64) *link {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.routes[to]; r != nil && r.link != nil && r.link.alive() && !c.opts.Faults.To(r.link.name) {
+		return r.link
+	}
+	return nil
+}
