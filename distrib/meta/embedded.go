@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -41,22 +42,25 @@ type EmbeddedOptions struct {
 	Dir  string // its own
 	Name string // unique among the members
 	// ClientURL and PeerURL are where it listens and what it tells others, e.g. http://127.0.0.1:2379.
-	// Default: free ports of 127.0.0.1. A Dir that holds a member already keeps those that it was given first.
+	// Default: free ports of ListenHost. A Dir that holds a member already keeps those that it was given first.
 	ClientURL, PeerURL string
+	ListenHost         string // an IP, default 127.0.0.1
 	TLS                TLS
 	Logger             *slog.Logger // gets warnings and errors; nil: none
 }
 
 // Embedded is a running member.
 type Embedded struct {
-	seat seat
-	etcd *embed.Etcd
-	once sync.Once // the closing
+	seat  seat
+	etcd  *embed.Etcd
+	quiet *atomic.Bool // nothing is logged any more
+	once  sync.Once    // the closing
 }
 
 // seat is what a member must come back with, kept as JSON in the file DIR/seat.
 type seat struct {
 	Name, ClientURL, PeerURL string
+	Join                     string // the members beside which it began, NAME=PEERURL,..; empty: it founded
 }
 
 // HasSeat tells whether dir holds a member.
@@ -71,11 +75,15 @@ func StartEmbedded(ctx context.Context, options EmbeddedOptions) (*Embedded, err
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
+	if options.ListenHost == "" {
+		options.ListenHost = "127.0.0.1"
+	}
 	s, err := takeSeat(options)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd member %s in %s: %w", options.Name, options.Dir, err)
 	}
-	config, err := configure(options, s)
+	quiet := new(atomic.Bool)
+	config, err := configure(options, s, quiet)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +99,7 @@ func StartEmbedded(ctx context.Context, options EmbeddedOptions) (*Embedded, err
 	case <-ctx.Done():
 		options.Logger.Warn("etcd member waits for a majority of the others", "name", s.Name)
 	}
-	return &Embedded{seat: s, etcd: etcd}, nil
+	return &Embedded{seat: s, etcd: etcd, quiet: quiet}, nil
 }
 
 // Endpoints are where clients of the member find it.
@@ -99,41 +107,62 @@ func (e *Embedded) Endpoints() []string { return []string{e.seat.ClientURL} }
 
 // Close stops the member. Its seat stays: the others count it as down.
 func (e *Embedded) Close() error {
-	e.once.Do(e.etcd.Close)
+	e.once.Do(func() {
+		e.quiet.Store(true)
+		e.etcd.Close()
+	})
 	return nil
 }
 
 // takeSeat reads the seat of options.Dir, or writes the one that options ask for.
 func takeSeat(options EmbeddedOptions) (s seat, err error) {
 	path := filepath.Join(options.Dir, "seat")
-	b, err := os.ReadFile(path)
+	s, err = readSeat(path)
 	switch {
-	case err == nil:
-		if err := json.Unmarshal(b, &s); err != nil {
-			return s, fmt.Errorf("read %s: %w", path, err)
-		}
-		if s.Name != options.Name {
-			return s, fmt.Errorf("it holds member %s", s.Name)
-		}
-		return s, nil
+	case err == nil && s.Name != options.Name:
+		return s, fmt.Errorf("it holds member %s", s.Name)
 	case !errors.Is(err, fs.ErrNotExist):
 		return s, err
 	}
+	if s, err = newSeat(options); err != nil {
+		return s, err
+	}
+	return s, writeSeat(path, s)
+}
+
+// newSeat is the seat that options ask for.
+func newSeat(options EmbeddedOptions) (s seat, err error) {
 	s = seat{Name: options.Name, ClientURL: options.ClientURL, PeerURL: options.PeerURL}
 	for _, u := range []*string{&s.ClientURL, &s.PeerURL} {
 		if *u == "" {
-			if *u, err = freeURL("127.0.0.1", options.TLS); err != nil {
+			if *u, err = freeURL(options.ListenHost, options.TLS); err != nil {
 				return s, err
 			}
 		}
 	}
-	if b, err = json.Marshal(s); err != nil {
-		return s, err
+	return s, nil
+}
+
+func readSeat(path string) (s seat, err error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &s)
 	}
-	if err := os.MkdirAll(options.Dir, 0o700); err != nil {
-		return s, err
+	if err != nil {
+		return s, fmt.Errorf("read %s: %w", path, err)
 	}
-	return s, replace(path, b)
+	return s, nil
+}
+
+func writeSeat(path string, s seat) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return replace(path, b)
 }
 
 // freeURL returns a port of host that nobody listens on now.
@@ -152,7 +181,7 @@ func freeURL(host string, files TLS) (string, error) {
 var smallLog = sync.OnceFunc(func() { wal.SegmentSizeBytes = 4 << 20 }) // 64 MB are made ahead otherwise
 
 // configure makes a member small: a value of some hundred KB that changes a few times a day.
-func configure(options EmbeddedOptions, s seat) (*embed.Config, error) {
+func configure(options EmbeddedOptions, s seat, quiet *atomic.Bool) (*embed.Config, error) {
 	smallLog()
 	client, err := url.Parse(s.ClientURL)
 	if err != nil {
@@ -167,8 +196,11 @@ func configure(options EmbeddedOptions, s seat) (*embed.Config, error) {
 	c.ListenClientUrls, c.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
 	c.ListenPeerUrls, c.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
 	c.InitialCluster, c.ClusterState = s.Name+"="+s.PeerURL, embed.ClusterStateFlagNew
+	if s.Join != "" {
+		c.InitialCluster, c.ClusterState = s.Join, embed.ClusterStateFlagExisting
+	}
 	c.ClientTLSInfo, c.PeerTLSInfo = options.TLS.info(), options.TLS.info()
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(options.Logger))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(options.Logger, quiet))
 	c.LogLevel = "warn"
 	c.EnableGRPCGateway = false
 	c.SnapshotCount, c.SnapshotCatchUpEntries = 500, 50 // both hold values in memory

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -61,7 +62,7 @@ func DialEtcd(options EtcdOptions) (*Etcd, error) {
 		TLS:                  options.TLS,
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
-		Logger:               zapLogger(options.Logger),
+		Logger:               zapLogger(options.Logger, new(atomic.Bool)),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("dial etcd at %s: %w", strings.Join(options.Endpoints, ", "), err)

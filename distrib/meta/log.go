@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -10,16 +11,22 @@ import (
 
 // zapLogger passes what etcd logs at warn and above to a slog. What would end the process ends only the
 // goroutine: a member that cannot write its log is lost, the node's data is not.
-func zapLogger(to *slog.Logger) *zap.Logger {
-	return zap.New(slogCore{to}, zap.WithFatalHook(zapcore.WriteThenGoexit))
+func zapLogger(to *slog.Logger, quiet *atomic.Bool) *zap.Logger {
+	return zap.New(slogCore{to, quiet}, zap.WithFatalHook(zapcore.WriteThenGoexit))
 }
 
-type slogCore struct{ to *slog.Logger }
+// slogCore passes nothing on while quiet is set: a member that is stopped calls each of its ends an error.
+type slogCore struct {
+	to    *slog.Logger
+	quiet *atomic.Bool
+}
 
-func (c slogCore) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
+func (c slogCore) Enabled(level zapcore.Level) bool {
+	return level >= zapcore.WarnLevel && !c.quiet.Load()
+}
 
 func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return slogCore{c.to.With(attributes(fields)...)}
+	return slogCore{c.to.With(attributes(fields)...), c.quiet}
 }
 
 func (c slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {

@@ -39,6 +39,9 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if options.ListenHost == "" {
 		options.ListenHost = "127.0.0.1"
 	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
 	s := &Store{options: options}
 	endpoints := options.External
 	if len(endpoints) == 0 && (HasSeat(options.Dir) || len(options.Seeds) == 0) {
@@ -79,17 +82,11 @@ func (s *Store) closeMember() error {
 func (s *Store) start(ctx context.Context) (*Embedded, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	o := EmbeddedOptions{Dir: s.options.Dir, Name: s.options.Name, TLS: s.options.TLS, Logger: s.options.Logger}
-	if !HasSeat(o.Dir) {
-		var err error
-		if o.ClientURL, err = freeURL(s.options.ListenHost, o.TLS); err != nil {
-			return nil, err
-		}
-		if o.PeerURL, err = freeURL(s.options.ListenHost, o.TLS); err != nil {
-			return nil, err
-		}
-	}
-	return StartEmbedded(ctx, o)
+	return StartEmbedded(ctx, s.embeddedOptions())
+}
+
+func (s *Store) embeddedOptions() EmbeddedOptions {
+	return EmbeddedOptions{Dir: s.options.Dir, Name: s.options.Name, ListenHost: s.options.ListenHost, TLS: s.options.TLS, Logger: s.options.Logger}
 }
 
 func (s *Store) dial(endpoints []string) (*Etcd, error) {

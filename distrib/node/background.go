@@ -27,6 +27,7 @@ func (n *Node) startBackground() {
 	n.loops.Go(func() { n.every(ctx, n.kick, n.meet) })
 	n.loops.Go(func() { n.every(ctx, n.awake, n.handOver) })
 	n.loops.Go(func() { n.every(ctx, nil, n.compareDirty) })
+	n.loops.Go(func() { n.every(ctx, nil, n.seat) })
 }
 
 func (n *Node) stopBackground() {
@@ -81,6 +82,35 @@ func (n *Node) meet(ctx context.Context) {
 	}
 	if strange {
 		_ = p.gossip.Join(seedsOf(list)) // likewise
+	}
+}
+
+// seat does the next thing for the ring metadata to be kept where it should be, and tells all where it is.
+func (n *Node) seat(ctx context.Context) {
+	t := n.view().topology
+	stay := t.Members
+	if t.Change != nil {
+		stay = t.Change.Next
+	}
+	var names []string
+	for _, m := range stay {
+		if slices.ContainsFunc(t.Members, func(is distrib.Member) bool { return is.ID == m.ID }) {
+			names = append(names, m.Name)
+		}
+	}
+	endpoints, err := n.seats.Seats(ctx, names, func(name string) bool { _, ok := n.view().named(name); return ok })
+	if err == nil && len(endpoints) > 0 && !slices.Equal(endpoints, t.Metadata) {
+		err = n.change(ctx, func(t *distrib.Topology) *distrib.Topology {
+			if slices.Equal(endpoints, t.Metadata) {
+				return nil
+			}
+			next := *t
+			next.Metadata = endpoints
+			return &next
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		n.opts.Logger.Debug("seat of the ring metadata", "error", err)
 	}
 }
 

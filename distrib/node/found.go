@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -41,26 +42,56 @@ func (n *Node) findCluster(ctx context.Context) error {
 			return fmt.Errorf("cluster %s keeps its ring metadata in an etcd of its operator's: say where (etcd)", best.ClusterID)
 		}
 	}
-	store, err := meta.Open(ctx, o)
-	if err != nil {
+	if err := n.seatAside(best, told); err != nil {
 		return err
 	}
-	n.onClose(store.Close)
-	if n.meta, err = meta.OpenCache(store, path); err != nil {
+	if n.seats, err = meta.Open(ctx, o); err != nil {
+		return err
+	}
+	n.onClose(n.seats.Close)
+	if n.meta, err = meta.OpenCache(n.seats, path); err != nil {
 		return err
 	}
 	t, revision, err := n.meta.Load(ctx)
 	switch {
 	case err != nil && best == nil:
 		return err
-	case err != nil || best != nil && t != nil && t.Epoch < best.Epoch:
+	case err != nil:
 		return n.setView(best, 0)
+	case best != nil && t != nil && t.Epoch < best.Epoch: // the only member was an old copy
+		return n.change(ctx, func(t *distrib.Topology) *distrib.Topology {
+			if t.Epoch < best.Epoch {
+				return best
+			}
+			return nil
+		})
 	case revision == 0 && best != nil:
 		return fmt.Errorf("the metadata store is empty, but other nodes have epoch %d of cluster %s", best.Epoch, best.ClusterID)
 	case revision == 0:
-		return n.foundCluster(ctx, store.Endpoints())
+		return n.foundCluster(ctx, n.seats.Endpoints())
 	}
 	return n.setView(t, revision)
+}
+
+// seatAside puts a member of the metadata's etcd aside where the directory is an old copy: it has forgotten what it agreed to.
+// The only member is kept, since nobody else has what it holds.
+func (n *Node) seatAside(best *distrib.Topology, told []*heard) error {
+	old := slices.ContainsFunc(told, func(h *heard) bool { return h.KnownRun > n.found.run })
+	if n.found.self == nil || !old || !meta.HasSeat(n.metaDir()) || len(best.Metadata) < 2 {
+		return nil
+	}
+	return os.Rename(n.metaDir(), aside(n.metaDir(), n.found.run))
+}
+
+// aside is a free name for what is put aside.
+func aside(dir string, run uint64) string {
+	to := fmt.Sprintf("%s.aside-%d", dir, run)
+	for i := 2; ; i++ {
+		if _, err := os.Stat(to); err != nil {
+			return to
+		}
+		to = fmt.Sprintf("%s.aside-%d-%d", dir, run, i)
+	}
 }
 
 func (n *Node) metaDir() string { return filepath.Join(n.opts.Dir, "meta") }
@@ -212,13 +243,7 @@ func (n *Node) putAside() error {
 	if err := (*s).Close(); err != nil {
 		return err
 	}
-	to := fmt.Sprintf("%s.aside-%d", n.dataDir(), n.found.run)
-	for i := 2; ; i++ {
-		if _, err := os.Stat(to); err != nil {
-			break
-		}
-		to = fmt.Sprintf("%s.aside-%d-%d", n.dataDir(), n.found.run, i)
-	}
+	to := aside(n.dataDir(), n.found.run)
 	n.opts.Logger.Warn("the store is older than the node's last start: it is put aside, and the node is refilled from the others", "aside", to, "run", n.found.run)
 	if err := os.Rename(n.dataDir(), to); err != nil {
 		return err

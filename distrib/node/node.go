@@ -60,7 +60,8 @@ type Node struct {
 	found   found
 	verdict verdict
 	births  *replica.Births
-	meta    *meta.Cache
+	seats   *meta.Store
+	meta    *meta.Cache // of seats
 
 	grpc   *grpc.Server
 	health *health.Server

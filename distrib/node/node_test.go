@@ -18,6 +18,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/meta"
 	"github.com/cambiumdb/cambium/distrib/storetest"
 )
 
@@ -66,10 +67,17 @@ type testCluster struct {
 	disks disks
 	nodes map[string]*Node
 	addrs map[string]string
+	etcd  []string // of the operator's
 }
 
 func newTestCluster(t *testing.T, n int) *testCluster {
-	c := &testCluster{t: t, dir: t.TempDir(), nodes: map[string]*Node{}, addrs: map[string]string{}}
+	c := &testCluster{}
+	c.begin(t, n)
+	return c
+}
+
+func (c *testCluster) begin(t *testing.T, n int) {
+	c.t, c.dir, c.nodes, c.addrs = t, t.TempDir(), map[string]*Node{}, map[string]string{}
 	t.Cleanup(func() {
 		for name := range c.nodes {
 			c.stop(name)
@@ -86,11 +94,10 @@ func newTestCluster(t *testing.T, n int) *testCluster {
 		}
 		return true
 	})
-	return c
 }
 
 func (c *testCluster) options(name string) Options {
-	o := Options{Name: name, Dir: filepath.Join(c.dir, name), Listen: "127.0.0.1:0", OpenStore: c.disks.open, Sync: distrib.SyncNow, AllowFaults: true}
+	o := Options{Name: name, Dir: filepath.Join(c.dir, name), Listen: "127.0.0.1:0", OpenStore: c.disks.open, Etcd: c.etcd, Sync: distrib.SyncNow, AllowFaults: true}
 	if testing.Verbose() {
 		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("at", name)
 	}
@@ -241,29 +248,48 @@ func TestLostData(t *testing.T) {
 	require.Equal(t, []string{"new"}, c.values("n3", "a"))
 }
 
-// TestWithoutMetadata: nodes come back without the only member of the etcd, from what they have on disk.
-func TestWithoutMetadata(t *testing.T) {
+// TestSeats: the metadata comes to run on three nodes, so it stands the loss of the founder, and a fourth node is let in.
+func TestSeats(t *testing.T) {
 	c := newTestCluster(t, 3)
+	c.eventually("three members", func() bool { return len(c.nodes["n2"].view().topology.Metadata) == 3 })
+	c.crash("n1")
+	delete(c.addrs, "n1")
+	n4 := c.start("n4")
+	v := n4.view()
+	require.Len(t, v.topology.Members, 3)
+	require.Equal(t, "n4", v.topology.Joining[0].Name, "it waits for a plan")
+	c.put("n4", "a", "1", nil)
+	require.Equal(t, []string{"1"}, c.values("n2", "a"), "it serves though it holds nothing")
+}
+
+// TestWithoutMetadata: nodes come back without their etcd, from what they have on disk; who is not one of them must wait.
+func TestWithoutMetadata(t *testing.T) {
+	etcd, err := meta.StartEmbedded(t.Context(), meta.EmbeddedOptions{Dir: t.TempDir(), Name: "etcd"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = etcd.Close() })
+	c := &testCluster{etcd: etcd.Endpoints()}
+	c.begin(t, 3)
 	c.put("n1", "a", "1", nil)
 	for name := range c.nodes {
 		c.stop(name)
 	}
-	o := c.options("n2")
+	require.NoError(t, etcd.Close())
 	var started sync.WaitGroup
-	started.Go(func() {
-		n, err := c.try(o)
-		if err == nil {
-			c.nodes["n2"] = n
-		}
-	})
-	n3, err := c.try(c.options("n3"))
-	require.NoError(t, err)
+	nodes := make([]*Node, 3)
+	for i := range nodes {
+		started.Go(func() { nodes[i], _ = c.try(c.options(fmt.Sprintf("n%d", i+1))) })
+	}
 	started.Wait()
-	c.nodes["n3"] = n3
-	require.NotNil(t, c.nodes["n2"])
+	for i, n := range nodes {
+		require.NotNil(t, n)
+		c.nodes[fmt.Sprintf("n%d", i+1)] = n
+	}
 	require.Equal(t, []string{"1"}, c.values("n3", "a"))
 	c.put("n2", "a", "2", c.get("n2", "a"))
 	require.Equal(t, []string{"2"}, c.values("n3", "a"))
+	_, err = c.try(c.options("n4"))
+	require.ErrorIs(t, err, meta.ErrDown)
+	require.ErrorContains(t, err, "join cluster")
 }
 
 // TestStrangers: who does not belong here is told so.
