@@ -24,6 +24,7 @@ func (n *Node) startBackground() {
 	n.stopping = cancel
 	n.onClose(func() error { n.stopBackground(); return nil })
 	n.loops.Go(func() { n.meta.Watch(ctx, n.watched) })
+	n.loops.Go(func() { n.mover.Load().Run(ctx) })
 	n.loops.Go(func() { n.every(ctx, n.kick, n.meet) })
 	n.loops.Go(func() { n.every(ctx, n.awake, n.handOver) })
 	n.loops.Go(func() { n.every(ctx, nil, n.compareDirty) })
@@ -63,7 +64,7 @@ func (n *Node) watched(t *distrib.Topology, revision int64) {
 // meet tells others the node's state, and looks for a newer topology and for nodes that it does not hear of.
 func (n *Node) meet(ctx context.Context) {
 	v, p := n.view(), n.parts
-	state := gossip.State{Epoch: n.views.oldest(), Run: n.births.Run(), DataBytes: uint64((*n.store.Load()).DiskBytes())}
+	state := gossip.State{Epoch: n.mover.Load().Oldest(), Run: n.births.Run(), DataBytes: uint64((*n.store.Load()).DiskBytes())}
 	for _, k := range p.hints.Kept() {
 		state.HintBytes += uint64(k.Bytes)
 	}
@@ -122,7 +123,8 @@ func (n *Node) wakeHints() {
 	}
 }
 
-// handOver gives nodes that are back what was kept for them. Of a node that is no more, those who hold the key now get it.
+// handOver gives nodes that are back what was kept for them. Who is not a key's any more, or no more, gets nothing: those
+// who hold the key now do.
 func (n *Node) handOver(ctx context.Context) {
 	p := n.parts
 	for _, k := range p.hints.Kept() {
@@ -132,16 +134,7 @@ func (n *Node) handOver(ctx context.Context) {
 			continue
 		}
 		sent, err := p.hints.Drain(ctx, k.Target, func(key []byte, record distrib.Record) error {
-			to := []uint64{k.Target}
-			if !member {
-				to = owners(v.keys.Reads(), ring.TokenOf(key))
-			}
-			for _, id := range to {
-				if err := p.client.Merge(ctx, id, &distrib.MergeRequest{Key: key, Record: record, Sync: n.opts.Sync}); err != nil {
-					return err
-				}
-			}
-			return nil
+			return n.mover.Load().Deliver(ctx, k.Target, key, record)
 		})
 		if sent > 0 || err != nil {
 			n.opts.Logger.Info("hints handed over", "node", v.name(k.Target), "records", sent, "error", err)

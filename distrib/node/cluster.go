@@ -51,6 +51,7 @@ func (s cluster) Status(ctx context.Context, _ *api.StatusRequest) (*api.StatusR
 		Ring: ringToAPI(v.topology, 0), Self: memberToAPI(s.self.Load()), Metadata: s.metadata(ctx),
 		DirtySlots: uint64(p.dirty.Count()), Hints: s.kept(),
 	}
+	answer.Transition = s.mover.Load().Status(ctx)
 	shares := map[uint64]float64{}
 	for i, share := range v.keys.Reads().Load() {
 		shares[v.keys.Reads().Node(int32(i)).ID] = share

@@ -293,8 +293,14 @@ func (n *Node) tellRun(ctx context.Context) error {
 // setView takes a topology on, unless a newer one is known.
 func (n *Node) setView(t *distrib.Topology, revision int64) error {
 	v, err := newView(t, revision)
-	if err == nil {
-		n.views.take(v)
+	if err != nil {
+		return err
 	}
-	return err
+	if m := n.mover.Load(); m != nil {
+		if err := m.Adopt(t); err != nil {
+			return err
+		}
+	}
+	n.views.take(v)
+	return nil
 }

@@ -45,6 +45,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/meta"
 	"github.com/cambiumdb/cambium/distrib/replica"
 	"github.com/cambiumdb/cambium/distrib/service"
+	"github.com/cambiumdb/cambium/distrib/topology"
 	"github.com/cambiumdb/cambium/distrib/transport"
 )
 
@@ -67,6 +68,8 @@ type Node struct {
 	health *health.Server
 	gates  gates
 	parts  *parts // nil until it begins to serve
+	mover  atomic.Pointer[topology.Mover]
+	conns  conns
 	ready  atomic.Bool
 	lost   atomic.Pointer[refill]
 

@@ -56,7 +56,7 @@ func (l late) Keys(ctx context.Context, r *distrib.KeysRequest) ([]distrib.KeyDo
 
 func (n *Node) registerParts() {
 	n.gates.peer = transport.NewServer(transport.ServerOptions{
-		Self: n.identity, Handler: late{n}, Epoch: n.epoch, SawEpoch: n.sawEpoch, Faults: &n.faults,
+		Self: n.identity, Handler: late{n}, Epoch: n.epoch, SawEpoch: n.sawEpoch, Admit: n.admit, Faults: &n.faults,
 	})
 	n.gates.peer.Register(n.nodesOnly())
 	api.RegisterKVServer(n.grpc, &n.gates.kv)
@@ -118,8 +118,12 @@ func (n *Node) work(ctx context.Context) error {
 		Self: n.identity, Local: p.handler, Addr: n.addrOf, Name: n.nameOf, Epoch: n.epoch, SawEpoch: n.sawEpoch, Faults: &n.faults, Credentials: n.opts.credentials(),
 	})
 	n.onClose(func() error { p.client.Close(); return nil })
+	mover, err := n.newMover(p, s)
+	if err != nil {
+		return err
+	}
 	p.coordinator = coordinator.New(coordinator.Options{
-		Self: self.ID, View: n.views.hold, Transport: p.client, Name: n.nameOf,
+		Self: self.ID, View: mover.View, Transport: p.client, Name: n.nameOf,
 		Liveness: p.gossip.Liveness, Observe: p.gossip.Observe,
 		Unfinished: func(key []byte) {
 			if err := p.dirty.Mark(ring.TokenOf(key).Hi); err != nil {

@@ -11,20 +11,16 @@ import (
 	"github.com/cambiumdb/cambium/distrib/topology"
 )
 
-// view is the cluster as a node sees it: one topology and what follows from it. It does not change, but for who holds it.
+// view is the cluster as a node sees it: one topology and what follows from it. It does not change.
 type view struct {
 	topology *distrib.Topology
 	revision int64 // of the metadata store; 0: another node told it
 	keys     *ring.View
 	members  map[uint64]distrib.Member // joining ones too
-
-	held    atomic.Int64 // by operations
-	release func()       // of one of them
 }
 
 func newView(t *distrib.Topology, revision int64) (*view, error) {
 	v := &view{topology: t, revision: revision, members: map[uint64]distrib.Member{}}
-	v.release = func() { v.held.Add(-1) }
 	for _, m := range slices.Concat(t.Members, t.Joining) {
 		v.members[m.ID] = m
 	}
@@ -40,24 +36,10 @@ func newView(t *distrib.Topology, revision int64) (*view, error) {
 	return v, nil
 }
 
-// views are the last view of a node and those before it that are held still.
+// views is the last view of a node. What operations hold is the mover's.
 type views struct {
 	last atomic.Pointer[view] // nil until the cluster is found
-
-	mu  sync.Mutex // guards old and the change of last
-	old []*view
-}
-
-// hold returns the last view for an operation, which tells its end by calling release.
-func (s *views) hold() (keys *ring.View, release func()) {
-	for {
-		v := s.last.Load()
-		v.held.Add(1)
-		if s.last.Load() == v { // else it may count as held by nobody already
-			return v.keys, v.release
-		}
-		v.release()
-	}
+	mu   sync.Mutex           // guards the change of last
 }
 
 // take makes v the last view, unless a newer one is.
@@ -65,25 +47,9 @@ func (s *views) take(v *view) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := s.last.Load()
-	if last != nil {
-		if last.topology.Epoch > v.topology.Epoch || last.topology.Epoch == v.topology.Epoch && last.revision >= v.revision {
-			return
-		}
-		s.old = append(s.old, last)
+	if last == nil || last.topology.Epoch < v.topology.Epoch || last.topology.Epoch == v.topology.Epoch && last.revision < v.revision {
+		s.last.Store(v)
 	}
-	s.last.Store(v)
-}
-
-// oldest is the epoch of the oldest view that an operation holds.
-func (s *views) oldest() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.old = slices.DeleteFunc(s.old, func(v *view) bool { return v.held.Load() == 0 })
-	epoch := s.last.Load().topology.Epoch
-	for _, v := range s.old {
-		epoch = min(epoch, v.topology.Epoch)
-	}
-	return epoch
 }
 
 // named is the node of a name.

@@ -36,6 +36,7 @@ type cluster struct {
 	dirty map[string]bool
 	idle  bool          // nodes hand over nothing by themselves
 	gate  chan struct{} // nil, or what removals of ranges wait for
+	lacks uint64        // a node whose reads do not count
 }
 
 // gated is a store of which the removals of ranges can be made to wait.
@@ -52,6 +53,18 @@ func (g gated) DeleteRange(lower, upper []byte, sync distrib.Sync) error {
 		<-gate
 	}
 	return g.Mem.DeleteRange(lower, upper, sync)
+}
+
+func (n *node) whole() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lacks != n.id
+}
+
+func (c *cluster) setLacks(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lacks = id
 }
 
 func (c *cluster) shut(gate chan struct{}) {
@@ -99,7 +112,7 @@ func (c *cluster) start(id uint64, store *storetest.Mem) {
 	n.own = replica.New(replica.Options{Store: gated{store, c}, Prefix: distrib.DataPrefix(), Node: id, Births: births})
 	n.hints, err = hint.Open(hint.Options{Store: store, Node: id, Births: births})
 	require.NoError(c.t, err)
-	n.mover, err = New(Options{Self: id, Store: store, Replica: n.own, Hints: n.hints, Meta: c.meta, Transport: n, Liveness: c.liveness, Ask: n.ask})
+	n.mover, err = New(Options{Self: id, Store: store, Replica: n.own, Hints: n.hints, Meta: c.meta, Transport: n, Liveness: c.liveness, Ask: n.ask, Whole: n.whole})
 	require.NoError(c.t, err)
 	t, _, err := c.meta.Load(c.t.Context())
 	require.NoError(c.t, err)

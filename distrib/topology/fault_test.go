@@ -238,6 +238,22 @@ func TestRemovalHoldsStage(t *testing.T) {
 	})
 }
 
+// TestReadsCountFirst: no read asks a node that may lack something.
+func TestReadsCountFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 4)
+		defer c.stop()
+		c.setLacks(4)
+		c.change(&api.Change{Kind: "join", Node: "n4"})
+		time.Sleep(time.Minute)
+		require.Equal(t, distrib.StageVerify, c.topology().Change.Stage)
+		require.Contains(t, c.node(1).mover.Status(t.Context()).Waiting[0], "n4: 253 of 253 ranges: its reads do not count yet")
+		c.setLacks(0)
+		c.settled()
+		require.Len(t, c.topology().Members, 4)
+	})
+}
+
 // TestRecallElsewhere: a plan can be committed at a node that did not make it, once.
 func TestRecallElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

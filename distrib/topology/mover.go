@@ -22,7 +22,7 @@ import (
 // DefaultRate is how many bytes a second a node gets by moves at most.
 const DefaultRate = 64 << 20
 
-// Options of a Mover. All but Rate, Interval and Logger are required.
+// Options of a Mover. All but Whole, Sync, Rate, Interval and Logger are required.
 type Options struct {
 	Self      uint64
 	Store     distrib.Store
@@ -34,6 +34,10 @@ type Options struct {
 	Liveness func(node uint64) distrib.Liveness
 	// Ask asks another node's Stage.
 	Ask func(ctx context.Context, m distrib.Member, r *api.StageRequest) (*api.StageResponse, error)
+	// Whole says whether this node's reads count: else they must not be asked for by a switch. nil: they do.
+	Whole func() bool
+	// Sync says when what is delivered is durable at its owners.
+	Sync distrib.Sync
 	// Rate is how many bytes of keys and values a second the node is given at most; 0 is DefaultRate.
 	Rate int64
 	// Interval is how often the owner of a change asks how far it is; 0 is 250 ms.
@@ -63,6 +67,9 @@ func New(opts Options) (*Mover, error) {
 	}
 	if opts.Interval == 0 {
 		opts.Interval = 250 * time.Millisecond
+	}
+	if opts.Whole == nil {
+		opts.Whole = func() bool { return true }
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -102,6 +109,9 @@ func (m *Mover) Admit(from, epoch uint64) (release func(), err error) {
 	return m.views.admit(from, epoch)
 }
 
+// Oldest is the epoch of the oldest view under which something goes on, or may begin.
+func (m *Mover) Oldest() uint64 { return m.views.oldest() }
+
 // topology is the one adopted last; nil: there is none.
 func (m *Mover) topology() *distrib.Topology {
 	if h := m.views.current.Load(); h != nil {
@@ -138,7 +148,7 @@ func (m *Mover) Deliver(ctx context.Context, target uint64, key []byte, record d
 			continue // the change takes it out as dead
 		}
 		g.Go(func() error {
-			if err := m.opts.Transport.Merge(ctx, s.Node, &distrib.MergeRequest{Key: key, Record: record}); err != nil {
+			if err := m.opts.Transport.Merge(ctx, s.Node, &distrib.MergeRequest{Key: key, Record: record, Sync: m.opts.Sync}); err != nil {
 				return fmt.Errorf("%s: %w", nameOf(h.topology, s.Node), err)
 			}
 			return nil

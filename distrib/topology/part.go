@@ -132,6 +132,9 @@ func (m *Mover) carryOut(ctx context.Context, t *distrib.Topology) error {
 			err = m.sweep(ctx)
 		}
 	}
+	if err == nil && t.Change.Stage == distrib.StageVerify && !m.opts.Whole() {
+		err = errors.New("its reads do not count yet, since it is being refilled")
+	}
 	if err != nil {
 		return err
 	}
