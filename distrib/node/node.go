@@ -32,6 +32,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -43,6 +44,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/gossip"
 	"github.com/cambiumdb/cambium/distrib/meta"
+	"github.com/cambiumdb/cambium/distrib/observe"
 	"github.com/cambiumdb/cambium/distrib/replica"
 	"github.com/cambiumdb/cambium/distrib/service"
 	"github.com/cambiumdb/cambium/distrib/topology"
@@ -63,6 +65,9 @@ type Node struct {
 	births  *replica.Births
 	seats   *meta.Store
 	meta    *meta.Cache // of seats
+
+	registry   *prometheus.Registry
+	operations *observe.Operations
 
 	grpc   *grpc.Server
 	health *health.Server
@@ -90,8 +95,8 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{opts: opts, kick: make(chan struct{}, 1), awake: make(chan struct{}, 1)}
-	n.self.Store(&distrib.Member{Name: opts.Name, Addr: opts.Advertise, HTTP: opts.HTTP, Zone: opts.Zone, Weight: opts.Weight})
-	for _, step := range []func(context.Context) error{n.open, n.listen, n.findCluster, n.takePlace, n.begin, n.work} {
+	n.self.Store(&distrib.Member{Name: opts.Name, Addr: opts.Advertise, Zone: opts.Zone, Weight: opts.Weight})
+	for _, step := range []func(context.Context) error{n.open, n.observe, n.listen, n.findCluster, n.takePlace, n.begin, n.work} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(fmt.Errorf("start node %s: %w", opts.Name, err), n.close())
 		}

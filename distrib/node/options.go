@@ -32,7 +32,7 @@ type Options struct {
 	// Advertise is the host:port that others are told. Default: where it listens, which then must not be all
 	// addresses of the machine.
 	Advertise string
-	HTTP      string // host:port of metrics and health, as others are told
+	HTTP      string // host:port of health, metrics and profiles; port 0 is any that is free; empty: none
 	Gossip    string // host:port, of an IP, for UDP and TCP. Default: any free port of the host of Listen
 
 	// Join are addresses of gRPC of some nodes of the cluster. Without any a node whose Dir is empty founds one.

@@ -131,9 +131,10 @@ func (n *Node) work(ctx context.Context) error {
 			}
 		},
 	})
-	p.service = service.New(service.Options{Self: self.Name, Coordinator: p.coordinator, Name: n.nameOf, Sync: n.opts.Sync})
+	p.service = service.New(service.Options{Self: self.Name, Coordinator: p.coordinator, Name: n.nameOf, Sync: n.opts.Sync, Operations: n.operations})
 	n.gates.kv.KVServer = p.service
 	n.parts = p
+	n.registerFigures(p)
 	n.startBackground()
 	return nil
 }

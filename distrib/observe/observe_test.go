@@ -60,7 +60,6 @@ cambium_hints_bytes{target="n3"} 1
 # HELP cambium_hints_oldest_age_seconds Age of the oldest record kept for a node.
 # TYPE cambium_hints_oldest_age_seconds gauge
 cambium_hints_oldest_age_seconds{target="n2"} 90
-cambium_hints_oldest_age_seconds{target="n3"} 0
 # HELP cambium_members Nodes by this node's own opinion of them.
 # TYPE cambium_members gauge
 cambium_members{state="down"} 1

@@ -24,7 +24,7 @@ type Sources struct {
 type Hints struct {
 	Target string
 	Bytes  int64
-	Oldest time.Duration // the age of the oldest
+	Oldest time.Duration // the age of the oldest; 0: not known
 }
 
 // figures are what Sources say, as metrics.
@@ -69,7 +69,9 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 	if s.Hints != nil {
 		for _, h := range s.Hints() {
 			gauge(hintBytes, float64(h.Bytes), h.Target)
-			gauge(hintAge, h.Oldest.Seconds(), h.Target)
+			if h.Oldest > 0 {
+				gauge(hintAge, h.Oldest.Seconds(), h.Target)
+			}
 		}
 	}
 	if s.Dirty != nil {
