@@ -47,6 +47,7 @@ type cluster struct {
 	// opinion is what nodes think of those that are not down, observed what they heard of others, since it was cleared.
 	opinion  map[uint64]distrib.Liveness
 	observed []observed
+	limits   Limits
 }
 
 func newCluster(t *testing.T, seed uint64) *cluster { return newClusterOf(t, seed, 5) }
@@ -103,7 +104,7 @@ type observed struct {
 // coordinator is the one of node id.
 func (c *cluster) coordinator(id uint64) *Coordinator {
 	return New(Options{
-		Self: id, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} }, Transport: &link{c, id}, Liveness: c.liveness, Observe: c.observe,
+		Self: id, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} }, Transport: &link{c, id}, Liveness: c.liveness, Observe: c.observe, Limits: c.limits,
 		Name: func(id uint64) string { return fmt.Sprintf("n%d", id) },
 		Unfinished: func(key []byte) {
 			c.mu.Lock()

@@ -51,6 +51,7 @@ type Options struct {
 	// Unfinished hears of keys that a write which may have happened did not reach all of their nodes, or of nodes
 	// in their place: their replicas may differ until they are compared. nil: nobody listens.
 	Unfinished func(key []byte)
+	Limits     Limits
 }
 
 // Coordinator carries out operations.
@@ -59,6 +60,10 @@ type Coordinator struct {
 	transport distrib.AsyncTransport
 	latencies latencies
 	hedges    budget
+	hedged    atomic.Int64
+	underWay  load // operations that callers wait for
+	behind    load // puts that go on
+	repairs   load
 	// selfSlow is that this node is slow to answer itself: then requests to it get goroutines, and callers do not
 	// hang with it.
 	selfSlow atomic.Bool
@@ -85,6 +90,7 @@ func New(opts Options) *Coordinator {
 	if opts.Unfinished == nil {
 		opts.Unfinished = func([]byte) {}
 	}
+	opts.Limits = opts.Limits.withDefaults()
 	return &Coordinator{opts: opts, transport: asyncTransport(opts.Transport)}
 }
 

@@ -3,7 +3,6 @@ package coordinator
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
@@ -32,6 +31,10 @@ func (c *Coordinator) Get(ctx context.Context, key []byte, o ReadOptions) (*Read
 	if err := distrib.CheckKey(key); err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
+	if err := c.admit(len(key)); err != nil {
+		return nil, fmt.Errorf("get %q: %w", key, err)
+	}
+	defer c.underWay.give(len(key))
 	view, release := c.opts.View()
 	defer release()
 	nodes := c.readersOf(view, ring.TokenOf(key), o.Strict)
@@ -44,11 +47,8 @@ func (c *Coordinator) Get(ctx context.Context, key []byte, o ReadOptions) (*Read
 		return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Replicas: append(g.replicas, nodes.passedOver()...), Err: g.err, name: c.opts.Name}
 	}
 	if len(g.result.Stale) > 0 {
-		repaired := c.repair(ctx, key, &g.result)
-		if o.Repair {
-			if failed, err := repaired(); err != nil || len(failed) > 0 {
-				return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Replicas: append(g.replicas, failed...), Err: err, name: c.opts.Name}
-			}
+		if failed, err := c.repair(ctx, key, &g.result, o.Repair); err != nil || len(failed) > 0 {
+			return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Replicas: append(g.replicas, failed...), Err: err, name: c.opts.Name}
 		}
 	}
 	return &g.result, nil
@@ -181,6 +181,8 @@ func (g *getting) tick() {
 				more := g.r.slow(try)
 				if asks = append(asks, more...); len(more) == 0 {
 					g.c.hedges.giveBack()
+				} else {
+					g.c.hedged.Add(1)
 				}
 			}
 		case usual:
@@ -196,39 +198,4 @@ func (g *getting) tick() {
 	defer g.c.work.Done()
 	g.advance(asks, false)
 	g.c.silent(silent)
-}
-
-// repair begins to give stale nodes what they miss. The function that it returns waits for that, and returns those
-// that did not take it; err is that ctx has ended.
-func (c *Coordinator) repair(ctx context.Context, key []byte, res *ReadResult) (wait func() (failed []ReplicaState, err error)) {
-	type answer struct {
-		Place
-		err error
-	}
-	came := make(chan answer, len(res.Stale))
-	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.opts.After)
-	var all sync.WaitGroup
-	for _, p := range res.Stale {
-		c.work.Add(1)
-		all.Go(func() {
-			defer c.work.Done()
-			err := c.opts.Transport.Merge(after, p.Node, &distrib.MergeRequest{Key: key, Record: res.Record, For: p.For})
-			c.observe(p.Node, err)
-			came <- answer{p, err}
-		})
-	}
-	go func() { all.Wait(); cancel() }()
-	return func() (failed []ReplicaState, err error) {
-		for range res.Stale {
-			select {
-			case a := <-came:
-				if a.err != nil {
-					failed = note(failed, a.Node, a.For, fmt.Errorf("repair: %w", a.err))
-				}
-			case <-ctx.Done():
-				return failed, context.Cause(ctx)
-			}
-		}
-		return failed, nil
-	}
 }

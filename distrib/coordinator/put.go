@@ -42,6 +42,11 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 	if o.Op == (distrib.OpID{}) {
 		_, _ = rand.Read(o.Op[:]) // it never fails
 	}
+	bytes := len(key) + len(value.Data)
+	if err := c.admit(bytes); err != nil {
+		return nil, fmt.Errorf("%s %q: %w", op, key, err)
+	}
+	defer c.underWay.give(bytes)
 	view, release := c.opts.View()
 	nodes := c.writersOf(view, ring.TokenOf(key), o.Strict)
 	need, err := quorums(o.W, nodes.count())
@@ -49,17 +54,11 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 		release()
 		return nil, fmt.Errorf("%s %q: %w", op, key, err)
 	}
-	p := &putting{operation: operation{c: c, ctx: ctx, done: make(chan struct{})}, release: release, key: key, value: value, o: o, w: newWrite(nodes, need)}
+	p := &putting{operation: operation{c: c, ctx: ctx, done: make(chan struct{})}, release: release, key: key, value: value, bytes: bytes, o: o, w: newWrite(nodes, need)}
 	c.work.Add(1)
 	p.mu.Lock()
 	p.advance(p.w.start(), true)
-	if ended := p.wait(); ended != nil {
-		p.mu.Lock()
-		if !p.settled {
-			p.settlePut(Unknown, ended)
-		}
-		p.mu.Unlock()
-	}
+	p.leave(p.wait())
 	if p.outcome == OK {
 		return &p.result, nil
 	}
@@ -67,18 +66,52 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 		Err: p.err, name: c.opts.Name}
 }
 
+// leave is that the caller goes: with what is known or, where its context has ended before that, without.
+func (p *putting) leave(ended error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.settled {
+		p.settlePut(Unknown, ended)
+	}
+	switch limits := &p.c.opts.Limits; {
+	case p.open == 0:
+	case p.c.behind.take(p.bytes, limits.Behind, limits.BehindBytes):
+		p.going = behind
+	default:
+		p.going, p.value, p.record = alone, distrib.Value{}, nil
+		p.c.unfinished(p.key)
+	}
+}
+
 // putting is a put under way. It goes on when its caller has been told until no answer is to come.
 type putting struct {
 	operation
 	release func() // of the view
 	key     []byte
-	value   distrib.Value
+	bytes   int // of key and value
 	o       WriteOptions
 
 	// Guarded by mu.
 	w      write
+	value  distrib.Value
 	record distrib.Record // what nodes must merge: the write, or where several stored it first what stands of these
 	result WriteResult
+	going  going
+}
+
+// going is how a put goes on.
+type going uint8
+
+const (
+	waited going = iota // its caller waits
+	behind              // counted as such
+	alone               // too many do: what is under way ends, and nothing follows
+)
+
+// what is stored.
+type what struct {
+	value  distrib.Value
+	record distrib.Record
 }
 
 // advance sends what is to be sent now, and settles the put when its outcome is known. p.mu is held, and released.
@@ -87,14 +120,14 @@ func (p *putting) advance(sends []Send, mine bool) {
 	now := time.Now()
 	slow := time.Duration(0)
 	for _, s := range sends {
-		slow = patience(p.c.latencies.of(s.Node).write99.get(), len(p.value.Data), p.c.opts.Patience)
+		slow = patience(p.c.latencies.of(s.Node).write99.get(), p.bytes, p.c.opts.Patience)
 		p.begin(s.Try, s.Node, now, 0, slow)
 	}
 	if outcome := p.w.outcome(); !p.settled && outcome != Pending {
 		p.settlePut(outcome, nil)
 	}
-	record, end := p.record, p.open == 0
-	if end {
+	w := what{p.value, p.record}
+	if p.open == 0 {
 		p.finish()
 	} else {
 		p.arm(now, p.tick)
@@ -103,16 +136,16 @@ func (p *putting) advance(sends []Send, mine bool) {
 	deadline := now.Add(p.c.opts.After)
 	for _, s := range sends {
 		if s.Node != p.c.opts.Self {
-			p.start(deadline, s, record)
+			p.start(deadline, s, w)
 		}
 	}
 	for _, s := range sends {
 		switch {
 		case s.Node != p.c.opts.Self:
 		case mine && !p.c.selfSlow.Load():
-			p.local(s, record, true)
+			p.local(s, w, true)
 		default:
-			go p.local(s, record, false)
+			go p.local(s, w, false)
 		}
 	}
 }
@@ -122,7 +155,10 @@ func (p *putting) finish() {
 	if p.timer != nil {
 		p.timer.Stop()
 	}
-	if !p.w.finished() {
+	if p.going == behind {
+		p.c.behind.give(p.bytes)
+	}
+	if p.going != alone && !p.w.finished() {
 		p.c.unfinished(p.key)
 	}
 	p.release()
@@ -136,25 +172,25 @@ func (p *putting) settlePut(o Outcome, err error) {
 	p.settle(o, p.w.unanswered(), err)
 }
 
-func (p *putting) request(s Send) *distrib.PutRequest {
-	return &distrib.PutRequest{Key: p.key, Op: p.o.Op, Past: p.o.Context, Value: p.value, Sync: p.o.Sync, For: s.For}
+func (p *putting) request(s Send, w what) *distrib.PutRequest {
+	return &distrib.PutRequest{Key: p.key, Op: p.o.Op, Past: p.o.Context, Value: w.value, Sync: p.o.Sync, For: s.For}
 }
 
-func (p *putting) merge(s Send, record distrib.Record) *distrib.MergeRequest {
-	return &distrib.MergeRequest{Key: p.key, Record: record, Sync: p.o.Sync, For: s.For}
+func (p *putting) merge(s Send, w what) *distrib.MergeRequest {
+	return &distrib.MergeRequest{Key: p.key, Record: w.record, Sync: p.o.Sync, For: s.For}
 }
 
 // start sends a request to another node.
-func (p *putting) start(deadline time.Time, s Send, record distrib.Record) {
+func (p *putting) start(deadline time.Time, s Send, w what) {
 	if s.Kind == First {
-		p.c.transport.StartPut(deadline, s.Node, p.request(s), func(reply *distrib.PutReply, err error) { p.came(s, reply, err, false) })
+		p.c.transport.StartPut(deadline, s.Node, p.request(s, w), func(reply *distrib.PutReply, err error) { p.came(s, reply, err, false) })
 		return
 	}
-	p.c.transport.StartMerge(deadline, s.Node, p.merge(s, record), func(err error) { p.came(s, nil, err, false) })
+	p.c.transport.StartMerge(deadline, s.Node, p.merge(s, w), func(err error) { p.came(s, nil, err, false) })
 }
 
 // local carries out a request to this node.
-func (p *putting) local(s Send, record distrib.Record, mine bool) {
+func (p *putting) local(s Send, w what, mine bool) {
 	ctx := p.ctx
 	if !mine { // it may go on behind the answer
 		var cancel context.CancelFunc
@@ -162,11 +198,11 @@ func (p *putting) local(s Send, record distrib.Record, mine bool) {
 		defer cancel()
 	}
 	if s.Kind == First {
-		reply, err := p.c.transport.Put(ctx, s.Node, p.request(s))
+		reply, err := p.c.transport.Put(ctx, s.Node, p.request(s, w))
 		p.came(s, reply, err, mine)
 		return
 	}
-	p.came(s, nil, p.c.transport.Merge(ctx, s.Node, p.merge(s, record)), mine)
+	p.came(s, nil, p.c.transport.Merge(ctx, s.Node, p.merge(s, w)), mine)
 }
 
 // came takes an answer.
@@ -174,7 +210,7 @@ func (p *putting) came(s Send, reply *distrib.PutReply, err error, mine bool) {
 	p.c.observe(s.Node, err)
 	now := time.Now()
 	p.mu.Lock()
-	if took := p.end(s.Try, now); err == nil && len(p.value.Data) <= smallBytes {
+	if took := p.end(s.Try, now); err == nil && p.bytes <= smallBytes {
 		p.c.latencies.of(s.Node).sawWrite(took)
 	}
 	if !p.settled && s.Kind.counts() {
@@ -182,6 +218,7 @@ func (p *putting) came(s Send, reply *distrib.PutReply, err error, mine bool) {
 	}
 	var sends []Send
 	switch {
+	case p.going == alone:
 	case err == nil && s.Kind == First:
 		sends = p.stored(s, reply)
 	case err == nil:
@@ -216,7 +253,7 @@ func (p *putting) tick() {
 	now := time.Now()
 	p.mu.Lock()
 	p.wake = time.Time{}
-	if p.open == 0 { // it has finished
+	if p.open == 0 || p.going == alone {
 		p.mu.Unlock()
 		return
 	}

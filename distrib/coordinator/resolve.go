@@ -43,6 +43,10 @@ func (c *Coordinator) Resolve(ctx context.Context, key []byte, op distrib.OpID) 
 	if op == (distrib.OpID{}) {
 		return NotSeen, nil, fmt.Errorf("resolve %q: the operation has no name", key)
 	}
+	if err := c.admit(len(key)); err != nil {
+		return NotSeen, nil, fmt.Errorf("resolve %q: %w", key, err)
+	}
+	defer c.underWay.give(len(key))
 	view, release := c.opts.View()
 	defer release()
 	nodes := c.readersOf(view, ring.TokenOf(key), false)
