@@ -33,6 +33,11 @@ func main() {
 	os.Exit(code)
 }
 
+// usageError is what another command line or file mends.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
 // run executes one command line and returns the exit code.
 func run(ctx context.Context, args []string) int {
 	begun := false
@@ -40,7 +45,7 @@ func run(ctx context.Context, args []string) int {
 		Use: "kvnode", Short: "a node of a Cambium cluster", SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRun: func(*cobra.Command, []string) { begun = true },
 	}
-	root.AddCommand(startCommand())
+	root.AddCommand(startCommand(), configCommand())
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -50,6 +55,8 @@ func run(ctx context.Context, args []string) int {
 	switch {
 	case !begun:
 		fmt.Fprintln(os.Stderr, "  try: kvnode --help")
+		return exitUsage
+	case errors.As(err, new(usageError)):
 		return exitUsage
 	case errors.Is(err, engine.ErrLocked):
 		return exitLocked

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/config"
 	"github.com/cambiumdb/cambium/distrib/local"
 	"github.com/cambiumdb/cambium/distrib/node"
 	"github.com/cambiumdb/cambium/engine"
@@ -19,8 +19,6 @@ import (
 const drainTimeout = 15 * time.Second
 
 func startCommand() *cobra.Command {
-	opts := node.Options{}
-	sync := "per-second"
 	c := &cobra.Command{
 		Use:   "start --name NAME --dir DIR --listen HOST:PORT [--join HOST:PORT,..]",
 		Short: "run a node until SIGTERM",
@@ -28,48 +26,38 @@ func startCommand() *cobra.Command {
 
 Without --join a node with an empty directory founds a cluster; with it the node
 joins the one that the nodes at these addresses belong to. A node comes back with
-its directory alone. Once it serves it prints one line to standard output:
+its directory alone. Settings may stand in a file and in the environment too:
+kvnode config init shows all. Once the node serves it prints one line to standard
+output:
 
-  ready name=n1 grpc=127.0.0.1:7800 http= cluster=5e0f..`,
+  ready name=n1 grpc=127.0.0.1:7800 http=127.0.0.1:7801 cluster=5e0f..`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			var err error
-			if opts.Sync, err = parseSync(sync); err != nil {
+			s, err := loadConfig(c)
+			if err != nil {
 				return err
 			}
-			opts.OpenStore = openStore
-			opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
+			opts, err := nodeOptions(s)
+			if err != nil {
+				return usageError{err}
+			}
 			return start(c.Context(), opts)
 		},
 	}
-	f := c.Flags()
-	f.StringVar(&opts.Name, "name", "", "name of the node, unique in its cluster")
-	f.StringVar(&opts.Dir, "dir", "", "directory of all that the node keeps")
-	f.StringVar(&opts.Listen, "listen", "127.0.0.1:7800", "host:port of gRPC; port 0 is any that is free")
-	f.StringVar(&opts.Advertise, "advertise", "", "host:port that others are told (default: where it listens)")
-	f.StringVar(&opts.Gossip, "gossip", "", "host:port of gossip, UDP and TCP (default: the host of --listen, any free port)")
-	f.StringSliceVar(&opts.Join, "join", nil, "host:port of some nodes of the cluster")
-	f.StringSliceVar(&opts.Etcd, "etcd", nil, "endpoints of an etcd of your own for the ring metadata (default: the nodes run it)")
-	f.StringVar(&opts.Zone, "zone", "", "where the node fails together with others: copies are kept in different zones")
-	f.Float64Var(&opts.Weight, "weight", 1, "how much the node holds beside others")
-	f.IntVar(&opts.Replicas, "replicas", 3, "copies of each key, N; of a cluster that is founded")
-	f.StringVar(&sync, "sync", sync, "when a write is durable at each node: per-write or per-second")
-	f.BoolVar(&opts.Insecure, "insecure", false, "listen off loopback without TLS")
-	f.BoolVar(&opts.AllowFaults, "allow-faults", false, "let anybody cut the node off, for demonstrations and tests")
-	for _, name := range []string{"name", "dir"} {
-		_ = c.MarkFlagRequired(name) // it is there
-	}
+	config.Flags(c.Flags())
 	return c
 }
 
-func parseSync(word string) (distrib.Sync, error) {
-	switch word {
-	case "per-write":
-		return distrib.SyncNow, nil
-	case "per-second":
-		return distrib.SyncSoon, nil
-	}
-	return 0, fmt.Errorf("sync is %q, want per-write or per-second", word)
+// nodeOptions are the settings as a node takes them.
+func nodeOptions(s *config.Config) (node.Options, error) {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: s.LogLevel}))
+	security, err := s.Security(logger)
+	return node.Options{
+		Name: s.Name, Dir: s.Dir, Zone: s.Zone, Weight: s.Weight, Replicas: s.Replicas,
+		Listen: s.Listen, Advertise: s.Advertise, HTTP: s.HTTP, Gossip: s.Gossip, Join: s.Join, Etcd: s.Etcd,
+		Sync: s.Sync, HintBytes: s.HintBytes, Security: security, Insecure: s.Insecure, AllowFaults: s.AllowFaults, Logger: logger,
+		OpenStore: func(dir string) (node.Store, error) { return openStore(dir, s.Memory) },
+	}, err
 }
 
 // start runs a node until ctx ends.
@@ -81,7 +69,7 @@ func start(ctx context.Context, opts node.Options) error {
 		}
 		return err
 	}
-	fmt.Printf("ready name=%s grpc=%s http=%s cluster=%s\n", opts.Name, n.Addr(), opts.HTTP, n.ClusterID())
+	fmt.Printf("ready name=%s grpc=%s http=%s cluster=%s\n", opts.Name, n.Addr(), n.HTTP(), n.ClusterID())
 	<-ctx.Done()
 	opts.Logger.Info("node stops", "node", opts.Name)
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
@@ -95,8 +83,9 @@ type store struct {
 	db *engine.DB
 }
 
-func openStore(dir string) (node.Store, error) {
-	db, err := engine.Open(dir, local.Options(nil))
+// openStore opens the engine in dir, which may take so many bytes of memory; 0: as it says itself.
+func openStore(dir string, memory int64) (node.Store, error) {
+	db, err := engine.Open(dir, local.Options(&engine.Options{MemoryBudget: memory}))
 	if err != nil {
 		return nil, err
 	}

@@ -179,6 +179,23 @@ func TestExample(t *testing.T) {
 	}
 }
 
+// What Write writes says the same again, whatever stands in it.
+func TestWrite(t *testing.T) {
+	c, err := load(t, "", []string{"CAMBIUM_TLS_CERT=c: #1.crt"}, []string{"--name=1", "--dir", `/a "b"\\c`, "--listen=[::1]:7800", "--join=[fe80::1]:1,b:2", "--tls-ca=null", "--tls-key=~", "--memory=1GiB"})
+	require.NoError(t, err)
+	var plain, origins bytes.Buffer
+	require.NoError(t, c.Write(&plain, false))
+	require.NoError(t, c.Write(&origins, true))
+	require.Contains(t, origins.String(), "\nweight: 1                              # default\n")
+	require.Contains(t, origins.String(), "\ntls:\n  ca: \"null\"                           # --tls-ca\n")
+	for _, text := range []string{plain.String(), origins.String()} {
+		again, err := load(t, text, nil, nil)
+		require.NoError(t, err, text)
+		again.values, c.values = nil, nil
+		require.Equal(t, c, again)
+	}
+}
+
 func TestSecurity(t *testing.T) {
 	c := &Config{Name: "n1"}
 	s, err := c.Security(nil)

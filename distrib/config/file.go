@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -160,43 +159,4 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// WriteExample writes a file with every setting at its default, commented out, but for those that must be set.
-func WriteExample(w io.Writer) error {
-	var b strings.Builder
-	b.WriteString("# Settings of a kvnode. Flags and variables of the environment stand above them:\n# tls.ca is --tls-ca and CAMBIUM_TLS_CA.\n")
-	open := ""
-	for _, s := range settings {
-		prefix, key, nested := strings.Cut(s.key, ".")
-		if !nested {
-			prefix, key = "", s.key
-		}
-		if prefix != open && prefix != "" {
-			fmt.Fprintf(&b, "\n#%s:", prefix)
-		}
-		open = prefix
-		indent := ""
-		if prefix != "" {
-			indent = "  "
-		}
-		fmt.Fprintf(&b, "\n# %s%s\n", indent, s.help)
-		mark := "#"
-		value := s.value
-		switch s.key {
-		case "name":
-			mark, value = "", "n1"
-		case "dir":
-			mark, value = "", "/var/lib/cambium"
-		}
-		if s.kind == "list" {
-			value = "[]"
-		}
-		if value == "" {
-			value = `""`
-		}
-		fmt.Fprintf(&b, "%s%s%s: %s\n", mark, indent, key, value)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }
