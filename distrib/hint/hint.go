@@ -7,19 +7,22 @@
 //
 // Hints are records like any other, each target's behind a prefix of its own, so what is kept of one key for
 // one target is one record, whatever happens to it meanwhile, and to hand it over is to merge it. They survive
-// restarts. They are bounded when they come: what does not fit is refused, and the coordinator asks the next
-// node; what was taken is kept until its target has it.
+// restarts. They are bounded when they come, by bytes and age: what does not fit is refused, and the coordinator asks
+// the next node; what was taken is kept until its target has it.
 //
 // All methods may be called by many goroutines at once.
 package hint
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/replica"
@@ -27,13 +30,20 @@ import (
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
-// Options of Hints. All but MaxBytes are required.
+// Options of Hints. Store, Node and Births are required.
 type Options struct {
 	Store  distrib.Store
 	Node   uint64 // the node that keeps them
 	Births *replica.Births
 	// MaxBytes bounds keys and values kept for one target; 0 is 1 GiB.
 	MaxBytes int64
+	// MaxAge is for how long hints are taken for a target that has not got the first of them. 0 is 7 days: a broken
+	// machine is repaired or replaced by then, and comparing its ranges, which what is refused leads to, costs less than
+	// handing over all that was written since.
+	MaxAge time.Duration
+	// Pace is called before so many bytes of keys and values are handed over, and may wait; its error ends the drain.
+	// nil: as fast as it goes.
+	Pace func(ctx context.Context, bytes int) error
 }
 
 // Hints are what a node keeps for others.
@@ -49,14 +59,27 @@ type target struct {
 	*replica.Replica
 	opened int64 // bytes that were there when it was opened
 	drain  sync.Mutex
+	// since is when the oldest of what is kept came, or earlier, in milliseconds since 1970. It says something where
+	// something is kept.
+	since atomic.Int64
+	stats counters
 }
 
 func (t *target) bytes() int64 { return t.opened + t.Grown() }
+
+// counters count records since the start.
+type counters struct{ kept, handedOver, refused atomic.Int64 }
 
 // Open finds what a node keeps.
 func Open(opts Options) (*Hints, error) {
 	if opts.MaxBytes == 0 {
 		opts.MaxBytes = 1 << 30
+	}
+	if opts.MaxAge == 0 {
+		opts.MaxAge = 7 * 24 * time.Hour
+	}
+	if opts.Pace == nil {
+		opts.Pace = func(context.Context, int) error { return nil }
 	}
 	h := &Hints{opts: opts, targets: map[uint64]*target{}}
 	end := []byte{byte(distrib.SpaceHint) + 1}
@@ -68,6 +91,9 @@ func Open(opts Options) (*Hints, error) {
 		t := h.target(id)
 		if err := t.Scan(0, 1<<64-1, func(key []byte, head distrib.Head) error {
 			t.opened += t.SizeOf(key, head)
+			if ms := writtenAt(head.Record); t.since.Load() == 0 || ms < t.since.Load() {
+				t.since.Store(ms)
+			}
 			return nil
 		}); err != nil {
 			return nil, fmt.Errorf("hints for node %d: %w", id, err)
@@ -106,12 +132,35 @@ func (h *Hints) target(id uint64) *target {
 	return t
 }
 
-// admit refuses bytes that do not fit beside what is kept for a target.
-func (h *Hints) admit(t *target, id uint64, bytes int) error {
-	if have := t.bytes(); have+int64(bytes) > h.opts.MaxBytes {
-		return fmt.Errorf("hints for node %d hold %d bytes, %d more exceed the limit of %d: %w", id, have, bytes, h.opts.MaxBytes, distrib.ErrRefused)
+// writtenAt is when the first version of a record was written, by the clock of its coordinator: when it came is not
+// kept. Where no version says it is now.
+func writtenAt(r distrib.Record) int64 {
+	first := time.Now().UnixMilli()
+	for i := range r {
+		if ms := int64(r[i].Value.Time >> 16); ms > 0 {
+			first = min(first, ms)
+		}
 	}
-	return nil
+	return first
+}
+
+// admit refuses bytes that do not fit beside what is kept for a target, and all where that has waited for too long.
+func (h *Hints) admit(t *target, id uint64, bytes int) error {
+	now, have := time.Now(), t.bytes()
+	if have <= 0 {
+		t.since.Store(now.UnixMilli())
+	}
+	var err error
+	switch age := now.Sub(time.UnixMilli(t.since.Load())); {
+	case have+int64(bytes) > h.opts.MaxBytes:
+		err = fmt.Errorf("hints for node %d hold %d bytes, %d more exceed the limit of %d: %w", id, have, bytes, h.opts.MaxBytes, distrib.ErrRefused)
+	case age > h.opts.MaxAge:
+		err = fmt.Errorf("hints for node %d have waited for %s, the limit is %s: replace it, or compare its ranges when it is back: %w", id, age.Round(time.Minute), h.opts.MaxAge, distrib.ErrRefused)
+	default:
+		return nil
+	}
+	t.stats.refused.Add(1)
+	return err
 }
 
 // Put stores a write first, for node r.For.
@@ -124,6 +173,7 @@ func (h *Hints) Put(r *distrib.PutRequest) (*distrib.PutReply, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.stats.kept.Add(1)
 	return &distrib.PutReply{Sibling: w.Sibling, Siblings: w.Siblings}, nil
 }
 
@@ -137,7 +187,10 @@ func (h *Hints) Merge(r *distrib.MergeRequest) error {
 	if err := h.admit(t, r.For, bytes); err != nil {
 		return err
 	}
-	_, err := t.Merge(r.Key, r.Record, r.Sync)
+	changed, err := t.Merge(r.Key, r.Record, r.Sync)
+	if changed {
+		t.stats.kept.Add(1)
+	}
 	return err
 }
 
@@ -149,7 +202,8 @@ func (h *Hints) Read(r *distrib.ReadRequest) (distrib.Record, error) {
 // Kept is what is kept for one node.
 type Kept struct {
 	Target uint64
-	Bytes  int64 // of keys and values
+	Bytes  int64     // of keys and values
+	Oldest time.Time // when the oldest came, or after a restart was written
 }
 
 // Kept returns for whom something is kept, by target.
@@ -158,15 +212,27 @@ func (h *Hints) Kept() (list []Kept) {
 	defer h.mu.Unlock()
 	for id, t := range h.targets {
 		if n := t.bytes(); n > 0 {
-			list = append(list, Kept{id, n})
+			list = append(list, Kept{id, n, time.UnixMilli(t.since.Load())})
 		}
 	}
-	slices.SortFunc(list, func(a, b Kept) int {
-		if a.Target < b.Target {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(list, func(a, b Kept) int { return cmp.Compare(a.Target, b.Target) })
+	return list
+}
+
+// Counts are of records, since the start, for one node.
+type Counts struct {
+	Target                    uint64
+	Kept, HandedOver, Refused int64
+}
+
+// Counts returns what was done for each node, by target.
+func (h *Hints) Counts() (list []Counts) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, t := range h.targets {
+		list = append(list, Counts{id, t.stats.kept.Load(), t.stats.handedOver.Load(), t.stats.refused.Load()})
+	}
+	slices.SortFunc(list, func(a, b Counts) int { return cmp.Compare(a.Target, b.Target) })
 	return list
 }
 
@@ -177,6 +243,7 @@ func (h *Hints) Drain(ctx context.Context, id uint64, send func(key []byte, reco
 	t := h.target(id)
 	t.drain.Lock()
 	defer t.drain.Unlock()
+	began := time.Now().UnixMilli() // what is left at the end has come since
 	for first, more := uint64(0), true; more; {
 		// A few keys at a time: a scan that waits for the target would hold what the store has overwritten since.
 		list, err := t.Keys(&distrib.KeysRequest{First: first, Last: 1<<64 - 1, Limit: drainKeys})
@@ -184,7 +251,7 @@ func (h *Hints) Drain(ctx context.Context, id uint64, send func(key []byte, reco
 			return sent, err
 		}
 		for _, k := range list {
-			if err := t.hand(ctx, id, k.Key, send); err != nil {
+			if err := h.hand(ctx, t, id, k.Key, send); err != nil {
 				return sent, err
 			}
 			sent++
@@ -192,6 +259,7 @@ func (h *Hints) Drain(ctx context.Context, id uint64, send func(key []byte, reco
 		}
 		more = len(list) == drainKeys && first > 0
 	}
+	t.since.Store(max(began, t.since.Load()))
 	return sent, nil
 }
 
@@ -199,17 +267,25 @@ func (h *Hints) Drain(ctx context.Context, id uint64, send func(key []byte, reco
 const drainKeys = 256
 
 // hand hands one record over and forgets it.
-func (t *target) hand(ctx context.Context, id uint64, key []byte, send func(key []byte, record distrib.Record) error) error {
-	if err := ctx.Err(); err != nil {
+func (h *Hints) hand(ctx context.Context, t *target, id uint64, key []byte, send func(key []byte, record distrib.Record) error) error {
+	record, err := t.Read(key)
+	if err != nil {
 		return err
 	}
-	record, err := t.Read(key)
+	bytes := len(key)
+	for i := range record {
+		bytes += len(record[i].Value.Data)
+	}
+	if err = ctx.Err(); err == nil {
+		err = h.opts.Pace(ctx, bytes)
+	}
 	if err != nil {
 		return err
 	}
 	if err := send(key, record); err != nil {
 		return fmt.Errorf("hint of %q for node %d: %w", key, id, err)
 	}
+	t.stats.handedOver.Add(1)
 	_, err = t.Remove(key, vclock.Dots(record), distrib.SyncLater)
 	return err
 }

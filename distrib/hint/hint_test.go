@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -58,12 +60,17 @@ func TestSurvivesRestart(t *testing.T) {
 	require.Greater(t, before[0].Bytes, int64(len(large)))
 
 	h = open(t, s.Crash(0), 0)
-	require.Equal(t, before, h.Kept())
+	require.Len(t, h.Kept(), len(before))
+	for i, k := range h.Kept() {
+		require.Equal(t, before[i].Bytes, k.Bytes)
+		require.Equal(t, before[i].Target, k.Target)
+	}
 	r, err := h.Read(&distrib.ReadRequest{Key: []byte("a"), For: 3})
 	require.NoError(t, err)
 	require.Equal(t, "1", string(r[0].Value.Data))
 	require.Equal(t, map[string]string{"a": "1", "b": large}, drain(t, h, 3))
-	require.Equal(t, before[1:], h.Kept())
+	require.Len(t, h.Kept(), 1)
+	require.Equal(t, before[1].Bytes, h.Kept()[0].Bytes)
 	require.Empty(t, drain(t, h, 3))
 	require.Equal(t, map[string]string{"a": "2"}, drain(t, h, 1<<64-1))
 	require.Empty(t, h.Kept())
@@ -127,4 +134,65 @@ func TestDrainOfMany(t *testing.T) {
 	}
 	require.Len(t, drain(t, h, 3), 3*drainKeys+5)
 	require.Empty(t, h.Kept())
+}
+
+// TestAge: how long something is kept is known, also after a restart, and nothing more is taken for a node that is gone
+// for too long until it has got what was kept.
+func TestAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := storetest.NewMem()
+		h, began := open(t, s, 0), time.Now()
+		timed := func(h *Hints, key string) error {
+			now := distrib.Timestamp(time.Now().UnixMilli()) << 16
+			return h.Merge(&distrib.MergeRequest{For: 3, Key: []byte(key), Record: distrib.Record{
+				{Dot: vclock.Dot{Actor: vclock.Actor{Node: 2, Birth: 1}, Counter: 1}, Value: distrib.Value{Time: now, Data: []byte("v")}}}})
+		}
+		require.NoError(t, timed(h, "a"))
+		time.Sleep(time.Hour)
+		require.NoError(t, timed(h, "b"))
+		require.True(t, began.Equal(h.Kept()[0].Oldest))
+		h = open(t, s, 0)
+		require.True(t, began.Equal(h.Kept()[0].Oldest), "after a restart")
+
+		_, err := h.Drain(t.Context(), 3, func(key []byte, _ distrib.Record) error {
+			if string(key) == "b" {
+				return errors.New("gone")
+			}
+			return nil
+		})
+		require.ErrorContains(t, err, "gone")
+		require.False(t, h.Kept()[0].Oldest.After(began.Add(time.Hour)), "b is left")
+		time.Sleep(7*24*time.Hour - time.Hour)
+		require.NoError(t, timed(h, "c"))
+		time.Sleep(2 * time.Hour)
+		err = timed(h, "d")
+		require.ErrorIs(t, err, distrib.ErrRefused)
+		require.ErrorContains(t, err, "have waited for 170h")
+		require.Len(t, drain(t, h, 3), 2)
+		require.Equal(t, []Counts{{Target: 3, Kept: 1, HandedOver: 3, Refused: 1}}, h.Counts())
+		require.Empty(t, h.Kept())
+		require.NoError(t, timed(h, "d"))
+		require.True(t, time.Now().Equal(h.Kept()[0].Oldest))
+	})
+}
+
+// TestDrainIsThrottled: each record waits for its turn, and nothing is handed over once waiting has failed.
+func TestDrainIsThrottled(t *testing.T) {
+	h := open(t, storetest.NewMem(), 0)
+	for i := range 10 {
+		put(t, h, 3, fmt.Sprint(i), "1234")
+	}
+	sum, sent := 0, 0
+	h.opts.Pace = func(_ context.Context, bytes int) error {
+		require.Equal(t, sum, 5*sent, "it waits before each")
+		if sum += bytes; sum > 20 {
+			return errors.New("no more")
+		}
+		return nil
+	}
+	_, err := h.Drain(t.Context(), 3, func([]byte, distrib.Record) error { sent++; return nil })
+	require.ErrorContains(t, err, "no more")
+	require.Equal(t, 4, sent)
+	h.opts.Pace = func(context.Context, int) error { return nil }
+	require.Len(t, drain(t, h, 3), 6)
 }

@@ -127,7 +127,7 @@ func (s cluster) kept() (list []*api.KeptHints) {
 		if s.parts.gossip.Liveness(k.Target) == distrib.Down {
 			state = "waiting"
 		}
-		list = append(list, &api.KeptHints{Node: s.opts.Name, Target: s.nameOf(k.Target), Bytes: uint64(k.Bytes), State: state})
+		list = append(list, &api.KeptHints{Node: s.opts.Name, Target: s.nameOf(k.Target), Bytes: uint64(k.Bytes), OldestMs: k.Oldest.UnixMilli(), State: state})
 	}
 	return list
 }

@@ -61,7 +61,7 @@ func (n *Node) registerFigures(p *parts) {
 	s := observe.Sources{
 		Hints: func() (list []observe.Hints) {
 			for _, k := range p.hints.Kept() {
-				list = append(list, observe.Hints{Target: n.nameOf(k.Target), Bytes: k.Bytes})
+				list = append(list, observe.Hints{Target: n.nameOf(k.Target), Bytes: k.Bytes, Oldest: time.Since(k.Oldest)})
 			}
 			return list
 		},
