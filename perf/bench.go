@@ -37,10 +37,10 @@ func (b *Bench) Run(ctx context.Context, dir string, workloads []*Workload) (Run
 // insert stays for those that follow.
 func (b *Bench) YCSB(ctx context.Context, dir string, workloads []*Workload) (Run, error) {
 	if used := diskUsage(dir); used > 0 {
-		return Run{}, usagef("%s holds %s already: ycsb wants a new directory", dir, Bytes(used))
+		return Run{}, Usagef("%s holds %s already: ycsb wants a new directory", dir, Bytes(used))
 	}
 	if b.Config.KeySize < hashedKeySize {
-		return Run{}, usagef("--key-size %d: keys of YCSB records need at least %d bytes", b.Config.KeySize, hashedKeySize)
+		return Run{}, Usagef("--key-size %d: keys of YCSB records need at least %d bytes", b.Config.KeySize, hashedKeySize)
 	}
 	s, err := b.begin(dir)
 	if err != nil {

@@ -45,7 +45,7 @@ func cambiumOptions(cfg Config) (engine.Options, error) {
 		"default": engine.DefaultCompression, "none": engine.NoCompression, "snappy": engine.Snappy, "zstd": engine.Zstd,
 	}[cfg.Compression]
 	if !ok1 || !ok2 || !ok3 {
-		return o, usagef("cambium has no sync %q, compaction %q or compression %q", cfg.Sync, cfg.Compaction, cfg.Compression)
+		return o, Usagef("cambium has no sync %q, compaction %q or compression %q", cfg.Sync, cfg.Compaction, cfg.Compression)
 	}
 	return o, nil
 }

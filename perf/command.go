@@ -59,11 +59,11 @@ type measuring struct {
 // cleaning up.
 func (c *Command) within(ctx context.Context, kind string, measurements int, body func(m *measuring) error) error {
 	if c.Runs < 1 || c.Runs > 1000 {
-		return usagef("--runs %d: want 1 to 1000", c.Runs)
+		return Usagef("--runs %d: want 1 to 1000", c.Runs)
 	}
 	engines := splitList(c.Config.Engine)
 	if len(engines) == 0 {
-		return usagef("--engine names no engine: try --engine cambium")
+		return Usagef("--engine names no engine: try --engine cambium")
 	}
 	if err := c.Config.Validate(); err != nil {
 		return err
@@ -88,7 +88,8 @@ func (c *Command) within(ctx context.Context, kind string, measurements int, bod
 	}
 	err = errors.Join(err, out.close())
 	if err == nil && c.Markdown != "" {
-		err = m.report.WriteSection(c.Markdown, cmp.Or(c.Title, commandLine(c.Args)))
+		title := cmp.Or(c.Title, CommandLine(c.Args))
+		err = WriteSection(c.Markdown, title, m.report.Markdown(title))
 	}
 	if err == nil {
 		err = m.report.Err()
@@ -121,7 +122,7 @@ func (m *measuring) findPeers(ctx context.Context) error {
 	c := m.c
 	say := func(format string, args ...any) { fmt.Fprintf(c.Stderr, format, args...) }
 	has := func(e string) bool { return c.Engines[e] != nil }
-	path, err := findPeers(ctx, say)
+	path, err := FindPeers(ctx, say)
 	if err == nil {
 		m.peers = path
 		cfg := c.Config
@@ -259,9 +260,9 @@ func (c *Command) where(dir string, report *Report) string {
 func (c *Command) LoadData(ctx context.Context, path string, generate int64, verify bool) error {
 	switch {
 	case path != "" && generate != 0:
-		return usagef("load %s and --generate %d: give one of them", path, generate)
+		return Usagef("load %s and --generate %d: give one of them", path, generate)
 	case path == "" && generate < 1:
-		return usagef("load wants a FILE.jsonl or FILE.jsonl.zst, or --generate N")
+		return Usagef("load wants a FILE.jsonl or FILE.jsonl.zst, or --generate N")
 	}
 	task := Task{Kind: "load", Load: LoadTask{Path: path, Generate: generate, Verify: verify}}
 	name, open := task.Load.source(c.Config.Seed)

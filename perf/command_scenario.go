@@ -28,7 +28,7 @@ func (c *Command) Scenarios(ctx context.Context, task Task, names ...string) err
 				}
 				sub := filepath.Join(m.dir, engine+"-"+a.dir)
 				if used := diskUsage(sub); used > 0 && !a.onward {
-					return usagef("%s holds %s already: scenarios want a new directory", sub, Bytes(used))
+					return Usagef("%s holds %s already: scenarios want a new directory", sub, Bytes(used))
 				}
 				m.text.Header(append(append([]string{a.label + " with " + engine}, cfg.Lines()...), c.where(sub, m.report))...)
 				task.Kind, task.Names, task.Stage = "scenario", []string{a.scenario}, a.stage

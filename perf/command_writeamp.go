@@ -17,11 +17,11 @@ const WriteAmpEngines = ownEngine + ",pebble,pebble-unstopped,pebble-same-memory
 func (c *Command) WriteAmp(ctx context.Context, distribution string) error {
 	over := distributions[distribution]
 	if over == nil {
-		return usagef("--distribution %q is not available: it takes uniform, zipfian", distribution)
+		return Usagef("--distribution %q is not available: it takes uniform, zipfian", distribution)
 	}
 	policies := splitList(c.Config.Compaction)
 	if len(policies) == 0 {
-		return usagef("--compaction names no policy: try --compaction leveled")
+		return Usagef("--compaction names no policy: try --compaction leveled")
 	}
 	for _, p := range policies {
 		if err := oneOf("--compaction", p, compactionNames); err != nil {

@@ -55,7 +55,7 @@ func ParseLimits(text string) ([]Limit, error) {
 
 func parseLimit(text string) (Limit, error) {
 	bad := func(why string) (Limit, error) {
-		return Limit{}, usagef("--fail-if %q: %s; write it like p99>+10%%, throughput<-5%%, wa>4.5 or max>100ms", text, why)
+		return Limit{}, Usagef("--fail-if %q: %s; write it like p99>+10%%, throughput<-5%%, wa>4.5 or max>100ms", text, why)
 	}
 	at := strings.IndexAny(text, "<>")
 	if at < 0 {
@@ -159,7 +159,7 @@ func Compare(base, now *Report, limits []Limit) (*Comparison, error) {
 	}
 	for _, l := range limits {
 		if !used[l.Text] {
-			return c, usagef("--fail-if %q: the two reports have no such figure in common", l.Text)
+			return c, Usagef("--fail-if %q: the two reports have no such figure in common", l.Text)
 		}
 	}
 	return c, nil

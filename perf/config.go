@@ -68,31 +68,31 @@ var (
 func (c Config) Validate() error {
 	switch {
 	case c.Keys < 1 || c.Keys > maxKeys:
-		return usagef("--keys %d: want 1 to %d", c.Keys, int64(maxKeys))
+		return Usagef("--keys %d: want 1 to %d", c.Keys, int64(maxKeys))
 	case c.KeySize < minKeySize(c.Keys) || c.KeySize > 1024:
-		return usagef("--key-size %d: %d distinct keys need %d to 1024 bytes", c.KeySize, c.Keys, minKeySize(c.Keys))
+		return Usagef("--key-size %d: %d distinct keys need %d to 1024 bytes", c.KeySize, c.Keys, minKeySize(c.Keys))
 	case c.ValueSize < 0 || c.ValueSize > 10<<20:
-		return usagef("--value-size %s: want 0 to 10MiB", c.ValueSize)
+		return Usagef("--value-size %s: want 0 to 10MiB", c.ValueSize)
 	case !(c.Compressible >= 1 && c.Compressible <= 100):
-		return usagef("--compressible %g: want 1 (not at all) to 100", c.Compressible)
+		return Usagef("--compressible %g: want 1 (not at all) to 100", c.Compressible)
 	case c.Threads < 1 || c.Threads > 4096:
-		return usagef("--threads %d: want 1 to 4096", c.Threads)
+		return Usagef("--threads %d: want 1 to 4096", c.Threads)
 	case c.Rate < 0 && c.Rate != AutoRate:
-		return usagef("--rate %s: want operations per second, auto or max", c.Rate)
+		return Usagef("--rate %s: want operations per second, auto or max", c.Rate)
 	case c.Duration < 0:
-		return usagef("--duration %s: want a positive time such as 30s", c.Duration)
+		return Usagef("--duration %s: want a positive time such as 30s", c.Duration)
 	case c.Ops < 0:
-		return usagef("--ops %d: want a positive number", c.Ops)
+		return Usagef("--ops %d: want a positive number", c.Ops)
 	case c.Memtable < 0 || c.Memtable > 0 && c.Memtable < 64<<10:
-		return usagef("--memtable %s: want at least 64KiB", c.Memtable)
+		return Usagef("--memtable %s: want at least 64KiB", c.Memtable)
 	case c.ValueThreshold < 0:
-		return usagef("--value-threshold %s: want at least 1", c.ValueThreshold)
+		return Usagef("--value-threshold %s: want at least 1", c.ValueThreshold)
 	case c.CompactionRate < 0:
-		return usagef("--compaction-rate %s: want bytes a second such as 64MiB", c.CompactionRate)
+		return Usagef("--compaction-rate %s: want bytes a second such as 64MiB", c.CompactionRate)
 	case c.MaxStall < 0:
-		return usagef("--max-stall %s: want a positive time such as 10s", c.MaxStall)
+		return Usagef("--max-stall %s: want a positive time such as 10s", c.MaxStall)
 	case c.Memory != 0 && c.Memory < MinMemory:
-		return usagef("--memory %s: want at least %s", c.Memory, Size(MinMemory))
+		return Usagef("--memory %s: want at least %s", c.Memory, Size(MinMemory))
 	}
 	if err := oneOf("--sync", c.Sync, syncNames); err != nil {
 		return err
@@ -109,7 +109,7 @@ func oneOf(flag, got string, want []string) error {
 			return nil
 		}
 	}
-	return usagef("%s %q is not available: it takes %s", flag, got, strings.Join(want, ", "))
+	return Usagef("%s %q is not available: it takes %s", flag, got, strings.Join(want, ", "))
 }
 
 // MinMemory is the least that --memory takes.
@@ -197,7 +197,7 @@ func (r *Rate) Set(text string) error {
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(f > 0) || math.IsInf(f, 0) {
-		return usagef("rate %q: want operations per second, auto or max", text)
+		return Usagef("rate %q: want operations per second, auto or max", text)
 	}
 	*r = Rate(f)
 	return nil

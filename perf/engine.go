@@ -86,7 +86,7 @@ func (e Engines) Find(name string) (Opener, error) {
 		names = append(names, n)
 	}
 	sort.Strings(names)
-	return nil, usagef("--engine %q is not built into this kvbench: it has %s", name, strings.Join(names, ", "))
+	return nil, Usagef("--engine %q is not built into this kvbench: it has %s", name, strings.Join(names, ", "))
 }
 
 // Stats are an engine's own counters since it was opened. Bytes are bytes on the device.
@@ -203,7 +203,8 @@ type UsageError struct{ msg string }
 // Error says which flag or argument and what it may be.
 func (e *UsageError) Error() string { return e.msg }
 
-func usagef(format string, args ...any) error {
+// Usagef makes a UsageError.
+func Usagef(format string, args ...any) error {
 	return &UsageError{msg: fmt.Sprintf(format, args...)}
 }
 

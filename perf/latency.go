@@ -28,28 +28,31 @@ type Quantile struct {
 	Took  time.Duration `json:"ns"`
 }
 
-// histogram records durations from 1 ns to an hour with three significant digits. Longer ones
-// count as an hour.
-type histogram struct{ h *hdrhistogram.Histogram }
+// Histogram records durations from 1 ns to an hour with three significant digits. Longer ones
+// count as an hour. It belongs to one goroutine.
+type Histogram struct{ h *hdrhistogram.Histogram }
 
 const longest = int64(time.Hour)
 
-func newHistogram() histogram {
-	return histogram{hdrhistogram.New(1, longest, 3)}
+// NewHistogram returns an empty histogram.
+func NewHistogram() Histogram {
+	return Histogram{hdrhistogram.New(1, longest, 3)}
 }
 
-func (h histogram) record(d time.Duration) {
+// Record counts a duration.
+func (h Histogram) Record(d time.Duration) {
 	_ = h.h.RecordValue(min(max(int64(d), 1), longest)) // cannot fail within these bounds
 }
 
-// merge adds other, which may be the zero histogram.
-func (h histogram) merge(other histogram) {
+// Merge adds other, which may be the zero Histogram.
+func (h Histogram) Merge(other Histogram) {
 	if other.h != nil {
 		h.h.Merge(other.h)
 	}
 }
 
-func (h histogram) summary(op string) Latency {
+// Summary is what was recorded, as the latency of a kind of operations.
+func (h Histogram) Summary(op string) Latency {
 	at := func(q float64) time.Duration { return time.Duration(h.h.ValueAtQuantile(q)) }
 	return Latency{
 		Curve: h.curve(),
@@ -66,7 +69,7 @@ func (h histogram) summary(op string) Latency {
 
 // curve has a point at each of the shares that halve what is left, three steps to a halving, as
 // far as there are operations.
-func (h histogram) curve() []Quantile {
+func (h Histogram) curve() []Quantile {
 	var all []Quantile
 	n := float64(h.h.TotalCount())
 	add := func(share float64) {

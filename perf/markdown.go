@@ -16,9 +16,9 @@ hand. [kvbench.md](kvbench.md) says how to read the tables. Speeds move from run
 does: compare within one section. Bytes hardly move.
 `
 
-// WriteSection puts the report into the Markdown file at path as the section called title, in
+// WriteSection puts a section called title, its heading included, into the Markdown file at path, in
 // place of the one that was there, or at the end. The file is made if need be.
-func (r *Report) WriteSection(path, title string) error {
+func WriteSection(path, title, section string) error {
 	text, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
 		text, err = []byte(markdownHead), nil
@@ -26,7 +26,7 @@ func (r *Report) WriteSection(path, title string) error {
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, putSection(string(text), title, r.Markdown(title)))
+	return replaceFile(path, putSection(string(text), title, section))
 }
 
 // replaceFile leaves the old content or the new at path.
@@ -53,9 +53,12 @@ func putSection(text, title, section string) string {
 }
 
 // Markdown is the report as a section: how it was made, then the tables of the text.
-func (r *Report) Markdown(title string) string {
+func (r *Report) Markdown(title string) string { return r.Section(title, r.tables(), r.engines()) }
+
+// Section is a section of such tables under the report's heading, with the conditions of engines.
+func (r *Report) Section(title, tables string, engines []string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "## %s\n\n    %s\n\n", title, commandLine(r.Command))
+	fmt.Fprintf(&b, "## %s\n\n    %s\n\n", title, CommandLine(r.Command))
 	commit := r.Build.Revision[:min(12, len(r.Build.Revision))]
 	if commit == "" {
 		commit = "unknown"
@@ -66,10 +69,10 @@ func (r *Report) Markdown(title string) string {
 	if r.Machine.CPU != "" {
 		b.WriteString(" (" + r.Machine.CPU + ")")
 	}
-	fmt.Fprintf(&b, ", %s\n\n```\n%s\n```\n", r.Machine.FileSystem, strings.Trim(r.tables(), "\n"))
+	fmt.Fprintf(&b, ", %s\n\n```\n%s\n```\n", r.Machine.FileSystem, strings.Trim(tables, "\n"))
 	if len(r.Fairness) > 0 {
 		var conditions bytes.Buffer
-		NewText(&conditions).Fairness(r.Fairness, r.engines())
+		NewText(&conditions).Fairness(r.Fairness, engines)
 		fmt.Fprintf(&b, "\n<details><summary>Conditions</summary>\n\n```\n%s\n```\n\n</details>\n", strings.Trim(conditions.String(), "\n"))
 	}
 	return b.String()
@@ -114,8 +117,8 @@ func (r *Report) engines() []string {
 	return names
 }
 
-// commandLine is what was called, without where reports went.
-func commandLine(args []string) string {
+// CommandLine is what was called, without where reports went.
+func CommandLine(args []string) string {
 	if len(args) == 0 {
 		return "kvbench"
 	}

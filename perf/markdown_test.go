@@ -34,7 +34,7 @@ func TestMarkdown(t *testing.T) {
 	}
 	r.Verdicts = Verdicts(r.Runs)
 	for range 2 {
-		require.NoError(t, r.WriteSection(path, "Deep tree"))
+		require.NoError(t, WriteSection(path, "Deep tree", r.Markdown("Deep tree")))
 	}
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)

@@ -91,11 +91,11 @@ func (m *measurement) answers(p *Phase) (user int64) {
 	var wrong int64
 	var inWords []string
 	for kind := range actionKinds {
-		all := newHistogram()
+		all := NewHistogram()
 		for _, w := range m.workers {
-			all.merge(w.hist[kind])
+			all.Merge(w.hist[kind])
 		}
-		if l := all.summary(kind.String()); l.Count > 0 {
+		if l := all.Summary(kind.String()); l.Count > 0 {
 			p.Latency = append(p.Latency, l)
 		}
 	}

@@ -21,10 +21,10 @@ type Condition struct {
 	Values map[string]string `json:"values"` // by engine
 }
 
-// findPeers returns the path of kvbench-peers beside this program. Where the source is around the
+// FindPeers returns the path of kvbench-peers beside this program. Where the source is around the
 // program or the current directory it is built first, so that it is of the same age; Go does
 // nothing when it is.
-func findPeers(ctx context.Context, say func(format string, args ...any)) (string, error) {
+func FindPeers(ctx context.Context, say func(format string, args ...any)) (string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", err
@@ -58,7 +58,7 @@ func findPeers(ctx context.Context, say func(format string, args ...any)) (strin
 	if there {
 		return beside, nil
 	}
-	return "", usagef("--engine names engines that are in %s, which is not at %s, and its source is not around here: run make peers in cambium's source tree", peersName, beside)
+	return "", Usagef("engines of others are in %s, which is not at %s, and its source is not around here: run make peers in cambium's source tree", peersName, beside)
 }
 
 // peersSource finds perf/peers in dir or a directory above it.

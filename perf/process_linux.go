@@ -110,6 +110,13 @@ func fileSystem(dir string) (name string, free int64, err error) {
 	return name, int64(st.Bavail) * int64(st.Bsize), nil
 }
 
+// Abandoned reports whether f is a pipe that nobody reads any more.
+func Abandoned(f *os.File) bool {
+	fds := []unix.PollFd{{Fd: int32(f.Fd())}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&unix.POLLERR != 0
+}
+
 // IsTerminal reports whether f is a terminal.
 func IsTerminal(f *os.File) bool {
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)

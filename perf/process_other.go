@@ -40,3 +40,6 @@ func fileSystem(dir string) (name string, free int64, err error) {
 
 // IsTerminal reports whether f is a terminal; on this system it is never known to be one.
 func IsTerminal(*os.File) bool { return false }
+
+// Abandoned reports whether f is a pipe that nobody reads any more, as far as the system tells: it may be.
+func Abandoned(*os.File) bool { return true }

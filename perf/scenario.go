@@ -56,12 +56,12 @@ func FindScenarios(names ...string) ([]*Scenario, error) {
 				}
 			}
 			if !found {
-				return nil, usagef("no scenario is called %q: there are%s", name, known)
+				return nil, Usagef("no scenario is called %q: there are%s", name, known)
 			}
 		}
 	}
 	if out == nil {
-		return nil, usagef("no scenario named: try queue,delete-all")
+		return nil, Usagef("no scenario named: try queue,delete-all")
 	}
 	return out, nil
 }

@@ -12,7 +12,7 @@ func queue(ctx context.Context, s *session, _ Task) error {
 	c := s.bench.Config
 	backlog := max(1, c.Keys/10)
 	if need := minKeySize(c.Keys + backlog); c.KeySize < need {
-		return usagef("--key-size %d: a queue of %d items needs %d bytes", c.KeySize, c.Keys, need)
+		return Usagef("--key-size %d: a queue of %d items needs %d bytes", c.KeySize, c.Keys, need)
 	}
 	insert := func(w *worker, i int64) error {
 		w.key = AppendKey(w.key[:0], c.KeySize, i, false)

@@ -120,7 +120,7 @@ func serve(ctx context.Context, engines Engines, in io.Reader, out io.Writer, st
 func Serve(ctx context.Context, engines Engines, stderr *os.File) error {
 	out := os.NewFile(3, "results")
 	if out == nil {
-		return usagef("%s is for kvbench itself: it wants a job on standard input and descriptor 3", ServeWord)
+		return Usagef("%s is for kvbench itself: it wants a job on standard input and descriptor 3", ServeWord)
 	}
 	return errors.Join(serve(ctx, engines, os.Stdin, out, stderr), out.Close())
 }

@@ -34,7 +34,7 @@ func ParseSize(s string) (Size, error) {
 		}
 	}
 	bad := func(why string) (Size, error) {
-		return 0, usagef("size %q %s: write it like 4096, 64MiB or 1.5GiB", s, why)
+		return 0, Usagef("size %q %s: write it like 4096, 64MiB or 1.5GiB", s, why)
 	}
 	if strings.ContainsAny(text, "eExXpP_+-") {
 		return bad("is not a number of bytes")

@@ -62,5 +62,5 @@ func (b *Bench) Perform(ctx context.Context, dir string, task Task) (Run, error)
 	case "scenario":
 		return b.Scenario(ctx, dir, task)
 	}
-	return Run{}, usagef("there is no task %q", task.Kind)
+	return Run{}, Usagef("there is no task %q", task.Kind)
 }

@@ -15,11 +15,11 @@ import (
 
 // exampleRun is a run with every part filled in.
 func exampleRun() Run {
-	h := newHistogram()
+	h := NewHistogram()
 	for i := range 1000 {
-		h.record(time.Duration(i+1) * 10 * time.Microsecond)
+		h.Record(time.Duration(i+1) * 10 * time.Microsecond)
 	}
-	put, get := h.summary("put"), h.summary("get")
+	put, get := h.Summary("put"), h.Summary("get")
 	put.Curve, get.Curve = put.Curve[:3], nil
 	from, to := processMark{counts: true}, processMark{counts: true}
 	to.io.write = 2_530 << 20
@@ -212,13 +212,13 @@ func TestProgressLine(t *testing.T) {
 }
 
 func TestQuantiles(t *testing.T) {
-	h := newHistogram()
+	h := NewHistogram()
 	for i := 1; i <= 10000; i++ {
-		h.record(time.Duration(i) * time.Microsecond)
+		h.Record(time.Duration(i) * time.Microsecond)
 	}
-	h.record(2 * time.Hour)
-	h.record(-5)
-	l := h.summary("get")
+	h.Record(2 * time.Hour)
+	h.Record(-5)
+	l := h.Summary("get")
 	require.EqualValues(t, 10002, l.Count)
 	for _, q := range []struct {
 		got  time.Duration

@@ -63,6 +63,9 @@ func (v Values) Belongs(value []byte, index int64) bool {
 	return len(value) < valueHeader || binary.LittleEndian.Uint64(value) == v.tag(index)
 }
 
+// Version returns which version of its key's value a value is, of one that Belongs and has at least 16 bytes.
+func (v Values) Version(value []byte) uint64 { return binary.LittleEndian.Uint64(value[8:]) }
+
 // Check compares every byte of value with what some version of the key must be. Values without
 // a header are only compared with version 0.
 func (v Values) Check(value []byte, index int64) error {
@@ -71,7 +74,7 @@ func (v Values) Check(value []byte, index int64) error {
 		if !v.Belongs(value, index) {
 			return fmt.Errorf("value of %d bytes begins with %x: it belongs to another key", len(value), value[:8])
 		}
-		version = binary.LittleEndian.Uint64(value[8:])
+		version = v.Version(value)
 	}
 	want := make([]byte, len(value))
 	v.Fill(want, index, version)

@@ -40,7 +40,7 @@ func ours(dir, mark string) error {
 		return fmt.Errorf("--dir: %w", err)
 	}
 	if _, err := os.Lstat(mark); err != nil && len(there) > 0 {
-		return usagef("--dir %s holds %s and was not made by kvbench: give a new or an empty directory", dir, there[0].Name())
+		return Usagef("--dir %s holds %s and was not made by kvbench: give a new or an empty directory", dir, there[0].Name())
 	}
 	return nil
 }
@@ -66,7 +66,7 @@ func CheckSpace(dir string, live int64) error {
 	}
 	need := live/2*5 + 256<<20
 	if have := free + diskUsage(dir); have < need {
-		return usagef("%s (%s) has %s free, and %s of keys and values need about %s while they are rewritten: use fewer --keys, smaller values or another --dir",
+		return Usagef("%s (%s) has %s free, and %s of keys and values need about %s while they are rewritten: use fewer --keys, smaller values or another --dir",
 			dir, name, Bytes(free), Bytes(live), Bytes(need))
 	}
 	return nil

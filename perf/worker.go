@@ -53,7 +53,7 @@ type worker struct {
 	tickets *tickets
 	beside  bool
 
-	hist     [actionKinds]histogram
+	hist     [actionKinds]Histogram
 	accepted int64 // bytes of keys and values
 	slowest  time.Duration
 	problems []string
@@ -136,9 +136,9 @@ func (w *worker) run(ctx context.Context) error {
 // record counts one operation that took that long.
 func (w *worker) record(kind ActionKind, took time.Duration) {
 	if w.hist[kind].h == nil {
-		w.hist[kind] = newHistogram()
+		w.hist[kind] = NewHistogram()
 	}
-	w.hist[kind].record(took)
+	w.hist[kind].Record(took)
 	if int64(took) > w.longest.Load() {
 		w.longest.Store(int64(took))
 	}

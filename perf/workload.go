@@ -158,11 +158,11 @@ func FindWorkloads(names ...string) ([]*Workload, error) {
 			for i, w := range known {
 				all[i] = w.Name
 			}
-			return nil, usagef("no workload is called %q: there are %s", name, strings.Join(all, ", "))
+			return nil, Usagef("no workload is called %q: there are %s", name, strings.Join(all, ", "))
 		}
 	}
 	if len(out) == 0 {
-		return nil, usagef("no workload named: try fillrandom,readrandom")
+		return nil, Usagef("no workload named: try fillrandom,readrandom")
 	}
 	return out, nil
 }

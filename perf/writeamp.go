@@ -31,7 +31,7 @@ func (b *Bench) WriteAmp(ctx context.Context, dir, over string) (Run, error) {
 		return Run{}, err
 	}
 	if used := diskUsage(dir); used > 0 {
-		return Run{}, usagef("%s holds %s already: writeamp wants a new directory", dir, Bytes(used))
+		return Run{}, Usagef("%s holds %s already: writeamp wants a new directory", dir, Bytes(used))
 	}
 	steps, err := writeAmpSequence(one.Config, over)
 	if err != nil {

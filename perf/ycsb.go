@@ -99,11 +99,11 @@ func FindYCSB(names ...string) ([]*Workload, error) {
 			}
 		}
 		if !found {
-			return nil, usagef("YCSB has no workload %q: there are A, B, C, D, E, F", name)
+			return nil, Usagef("YCSB has no workload %q: there are A, B, C, D, E, F", name)
 		}
 	}
 	if out == nil {
-		return nil, usagef("no workload named: try A,B,C,D,E,F")
+		return nil, Usagef("no workload named: try A,B,C,D,E,F")
 	}
 	return out, nil
 }

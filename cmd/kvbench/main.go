@@ -26,8 +26,19 @@ import (
 func main() {
 	// A reader that closes standard output (head) or a terminal that goes away ends the measurement as
 	// an interrupt does, so that nothing temporary stays behind.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(ctx)
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	go func() {
+		for range broken {
+			if perf.Abandoned(os.Stdout) { // else it is a connection to a server that was killed
+				cancel()
+			}
+		}
+	}()
 	code := run(ctx, os.Args[1:])
+	cancel()
 	stop()
 	os.Exit(code)
 }
