@@ -46,9 +46,10 @@ race: ## the concurrent packages under the race detector
 	else set -ex; $(GO) test -race -short -timeout 20m $(RACE); $(GO) test -race -timeout 20m -run ConcurrentUse ./engine; fi
 
 .PHONY: peers
-peers: ## bin/kvbench-peers: Pebble, Badger and RocksDB beside this engine
+peers: ## bin/kvbench-peers and bin/etcd-peer: Pebble, Badger, RocksDB, etcd and Redis beside this
 	@.ci/tools peers
 	cd perf/peers && $(GO) build $$(../../.ci/tools peers-tags) -o ../../bin/kvbench-peers ./kvbench-peers
+	cd perf/peers && $(GO) build -o ../../bin/etcd-peer ./etcd-peer
 
 .PHONY: peers-test
 peers-test: ## RocksDB's library reads what we write, and we what it writes
@@ -73,7 +74,7 @@ soak: ## crash, model and race tests for a long time
 	CAMBIUM_SOAK=1 $(GO) test -race -timeout 3h -run 'Concurrent|Kill|Crash|Model' ./engine/... -v
 
 .PHONY: bench
-bench: build ## measure beside the peers and write docs/benchmarks.md; STEPS="deep ycsb" for some of it (takes an hour)
+bench: build peers ## measure beside the peers and write docs/benchmarks.md; STEPS="deep ycsb" for some of it (takes an hour)
 	.ci/bench $(STEPS)
 
 .PHONY: microbench

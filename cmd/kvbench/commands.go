@@ -34,7 +34,7 @@ progress bar to stderr.`,
 		},
 		Args: cobra.NoArgs,
 	}
-	root.AddCommand(runCommand(parsed), ycsbCommand(parsed), loadCommand(parsed), writeampCommand(parsed), scenarioCommand(parsed), compareCommand(parsed), doctorCommand(parsed), serveCommand(parsed))
+	root.AddCommand(runCommand(parsed), ycsbCommand(parsed), loadCommand(parsed), writeampCommand(parsed), scenarioCommand(parsed), clusterCommand(parsed), compareCommand(parsed), doctorCommand(parsed), serveCommand(parsed), clientsCommand(parsed))
 	return root
 }
 

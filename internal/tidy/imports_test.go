@@ -80,11 +80,12 @@ var allowed = map[string][]string{
 	"distrib/local":       {"distrib", "distrib/vclock", "engine"},
 
 	// 5 and 6: wiring
-	"perf":        {"engine", "internal/grid"},
-	"cmd/kvnode":  commands,
-	"cmd/kvctl":   commands,
-	"cmd/kvbench": commands,
-	"fuzz":        append([]string{"engine", "engine/inspect", "perf"}, belowEngine...),
+	"perf":         {"engine", "internal/grid"},
+	"perf/cluster": {"distrib/api", "distrib/client", "internal/grid", "internal/process", "perf"},
+	"cmd/kvnode":   commands,
+	"cmd/kvctl":    commands,
+	"cmd/kvbench":  commands,
+	"fuzz":         append([]string{"engine", "engine/inspect", "perf"}, belowEngine...),
 }
 
 var belowEngine = []string{
@@ -102,7 +103,7 @@ var distribParts = append([]string{
 }, distribValues...)
 
 // Commands hold no logic and reach nothing below these.
-var commands = []string{"engine", "engine/inspect", "distrib", "distrib/api", "distrib/certs", "distrib/config", "distrib/node", "distrib/local", "distrib/client", "distrib/demo", "perf"}
+var commands = []string{"engine", "engine/inspect", "distrib", "distrib/api", "distrib/certs", "distrib/config", "distrib/node", "distrib/local", "distrib/client", "distrib/demo", "perf", "perf/cluster"}
 
 // upward are the imports of packages from above that the tests of a package may have.
 var upward = map[string][]string{

@@ -3,7 +3,8 @@
 //
 //	kvbench run fillrandom,readrandom --engine cambium,pebble,rocksdb
 //
-// It takes no flags. With @serve it performs the job on standard input (see package perf), with
+// It takes no flags. With @serve it performs the job on standard input (see package perf), with @load it puts
+// load on etcd or Redis (see package perf/cluster), with
 // conditions it prints as JSON under which conditions the engines of the configuration on standard
 // input are measured. Exit codes: 0 ok, 1 that failed, 2 it was called by hand.
 package main
@@ -21,6 +22,7 @@ import (
 	"syscall"
 
 	"github.com/cambiumdb/cambium/perf"
+	"github.com/cambiumdb/cambium/perf/cluster"
 	"github.com/cambiumdb/cambium/perf/peers"
 )
 
@@ -37,6 +39,8 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer, stderr
 	switch {
 	case len(args) > 0 && args[0] == perf.ServeWord:
 		err = perf.Serve(ctx, peers.Engines(), stderr)
+	case len(args) > 0 && args[0] == cluster.ServeWord:
+		err = cluster.Serve(ctx, peers.Targets(), in, out)
 	case len(args) > 0 && args[0] == perf.ConditionsWord:
 		err = conditions(in, out)
 	default:
