@@ -203,7 +203,7 @@ func configure(options EmbeddedOptions, s seat, quiet *atomic.Bool) (*embed.Conf
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapLogger(options.Logger, quiet))
 	c.LogLevel = "warn"
 	c.EnableGRPCGateway = false
-	c.TickMs, c.ElectionMs = 250, 2500 // it changes seldom: a busy machine must not lose its leader
+	c.TickMs, c.ElectionMs = 250, 2500                  // it changes seldom: a busy machine must not lose its leader
 	c.SnapshotCount, c.SnapshotCatchUpEntries = 500, 50 // both hold values in memory
 	c.QuotaBackendBytes = 256 << 20
 	c.AutoCompactionMode, c.AutoCompactionRetention = embed.CompactorModeRevision, "50"
