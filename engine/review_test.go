@@ -59,14 +59,7 @@ func finished(wg *sync.WaitGroup) <-chan struct{} {
 // stalledBehindLog returns a database in which the first write waits for the sync of the log, and
 // the later ones, which are not visible before it, have filled every memtable.
 func stalledBehindLog(t *testing.T, fault *vfs.Fault, logErr error) (db *engine.DB, log *gate, writers *sync.WaitGroup) {
-	stalled := make(chan struct{}, 100)
-	opts := small(fault)
-	opts.Events = &engine.Events{Stalled: func(i engine.StallInfo) {
-		if i.Reason == "memtables" && !i.Ended {
-			stalled <- struct{}{}
-		}
-	}}
-	db = open(t, "db", opts)
+	db = open(t, "db", small(fault))
 	log = holdBack(fault, vfs.Rule{Ops: vfs.OpSync, Path: "*.log", Err: logErr})
 	writers = &sync.WaitGroup{}
 	writers.Go(func() {
@@ -76,18 +69,17 @@ func stalledBehindLog(t *testing.T, fault *vfs.Fault, logErr error) (db *engine.
 	})
 	<-log.reached
 	value := make([]byte, 66_000)
-	for i := 0; ; i++ {
+	begun := time.Now()
+	// The first waits are for a moment; the fuller memory is, the longer they last.
+	for i := 0; db.Metrics().Stalls.Now != "memtables"; i++ {
+		require.Less(t, time.Since(begun), time.Minute, "writes never stalled")
 		writers.Go(func() {
 			// It may fail with the log.
 			_ = db.Put(fmt.Appendf(nil, "k%02d", i), value, &engine.WriteOptions{Sync: engine.SyncNone})
 		})
-		select {
-		case <-stalled:
-			return db, log, writers
-		case <-time.After(20 * time.Millisecond):
-			require.Less(t, i, 200, "writes never stalled")
-		}
+		time.Sleep(20 * time.Millisecond) // else many go into one memtable, as one group
 	}
+	return db, log, writers
 }
 
 // TestLogFailsWhileWritesAreStalled: the sync of the log fails while the leader of the next group
@@ -124,7 +116,8 @@ func TestCloseWhileWritesAreStalled(t *testing.T) {
 	require.NoError(t, db.Close())
 }
 
-// TestMetricsWhileWritesAreStalled: Metrics answers when it is needed most.
+// TestMetricsWhileWritesAreStalled: Metrics answers when it is needed most. What it says of a stall has been
+// looked at by then.
 func TestMetricsWhileWritesAreStalled(t *testing.T) {
 	db, log, writers := stalledBehindLog(t, vfs.NewFault(vfs.NewMem()), nil)
 	defer log.release()
@@ -132,7 +125,7 @@ func TestMetricsWhileWritesAreStalled(t *testing.T) {
 	var m engine.Metrics
 	go func() { m = db.Metrics(); close(answered) }()
 	within(t, "Metrics", answered)
-	require.Equal(t, "memtables", m.Stalls.Now)
+	require.NotZero(t, m.Memtables.Sealed)
 	log.release()
 	within(t, "writers", finished(writers))
 	require.NoError(t, db.Close())
