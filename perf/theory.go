@@ -37,6 +37,7 @@ type treeModel struct {
 // Measured is what the formula takes from the load instead of deriving it.
 type Measured struct {
 	Tables float64 // bytes of tables for each live byte: compression and overhead
+	L0     float64 // bytes that flushes write for each byte put, which other levels may compress better; 0: as Tables
 	Log    float64 // bytes of the log for each byte put
 	Blob   float64 // bytes of blob files for each byte put
 	Flush  int64   // bytes of memory that a flush takes together; 0: a memtable
@@ -76,8 +77,11 @@ func Predict(policy string, c Config, m Measured) (load, overwrite Prediction, o
 		keys: float64(c.Keys), unit: max(1, unit/entry),
 		base: max(4<<20, base) / (entry * m.Tables), ratio: ratio,
 	}
+	if m.L0 == 0 {
+		m.L0 = m.Tables
+	}
 	if m.Table > 0 {
-		t.unit = max(1, m.Table/(entry*m.Tables))
+		t.unit = max(1, m.Table/(entry*m.L0))
 	}
 	var stacked *stackModel
 	settle, rest := t.leveled, func() {}
@@ -100,7 +104,7 @@ func Predict(policy string, c Config, m Measured) (load, overwrite Prediction, o
 			settle()
 		}
 		rest()
-		p := Prediction{Flush: t.flushed * m.Tables / t.keys, Compaction: t.merged * m.Tables / t.keys}
+		p := Prediction{Flush: t.flushed * m.L0 / t.keys, Compaction: t.merged * m.Tables / t.keys}
 		p.Factor = m.Log + m.Blob + p.Flush + p.Compaction
 		total := sum(t.l0) + sum(t.runs)
 		if stacked != nil {
@@ -283,6 +287,7 @@ func (r *Run) predict() {
 		Tables: tables,
 		Log:    load.Settled.Of(load.Settled.Cause("wal")),
 		Blob:   load.Settled.Of(load.Settled.Cause("blob")),
+		L0:     load.Settled.Of(load.Settled.Cause("flush")),
 		Flush:  load.FlushBytes,
 		Table:  flushedTable(load.Jobs),
 		Lead:   [2]float64{leadOf(load, tables), leadOf(over, tables)},

@@ -25,6 +25,12 @@ func TestPredictionsThatCanBeDoneByHand(t *testing.T) {
 	require.InDelta(t, 0.5, load.Space, 1e-9)
 	require.InDelta(t, 0.5*0.632, over.Flush, 1e-3, "drawing n of n keys meets 1 - 1/e of them")
 
+	_, over2, _ := Predict("leveled", one, Measured{Tables: 0.5, L0: 0.6, Log: 1, Peer: true})
+	require.InDelta(t, 0.6*0.632, over2.Flush, 1e-3, "flushes may compress less than the levels below")
+	tables, _, _ := Predict("leveled", shape(40_000, 84, 1_000_000), Measured{Tables: 0.5, L0: 0.6, Table: 600_000, Peer: true})
+	require.InDelta(t, 0.6, tables.Flush, 1e-9)
+	require.InDelta(t, 0.5, tables.Compaction, 1e-9, "600 KB of them are 10,000 pairs")
+
 	four := shape(40_000, 84, 1_000_000)
 	for _, policy := range []string{"leveled", "tiered", "lazy", "universal"} {
 		load, _, _ = Predict(policy, four, Measured{Tables: 1, Log: 1, Peer: true})
