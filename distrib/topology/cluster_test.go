@@ -37,6 +37,7 @@ type cluster struct {
 	idle  bool          // nodes hand over nothing by themselves
 	gate  chan struct{} // nil, or what removals of ranges wait for
 	lacks uint64        // a node whose reads do not count
+	seat  uint64        // a node that cannot leave
 }
 
 // gated is a store of which the removals of ranges can be made to wait.
@@ -59,6 +60,21 @@ func (n *node) whole() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.lacks != n.id
+}
+
+func (n *node) mayLeave() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.seat == n.id {
+		return errors.New("it keeps ring metadata")
+	}
+	return nil
+}
+
+func (c *cluster) setSeat(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seat = id
 }
 
 func (c *cluster) setLacks(id uint64) {
@@ -112,7 +128,7 @@ func (c *cluster) start(id uint64, store *storetest.Mem) {
 	n.own = replica.New(replica.Options{Store: gated{store, c}, Prefix: distrib.DataPrefix(), Node: id, Births: births})
 	n.hints, err = hint.Open(hint.Options{Store: store, Node: id, Births: births})
 	require.NoError(c.t, err)
-	n.mover, err = New(Options{Self: id, Store: store, Replica: n.own, Hints: n.hints, Meta: c.meta, Transport: n, Liveness: c.liveness, Ask: n.ask, Whole: n.whole})
+	n.mover, err = New(Options{Self: id, Store: store, Replica: n.own, Hints: n.hints, Meta: c.meta, Transport: n, Liveness: c.liveness, Ask: n.ask, Whole: n.whole, MayLeave: n.mayLeave})
 	require.NoError(c.t, err)
 	t, _, err := c.meta.Load(c.t.Context())
 	require.NoError(c.t, err)

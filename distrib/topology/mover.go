@@ -22,7 +22,7 @@ import (
 // DefaultRate is how many bytes a second a node gets by moves at most.
 const DefaultRate = 64 << 20
 
-// Options of a Mover. All but Whole, Sync, Rate, Interval and Logger are required.
+// Options of a Mover. All but Whole, MayLeave, Sync, Rate, Interval and Logger are required.
 type Options struct {
 	Self      uint64
 	Store     distrib.Store
@@ -36,6 +36,9 @@ type Options struct {
 	Ask func(ctx context.Context, m distrib.Member, r *api.StageRequest) (*api.StageResponse, error)
 	// Whole says whether this node's reads count: else they must not be asked for by a switch. nil: they do.
 	Whole func() bool
+	// MayLeave says why this node cannot leave yet, such as that it still keeps ring metadata; it is asked again and again.
+	// nil: it can, once it has handed over its data.
+	MayLeave func() error
 	// Sync says when what is delivered is durable at its owners.
 	Sync distrib.Sync
 	// Rate is how many bytes of keys and values a second the node is given at most; 0 is DefaultRate.
@@ -70,6 +73,9 @@ func New(opts Options) (*Mover, error) {
 	}
 	if opts.Whole == nil {
 		opts.Whole = func() bool { return true }
+	}
+	if opts.MayLeave == nil {
+		opts.MayLeave = func() error { return nil }
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

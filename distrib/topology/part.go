@@ -126,7 +126,7 @@ func (m *Mover) carryOut(ctx context.Context, t *distrib.Topology) error {
 		err = m.each(ctx, m.verify)
 	default:
 		if !in(t.Change.Next, m.opts.Self) {
-			err = m.giveAway(ctx)
+			err = errors.Join(m.opts.MayLeave(), m.giveAway(ctx))
 		}
 		if err == nil {
 			err = m.sweep(ctx)

@@ -76,6 +76,8 @@ func lacks(c *distrib.Change, r Report) string {
 		return ""
 	case r.Change != c.ID || r.Stage != c.Stage:
 		return trouble("has not begun")
+	case !r.Done && r.Of == 0:
+		return trouble(string(c.Stage) + " goes on")
 	case !r.Done:
 		return trouble(fmt.Sprintf("%d of %d ranges", r.Ranges, r.Of))
 	}
