@@ -16,9 +16,10 @@
 //
 // A request that could not be sent goes to the next node at once. One that was sent and is not answered within the
 // patience with its node (four times what 99 of 100 answers take, 20 ms to 1 s) is sent to the next one as well, and
-// the first good answer wins; such tries, and those after an overload, are bounded to a tenth of all operations. All
-// tries of a write have one op id, so they never make a second sibling. A node that let a request wait is
-// suspect: it is asked after all others, and with one read in 100 ms, for which nobody waits, until it answers one.
+// the first good answer wins; so is one whose node says nothing at all to anybody, for four times as long as it is
+// ever silent. Such tries, and those after an overload, are bounded to a tenth of all operations. All tries of a
+// write have one op id, so they never make a second sibling. A node that let a request wait is suspect: it is
+// asked after all others, and with one read in 100 ms, for which nobody waits, until it answers one.
 //
 // # What an error says
 //
@@ -47,7 +48,8 @@ type Options struct {
 	Credentials credentials.TransportCredentials
 	// Timeout bounds an operation, also where its context would allow more. Default 5 s.
 	Timeout time.Duration
-	// InFlight bounds the requests at one node; where there are more, the next node is asked. Default 4096.
+	// InFlight bounds the requests at one node; where there are more, the next node is asked. Default 1000: a node
+	// takes 1024 of one session.
 	InFlight int
 }
 
@@ -59,7 +61,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("client: timeout %s, in flight %d: want 0, the default, or more", o.Timeout, o.InFlight)
 	}
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
-	o.InFlight = cmp.Or(o.InFlight, 4096)
+	o.InFlight = cmp.Or(o.InFlight, 1000)
 	if o.Credentials == nil {
 		o.Credentials = insecure.NewCredentials()
 	}

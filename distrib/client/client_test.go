@@ -13,8 +13,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -67,6 +69,9 @@ func TestOutcomes(t *testing.T) {
 				if order[i].behave(strings.Fields(words)...); words == "down" {
 					order[i].kill()
 					order[i].behave("ok")
+					conn, err := cl.node(order[i].addr, "").dialed()
+					require.NoError(t, err)
+					require.Eventually(t, func() bool { return conn.GetState() != connectivity.Ready }, 10*time.Second, time.Millisecond) // it has noticed
 				}
 			}
 			got := ""
@@ -404,4 +409,26 @@ func TestLargeValues(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, string(value[:size]) == string(got), "%d bytes", size)
 	}
+}
+
+// A node that says nothing at all is given up long before the patience with slow answers ends: at the cost of the budget,
+// which a node whose patience has ended does not take from.
+func TestSilence(t *testing.T) {
+	f := newFakeCluster(t, 3)
+	c := f.open(t, Options{})
+	key := []byte("k")
+	order := f.order(c, key)
+	_, err := c.Put(ctx, key, nil, PutOptions{})
+	require.NoError(t, err)
+	n := c.view.Load().nodes[c.Ring().Replicas(ring.TokenOf(key))[0]]
+	for range 2 * patienceWindow {
+		n.patience.record(time.Second)
+		n.quiet.record(time.Millisecond)
+	}
+	order[0].behave("hang")
+	put, err := c.Put(ctx, key, nil, PutOptions{})
+	require.NoError(t, err)
+	require.Equal(t, order[1].name, put.Acknowledged[0].Node)
+	require.Equal(t, int64(budgetMost-1000), c.budget.millis.Load())
+	require.True(t, n.suspect.Load())
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,14 +17,16 @@ import (
 
 // node is one that can be asked: its connection, its session, and what is thought of it.
 //
-// A node that let a request wait longer than the patience with it is suspect. Whatever it is that makes it slow, one
+// A node that let a request wait longer than the patience with it is suspect, and so is one that has said nothing for
+// longer than it ever does while it owes answers: under load that shows within milliseconds. Whatever the cause, one
 // good answer ends the suspicion; so that nobody has to wait for that, it is asked by probes.
 type node struct {
 	client   *Client
 	addr     string
 	name     atomic.Pointer[string] // in the ring; nil: it is none of it
-	patience patience
-	heard    atomic.Int64 // when something last came, by Client.now
+	patience patience               // with an answer
+	quiet    patience               // with its saying nothing at all while it owes answers
+	heard    atomic.Int64           // when something last came, by Client.now
 	state    atomic.Uint32
 	suspect  atomic.Bool
 	probing  atomic.Int64 // when the last probe was sent that is not answered, 0: none
@@ -69,10 +72,15 @@ func (n *node) String() string {
 
 // plain takes from an error of gRPC what is only of gRPC.
 func plain(err error) error {
-	if s, ok := status.FromError(err); ok && err != nil {
-		return errors.New(s.Message())
+	s, ok := status.FromError(err)
+	if !ok || err == nil {
+		return err
 	}
-	return err
+	text := s.Message()
+	if _, cause, ok := strings.Cut(text, "Error while dialing: "); ok {
+		text = strings.TrimSuffix(cause, `"`)
+	}
+	return errors.New(text)
 }
 
 // dialed returns a connection, which may have been closed meanwhile.

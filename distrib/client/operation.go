@@ -35,6 +35,7 @@ type operation struct {
 	timer      *time.Timer
 	deadline   time.Duration // by Client.now
 	patience   time.Duration // when the last try has waited long enough; 0: never
+	look       time.Duration // when to look whether its node is silent, patience at the latest
 	causes     []cause       // what went wrong, for the error: the last of each node
 	said       *Error        // what a node said: the last, or the last that was UNKNOWN
 }
@@ -101,6 +102,7 @@ func (o *operation) sending(s step) step {
 		}
 		s = o.course.sent()
 		o.patience = t.begun + n.patience.wait(len(o.body))
+		o.look = min(o.patience, t.begun+n.quiet.wait(len(o.body)))
 	}
 	return s
 }
@@ -122,7 +124,7 @@ func (o *operation) finish(ctx context.Context, s step) ([]byte, error) {
 		if s.do == pause {
 			until = min(until, rest)
 		} else if o.patience != 0 {
-			until = min(until, o.patience)
+			until = min(until, o.look)
 		}
 		o.timer.Reset(until - c.now())
 		select {
@@ -143,8 +145,8 @@ func (o *operation) finish(ctx context.Context, s step) ([]byte, error) {
 				return nil, o.failure(context.DeadlineExceeded)
 			case s.do == pause && now >= rest:
 				s = o.sending(o.course.rested())
-			case s.do == wait && o.patience != 0 && now >= o.patience:
-				s = o.sending(o.impatient())
+			case s.do == wait && o.patience != 0 && now >= o.look:
+				s = o.sending(o.impatient(now))
 			}
 		case <-ctx.Done():
 			o.timer.Stop()
@@ -201,20 +203,42 @@ func (o *operation) judge(e *Error) verdict {
 	return failed
 }
 
-// impatient is called when the last try has waited long enough.
-func (o *operation) impatient() step {
-	o.patience = 0
+// late is how late a timer may fire. Beyond, this process did not run, and answers may be there that were not read.
+const late = 5 * time.Millisecond
+
+// impatient is called when the last try has waited long enough, or its node may have been silent for too long.
+func (o *operation) impatient(now time.Duration) step {
 	t := &o.tries[o.used-1]
 	if t.session == nil || t.answeredOrBroken() {
+		o.patience = 0
 		return step{do: wait}
 	}
+	if now > o.look+late {
+		o.look = now + late
+		return step{do: wait}
+	}
+	n := t.node
+	silentAt := max(time.Duration(n.heard.Load()), t.begun) + n.quiet.wait(len(o.body))
+	if now < o.patience && now < silentAt {
+		o.look = min(o.patience, silentAt)
+		return step{do: wait}
+	}
+	free := now >= o.patience && n.silent(t.begun) && !o.client.manySuspects()
+	n.doubt()
 	if !t.withdraw(true) {
-		o.note(t.node, errConnecting)
-		t.node.doubt()
+		o.patience = 0
+		o.note(n, errConnecting)
 		return o.course.withdrawn()
 	}
-	t.node.doubt()
-	return o.course.impatient(t.node.silent(t.begun) && !o.client.manySuspects())
+	next := o.course.impatient(free)
+	if next.do == wait && now < o.patience { // the budget is used up: again when it is free
+		o.look = o.patience
+		return next
+	}
+	if next.do == wait {
+		o.patience = 0
+	}
+	return next
 }
 
 // note remembers what went wrong at a node.

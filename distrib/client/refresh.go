@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,6 +21,7 @@ const (
 // find asks all endpoints for the ring and takes the first that is told.
 func (c *Client) find(ctx context.Context) error {
 	type told struct {
+		by   *node
 		ring *api.RingResponse
 		err  error
 	}
@@ -32,10 +32,7 @@ func (c *Client) find(ctx context.Context) error {
 		n := c.node(addr, "")
 		c.work.Go(func() {
 			m, err := n.askRing(ctx, 0)
-			if err != nil {
-				err = fmt.Errorf("%s: %w", n.addr, err)
-			}
-			answers <- told{m, err}
+			answers <- told{n, m, err}
 		})
 	}
 	var failed []string
@@ -51,22 +48,13 @@ func (c *Client) find(ctx context.Context) error {
 			a.err = err
 		}
 		served = served && status.Code(a.err) != codes.Unimplemented
-		failed = append(failed, sayPlain(a.err))
+		failed = append(failed, a.by.addr+": "+plain(a.err).Error())
 	}
 	if !served {
 		c.view.Store(c.endpointsOnly())
 		return nil
 	}
 	return fmt.Errorf("client: no endpoint tells the ring: %s", strings.Join(failed, "; "))
-}
-
-// sayPlain is err without what is only of gRPC.
-func sayPlain(err error) string {
-	var s interface{ GRPCStatus() *status.Status }
-	if !errors.As(err, &s) {
-		return err.Error()
-	}
-	return strings.Replace(err.Error(), s.GRPCStatus().Err().Error(), s.GRPCStatus().Message(), 1)
 }
 
 // endpointsOnly is the view where nodes do not serve the ring.

@@ -57,7 +57,8 @@ type session struct {
 	useful  bool       // it has answered something
 	queue   []queued   // not taken by the writer yet; those withdrawn are not in pending
 	pending map[uint64]*try
-	last    uint64 // id
+	owing   time.Duration // since when pending is not empty, by Client.now
+	last    uint64        // id
 	broken  error
 }
 
@@ -80,6 +81,9 @@ func (s *session) submit(t *try, wait bool) error {
 		return errConnecting
 	case len(s.pending) >= s.node.client.opts.InFlight:
 		return fmt.Errorf("%d requests are under way at it, the limit", len(s.pending))
+	}
+	if len(s.pending) == 0 {
+		s.owing = t.begun
 	}
 	s.last++
 	t.session, t.id, t.taken, t.answered = s, s.last, false, false
@@ -171,7 +175,7 @@ func (s *session) read(stream grpc.ClientStream) error {
 		if err := stream.RecvMsg(&m); err != nil {
 			return err
 		}
-		s.node.hear()
+		s.heard()
 		err := eachAnswer(m.data, func(id uint64, field protowire.Number, body []byte) {
 			if m.owned != nil {
 				body = bytes.Clone(body)
@@ -182,6 +186,17 @@ func (s *session) read(stream grpc.ClientStream) error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// heard takes note of a message, and of how long there was none while the node owed answers.
+func (s *session) heard() {
+	s.mu.Lock()
+	owing, since := len(s.pending) > 0, s.owing
+	s.mu.Unlock()
+	before := time.Duration(s.node.heard.Load())
+	if s.node.hear(); owing {
+		s.node.quiet.record(time.Duration(s.node.heard.Load()) - max(before, since))
 	}
 }
 
