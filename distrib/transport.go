@@ -100,7 +100,7 @@ type Part struct {
 
 // KeysRequest asks what versions a node holds of the keys of a range, by token. The answer ends with the key that
 // fills it: Limit keys or, where Records asks for these, Bytes bytes. It never ends between two keys of one token, so
-// the next one begins behind the token of the last key.
+// the next one begins behind the token of the last key. A node that is being refilled refuses to list records.
 type KeysRequest struct {
 	First, Last uint64
 	Limit       int

@@ -48,7 +48,7 @@ func (q *quantile) add(d time.Duration, p float64) {
 
 // latency is how long a node takes to answer.
 type latency struct {
-	read95, read99, write99 quantile
+	read95, read99, write99, scan99 quantile
 }
 
 func (l *latency) sawRead(d time.Duration) {

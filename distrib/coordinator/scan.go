@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/ring"
@@ -41,6 +42,7 @@ func (c *Coordinator) Scan(ctx context.Context, o ScanOptions, visit func(key []
 		o.First = max(o.First, after.token.Hi)
 	}
 	last := ring.Token{Hi: o.Last, Lo: math.MaxUint64}
+	slow := map[uint64]bool{}
 	var of *ring.Ring // that list is the stretches of
 	var list []ring.Stretch
 	for next, more := (ring.Token{Hi: o.First}), true; more; {
@@ -56,7 +58,7 @@ func (c *Coordinator) Scan(ctx context.Context, o ScanOptions, visit func(key []
 			release()
 			return fmt.Errorf("scan: %w", err)
 		}
-		page, covered, err := c.page(ctx, nodes, need, &distrib.KeysRequest{First: next.Hi, Last: end.Hi, Limit: o.PageKeys, Records: true, Bytes: scanBytes})
+		page, covered, err := c.page(ctx, nodes, need, &distrib.KeysRequest{First: next.Hi, Last: end.Hi, Limit: o.PageKeys, Records: true, Bytes: scanBytes}, slow)
 		release()
 		if err != nil {
 			return fmt.Errorf("scan of tokens %016x to %016x: %w", next.Hi, end.Hi, err)
@@ -98,14 +100,24 @@ func (e entry) compare(f entry) int {
 }
 
 // page asks need of the nodes of a stretch for the keys that come next, and merges what they hold up to the lowest token
-// that all their answers reach: covered.
-func (c *Coordinator) page(ctx context.Context, ids []uint64, need int, q *distrib.KeysRequest) (page []entry, covered uint64, err error) {
+// that all their answers reach: covered. slow are nodes that kept an earlier page waiting; they are asked after
+// others.
+func (c *Coordinator) page(ctx context.Context, ids []uint64, need int, q *distrib.KeysRequest, slow map[uint64]bool) (page []entry, covered uint64, err error) {
 	nodes := make([]ring.Seat, len(ids))
 	for i, id := range ids {
 		nodes[i].Node = id
 	}
-	c.byLiveness(nodes)
-	answers, err := c.askKeys(ctx, nodes, need, q)
+	reachable := c.byLiveness(nodes)
+	slices.SortStableFunc(nodes[:reachable], func(a, b ring.Seat) int {
+		switch {
+		case slow[a.Node] == slow[b.Node]:
+			return 0
+		case slow[a.Node]:
+			return 1
+		}
+		return -1
+	})
+	answers, err := c.askKeys(ctx, nodes, need, q, slow)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -135,43 +147,89 @@ func (c *Coordinator) page(ctx context.Context, ids []uint64, need int, q *distr
 	return page, covered, nil
 }
 
-// askKeys asks nodes, the first need of them at once and another for each that fails, until need have answered.
-func (c *Coordinator) askKeys(ctx context.Context, nodes []ring.Seat, need int, q *distrib.KeysRequest) (answers [][]distrib.KeyDots, err error) {
+// askKeys asks nodes, the first need of them at once and another for each that fails or is slow, until need have
+// answered. It adds to slow those that were.
+func (c *Coordinator) askKeys(ctx context.Context, nodes []ring.Seat, need int, q *distrib.KeysRequest, slow map[uint64]bool) (answers [][]distrib.KeyDots, err error) {
 	type answer struct {
+		node int
 		list []distrib.KeyDots
+		took time.Duration
 		err  error
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	came := make(chan answer, len(nodes))
-	ask := func(node uint64) {
+	due := make([]time.Time, 0, len(nodes)) // when another is asked, of each node that was; zero: that has happened
+	timer := time.NewTimer(c.opts.Patience)
+	defer timer.Stop()
+	ask := func() {
+		i, began := len(due), time.Now()
+		if i == len(nodes) {
+			return
+		}
+		node := nodes[i].Node
+		due = append(due, began.Add(patience(c.latencies.of(node).scan99.get(), 0, c.opts.Patience)))
 		c.work.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, c.opts.Patience)
 			defer cancel()
 			list, err := c.opts.Transport.Keys(ctx, node, q)
 			c.observe(node, err)
-			if err != nil {
-				err = fmt.Errorf("%s: %w", c.opts.Name(node), err)
-			}
-			came <- answer{list, err}
+			came <- answer{i, list, time.Since(began), err}
 		})
 	}
-	for _, s := range nodes[:need] {
-		ask(s.Node)
+	// replace asks another node in the place of i.
+	replace := func(i int) {
+		if !due[i].IsZero() {
+			due[i] = time.Time{}
+			ask()
+		}
+	}
+	for range need {
+		ask()
 	}
 	var causes []error
-	for next := need; len(answers) < need; {
-		a := <-came // each ends with its context
-		if a.err == nil {
-			answers = append(answers, a.list)
-			continue
-		}
-		causes = append(causes, a.err)
-		if next == len(nodes) || ctx.Err() != nil {
+	for ended := 0; len(answers) < need; {
+		if ended == len(due) { // nobody is left
 			return nil, errors.Join(causes...)
 		}
-		ask(nodes[next].Node)
-		next++
+		next := slices.MinFunc(due, func(a, b time.Time) int { return sooner(a, b) })
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+		select {
+		case a := <-came: // each ends with its context
+			ended++
+			node := nodes[a.node].Node
+			if a.err == nil {
+				c.latencies.of(node).scan99.add(a.took, 0.99)
+				answers = append(answers, a.list)
+				due[a.node] = time.Time{}
+				continue
+			}
+			causes = append(causes, fmt.Errorf("%s: %w", c.opts.Name(node), a.err))
+			if ctx.Err() != nil {
+				return nil, errors.Join(causes...)
+			}
+			if errors.Is(a.err, context.DeadlineExceeded) {
+				c.silent([]uint64{node})
+			}
+			replace(a.node)
+		case now := <-timer.C:
+			for i := range due {
+				if !due[i].IsZero() && !due[i].After(now) {
+					slow[nodes[i].Node] = true
+					replace(i)
+				}
+			}
+		}
 	}
 	return answers, nil
+}
+
+// sooner orders times, the zero one last.
+func sooner(a, b time.Time) int {
+	if a.IsZero() || b.IsZero() {
+		return cmp.Compare(b.Unix(), a.Unix())
+	}
+	return a.Compare(b)
 }

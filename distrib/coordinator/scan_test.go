@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -75,6 +76,34 @@ func TestScan(t *testing.T) {
 			co.Wait()
 		})
 	}
+}
+
+// TestScanPastSilentNodes: a node that hangs, or is slow, keeps a scan waiting once and not with each page.
+func TestScanPastSilentNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClusterOf(t, 1, 3)
+		co := c.coordinator(1)
+		for i := range 300 {
+			require.NoError(t, second(co.Put(t.Context(), fmt.Appendf(nil, "key %d", i), value("v"), WriteOptions{W: 3})))
+		}
+		for name, fault := range map[string]func(){
+			"it hangs":          func() { c.cut[[2]uint64{1, 2}] = true },
+			"it takes its time": func() { c.slow[2] = time.Second },
+		} {
+			fault()
+			start := time.Now()
+			require.Len(t, scanned(t, co, ScanOptions{PageKeys: 3}), 300, name)
+			require.Less(t, time.Since(start), time.Second, name)
+			co.Wait()
+			clear(c.cut)
+			clear(c.slow)
+		}
+		c.cut[[2]uint64{1, 2}] = true
+		c.observed = nil
+		require.ErrorContains(t, co.Scan(t.Context(), ScanOptions{R: 3}, nil), "n2: context deadline exceeded")
+		co.Wait()
+		require.Contains(t, c.observed, observed{2, errSilent})
+	})
 }
 
 func TestResolve(t *testing.T) {
