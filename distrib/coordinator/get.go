@@ -68,7 +68,7 @@ func (c *Coordinator) ask(ctx context.Context, key []byte, nodes *keyNodes, need
 	if ended := g.wait(); ended != nil {
 		g.mu.Lock()
 		if !g.settled {
-			g.settle(Failed, g.r.unanswered(), ended)
+			g.settle(Failed, &g.r.seats, ended)
 		}
 		g.mu.Unlock()
 	}
@@ -98,7 +98,7 @@ func (g *getting) advance(asks []Ask, mine bool) {
 		if outcome == OK {
 			g.result = ReadResult{Record: g.r.record, Context: vclock.Context(g.r.record), Places: g.r.places(), Stale: g.r.stale()}
 		}
-		g.settle(outcome, g.r.unanswered(), nil)
+		g.settle(outcome, &g.r.seats, nil)
 	}
 	switch {
 	case g.open == 0:

@@ -71,7 +71,7 @@ func (s *spares) take() (node uint64, ok bool) {
 
 // writersOf finds the nodes that a write to a token goes to. Without strict others may stand in.
 func (c *Coordinator) writersOf(v *ring.View, token ring.Token, strict bool) *keyNodes {
-	k := &keyNodes{owners: v.Seats(token)}
+	k := &keyNodes{owners: v.AppendSeats(make([]ring.Seat, 0, ring.DefaultReplicas), token)}
 	k.reachable = c.byLiveness(k.owners)
 	if !strict {
 		k.spares.find = func() []uint64 { return c.fallbacks(v, token, maxSpares*len(k.owners)) }
@@ -81,8 +81,10 @@ func (c *Coordinator) writersOf(v *ring.View, token ring.Token, strict bool) *ke
 
 // readersOf finds the nodes that a read of a token asks: one end of it.
 func (c *Coordinator) readersOf(v *ring.View, token ring.Token, strict bool) *keyNodes {
-	k, r := &keyNodes{}, v.Reads()
-	for _, i := range r.Replicas(token) {
+	r := v.Reads()
+	list := r.Replicas(token)
+	k := &keyNodes{owners: make([]ring.Seat, 0, len(list))}
+	for _, i := range list {
 		k.owners = append(k.owners, ring.Seat{Node: r.Node(i).ID, Ends: ring.OldEnd})
 	}
 	k.reachable = c.byLiveness(k.owners)

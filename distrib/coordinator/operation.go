@@ -22,8 +22,9 @@ type operation struct {
 	open     int        // calls without an answer
 	settled  bool
 	outcome  Outcome
-	replicas []ReplicaState // that answered until it was settled
-	err      error          // why it was settled before its time
+	replicas []ReplicaState  // that answered until it was settled
+	answers  [4]ReplicaState // room for most
+	err      error           // why it was settled before its time
 	timer    *time.Timer
 	wake     time.Time // when timer fires; zero: it does not
 }
@@ -50,7 +51,7 @@ const (
 // begin notes a request. Patience with it ends after slow, and where hedge is not 0, there may be a hedge before.
 func (o *operation) begin(try int, node uint64, now time.Time, hedge, slow time.Duration) {
 	if o.calls == nil {
-		o.calls = o.room[:0]
+		o.calls, o.replicas = o.room[:0], o.answers[:0]
 	}
 	for len(o.calls) <= try {
 		o.calls = append(o.calls, call{})
@@ -108,10 +109,12 @@ func (o *operation) arm(now time.Time, tick func()) {
 }
 
 // settle fixes what the caller is told.
-func (o *operation) settle(outcome Outcome, unanswered []ReplicaState, err error) {
+func (o *operation) settle(outcome Outcome, s *seats, err error) {
 	o.settled, o.outcome, o.err = true, outcome, err
-	for _, r := range unanswered {
-		o.replicas = noteState(o.replicas, r)
+	if outcome != OK {
+		for _, r := range s.unanswered() {
+			o.replicas = noteState(o.replicas, r)
+		}
 	}
 	for i := range o.calls { // nobody waits: there is no hurry to replace a node
 		o.calls[i].stage = max(o.calls[i].stage, overdue)

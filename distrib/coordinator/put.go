@@ -169,7 +169,7 @@ func (p *putting) settlePut(o Outcome, err error) {
 	if o == OK {
 		p.result.OpID, p.result.Places = p.o.Op, p.w.places()
 	}
-	p.settle(o, p.w.unanswered(), err)
+	p.settle(o, &p.w.seats, err)
 }
 
 func (p *putting) request(s Send, w what) *distrib.PutRequest {

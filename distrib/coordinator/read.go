@@ -81,6 +81,9 @@ func (r *read) refill() (asks []Ask) {
 	if !r.possible() {
 		return nil
 	}
+	if r.holds == nil {
+		r.holds = make([]holding, 0, r.need[0]+1)
+	}
 	for r.count(pending)[0]+r.count(filled)[0] < r.need[0] {
 		full := true
 		for i, t := range r.tries {
