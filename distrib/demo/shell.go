@@ -101,7 +101,7 @@ func (s *Shell) do(ctx context.Context, st *statement) (code int, quit bool) {
 	case errors.Is(err, errQuit):
 		return exitOK, true
 	case !errors.As(err, &p):
-		p = &problem{exitUnavailable, []string{err.Error()}}
+		p = &problem{exitUnavailable, []string{"failed: " + err.Error()}}
 	}
 	for i, line := range p.lines {
 		s.printf("%s%s\n", strings.Repeat("  ", min(i, 1)), line)

@@ -29,7 +29,7 @@ func (s *Shell) interact(ctx context.Context, in *os.File) error {
 		line, err := readLine(lines, in)
 		if errors.Is(err, io.EOF) {
 			s.printf("\n")
-			return nil
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			return err
