@@ -139,8 +139,8 @@ func (s *Shell) status(ctx context.Context, _ *statement) error {
 			network += fmt.Sprintf(", %s slower", n.Slow)
 		}
 		var seen []string
-		for other, view := range views {
-			if state := view.states[n.Name]; other != i+1 && state != "" && !slices.Contains(seen, state) {
+		for _, view := range views {
+			if state := view.states[n.Name]; state != "" && !slices.Contains(seen, state) {
 				seen = append(seen, state)
 			}
 		}
@@ -201,6 +201,7 @@ func (s *Shell) kept(ctx context.Context) (map[int][]string, error) {
 // view is what a node knows of its cluster.
 type view struct {
 	states map[string]string // of the other nodes, by name: up, suspect or down
+	remark string            // of itself: why it does not answer reads yet
 	dirty  uint64            // ranges that may differ between nodes
 }
 
@@ -211,7 +212,11 @@ func (s *Shell) views(ctx context.Context) (map[int]view, error) {
 		a, err := c.Status(ctx, &api.StatusRequest{})
 		v := view{states: map[string]string{}, dirty: a.GetDirtySlots()}
 		for _, m := range a.GetMembers() {
-			v.states[m.GetMember().GetName()] = m.GetState()
+			if m.GetMember().GetName() == s.name(node) {
+				v.remark = m.GetReason()
+			} else {
+				v.states[m.GetMember().GetName()] = m.GetState()
+			}
 		}
 		views[node] = v
 		return err

@@ -56,6 +56,9 @@ func Run(ctx context.Context, o Options) (code int) {
 		}
 	}()
 	shell := NewShell(nodes, o.Stdout)
+	if err := shell.Settle(ctx); err != nil {
+		return failed(ctx, fail, exitUnavailable, err)
+	}
 	if o.Exec != nil {
 		code, err = shell.Exec(ctx, *o.Exec, o.KeepGoing)
 		if err != nil {

@@ -11,32 +11,42 @@ import (
 	"github.com/cambiumdb/cambium/distrib/api"
 )
 
-// wait asks again and again, until what is waited for is so or the time is up.
+// wait returns when what a statement waits for is so, or the time is up.
 func (s *Shell) wait(ctx context.Context, st *statement) error {
 	missing, done, err := s.condition(st)
 	if err != nil {
 		return err
 	}
+	if err := s.until(ctx, missing); err != nil {
+		return err
+	}
+	s.printf("%s\n", done)
+	return nil
+}
+
+// Settle returns when the nodes have found each other and serve all that they hold, or the time is up.
+func (s *Shell) Settle(ctx context.Context) error { return s.until(ctx, s.apart) }
+
+// until asks again and again, until nothing is missing.
+func (s *Shell) until(ctx context.Context, missing func(context.Context) ([]string, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, s.settling)
 	defer cancel()
 	for {
 		what, err := missing(ctx)
 		if err == nil && len(what) == 0 {
-			s.printf("%s\n", done)
 			return nil
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			what = []string{err.Error()}
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
-			continue
 		case <-ctx.Done():
+			if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+				return context.Cause(ctx)
+			}
+			return &problem{exitUnavailable, append([]string{fmt.Sprintf("not within %s", s.settling)}, what...)}
 		}
-		if !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			return context.Cause(ctx)
-		}
-		return &problem{exitUnavailable, append([]string{fmt.Sprintf("not within %s", s.settling)}, what...)}
 	}
 }
 
@@ -104,8 +114,9 @@ func notSeen(views map[int]view, observer int, target Node, want string) []strin
 	return nil
 }
 
-// apart says how the nodes that run have not converged: nodes that can reach each other must know it, keep no writes for
-// each other, and hold the same of every key that this shell wrote. Where all can, no range may be left to compare.
+// apart says how the nodes that run have not converged: each must answer reads; those that can reach each other must
+// know it, keep no writes for each other, and hold the same of every key that this shell wrote; where all can, no range
+// may be left to compare.
 func (s *Shell) apart(ctx context.Context) (missing []string, err error) {
 	list := s.nodes.List()
 	views, err := s.views(ctx)
@@ -132,6 +143,9 @@ func (s *Shell) apart(ctx context.Context) (missing []string, err error) {
 		}
 	}
 	for i, n := range list {
+		if v := views[i+1]; v.remark != "" {
+			missing = append(missing, n.Name+" is "+v.remark)
+		}
 		if d := views[i+1].dirty; whole && d > 0 {
 			missing = append(missing, fmt.Sprintf("%s has %s to compare with other nodes", n.Name, plural(int(d), "range")))
 		}
