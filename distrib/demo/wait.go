@@ -31,12 +31,15 @@ func (s *Shell) Settle(ctx context.Context) error { return s.until(ctx, s.apart)
 func (s *Shell) until(ctx context.Context, missing func(context.Context) ([]string, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, s.settling)
 	defer cancel()
+	var what []string // that was missing before the time was up
 	for {
-		what, err := missing(ctx)
-		if err == nil && len(what) == 0 {
+		now, err := missing(ctx)
+		switch {
+		case err == nil && len(now) == 0:
 			return nil
-		}
-		if err != nil {
+		case err == nil:
+			what = now
+		case ctx.Err() == nil:
 			what = []string{err.Error()}
 		}
 		select {
