@@ -221,7 +221,7 @@ func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode refill) (a
 				continue
 			}
 		}
-		if _, err := antientropy.Exchange(ctx, n.parts.client, nodes, first, last, antientropy.Options{}); err != nil {
+		if _, err := antientropy.Exchange(ctx, patient{n.parts.client}, nodes, first, last, antientropy.Options{}); err != nil {
 			return false, false, err
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // newMover makes the node's part in changes of owners.
 func (n *Node) newMover(p *parts, s distrib.Store) (*topology.Mover, error) {
 	m, err := topology.New(topology.Options{
-		Self: n.self.Load().ID, Store: s, Replica: p.data, Hints: p.hints, Meta: n.meta, Transport: p.client,
+		Self: n.self.Load().ID, Store: s, Replica: p.data, Hints: p.hints, Meta: n.meta, Transport: patient{p.client},
 		Liveness: p.gossip.Liveness, Ask: n.askStage, Whole: func() bool { return n.refilled() == refillNot }, Sync: n.opts.Sync, Logger: n.opts.Logger,
 	})
 	if err != nil {

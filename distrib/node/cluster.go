@@ -141,7 +141,7 @@ func (s cluster) Repair(r *api.RepairRequest, stream api.Cluster_RepairServer) e
 		if !r.All {
 			s.log("clean ranges", s.parts.dirty.Clean(piece.slots))
 		}
-		report, err := antientropy.Exchange(stream.Context(), s.parts.client, piece.nodes, piece.slots.First, piece.slots.Last, antientropy.Options{})
+		report, err := antientropy.Exchange(stream.Context(), patient{s.parts.client}, piece.nodes, piece.slots.First, piece.slots.Last, antientropy.Options{})
 		progress.Compared += uint64(report.Compared)
 		progress.Listed += uint64(report.Listed)
 		progress.Sent += uint64(report.Sent)
