@@ -1,10 +1,12 @@
-// Command kvnode is a node of a Cambium cluster. The work is package distrib/node's.
+// Command kvnode is a node of a Cambium cluster, and a whole one to play with. The work is package distrib/node's, the
+// play distrib/demo's.
 //
+//	kvnode demo
 //	kvnode start --name n1 --dir /var/lib/cambium --listen 10.0.0.1:7800
 //	kvnode start --name n2 --dir /var/lib/cambium --listen 10.0.0.2:7800 --join 10.0.0.1:7800
 //
-// Exit codes: 0 ok, after SIGTERM or an interrupt too; 2 usage; 3 the node could not start or stopped working; 6 its
-// directory is locked by another process.
+// Exit codes: 0 ok, of start after SIGTERM or an interrupt too; 2 usage; 3 the node could not start or stopped working;
+// 6 its directory is locked by another process. Those of demo are distrib/demo's.
 package main
 
 import (
@@ -27,7 +29,7 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -45,11 +47,15 @@ func run(ctx context.Context, args []string) int {
 		Use: "kvnode", Short: "a node of a Cambium cluster", SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRun: func(*cobra.Command, []string) { begun = true },
 	}
-	root.AddCommand(startCommand(), configCommand())
+	root.AddCommand(startCommand(), configCommand(), demoCommand())
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	var demo demoError
+	if errors.As(err, &demo) {
+		return int(demo)
 	}
 	fmt.Fprintln(os.Stderr, "kvnode:", err)
 	switch {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"time"
@@ -19,6 +20,7 @@ import (
 const drainTimeout = 15 * time.Second
 
 func startCommand() *cobra.Command {
+	withParent := false
 	c := &cobra.Command{
 		Use:   "start --name NAME --dir DIR --listen HOST:PORT [--join HOST:PORT,..]",
 		Short: "run a node until SIGTERM",
@@ -41,11 +43,26 @@ output:
 			if err != nil {
 				return usageError{err}
 			}
-			return start(c.Context(), opts)
+			ctx := c.Context()
+			if withParent {
+				ctx = untilEnd(ctx, os.Stdin)
+			}
+			return start(ctx, opts)
 		},
 	}
 	config.Flags(c.Flags())
+	c.Flags().BoolVar(&withParent, "with-parent", false, "stop when standard input ends, as it does with the process that started this one")
 	return c
+}
+
+// untilEnd is a context that also ends when there is no more to read.
+func untilEnd(ctx context.Context, r io.Reader) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		_, _ = io.Copy(io.Discard, r) // an error is an end too
+		cancel()
+	}()
+	return ctx
 }
 
 // nodeOptions are the settings as a node takes them.

@@ -60,10 +60,12 @@ func (s *Shell) wrote(st *statement, op []byte, a *api.PutResponse, err error) e
 // storedBy says how many of all nodes of a key have a write that succeeded. More may have it: who answers first is a
 // race.
 func storedBy(l *api.Level, all int) string {
-	switch n := nodesOf(l, all); n {
-	case all:
+	switch n := nodesOf(l, all); {
+	case all == 1:
+		return "the only node has it"
+	case n == all:
 		return fmt.Sprintf("all %d nodes have it", n)
-	case 1:
+	case n == 1:
 		return "at least 1 node has it"
 	default:
 		return fmt.Sprintf("at least %d nodes have it", n)

@@ -34,7 +34,7 @@ func parseReady(line string) (r ready, ok bool) {
 			r.http = value
 		}
 	}
-	return r, r.name != "" && r.grpc != ""
+	return r, r.name != "" && r.grpc != "" && r.http != ""
 }
 
 // spawn starts a node. What it prints is added to the file log.

@@ -29,7 +29,7 @@ color = blue  [n1:2]
 	{`Now the network breaks: n1 on one side, n2 and n3 on the other. A client on each side has read blue.`,
 		`\partition 1|2,3; \wait down 1; get color --at 1 --consistency one; get color --at 2`,
 		`n1 | n2, n3 cannot reach each other
-all nodes that cannot reach n1 see it as down
+n1 and the nodes that cannot reach it see each other as down
 color = blue  [n1:2]
 color = blue  [n1:2]
 `},

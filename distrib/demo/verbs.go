@@ -63,7 +63,7 @@ func init() {
 			help: `have node N wait before each request of another node: \slow 3 200ms; 0s ends it`},
 		{name: `\wait`, args: []string{"[WHAT]", "[NODE]"}, check: checkWait, run: (*Shell).wait,
 			help: "wait until the nodes hold the same and keep nothing for each other; or, as " + strings.Join(waitForms, ", ") +
-				", until all see node N as down or as up, or one keeps a write for it"},
+				", until node N and those that cannot, or can, reach it see each other so, or one keeps a write for it"},
 		{name: `\status`, run: (*Shell).status,
 			help: "what the nodes do, and how they see each other"},
 		{name: `\hints`, run: (*Shell).hints,

@@ -75,20 +75,24 @@ func (s *Shell) condition(st *statement) (missing func(context.Context) ([]strin
 		if !slices.ContainsFunc(s.nodes.List(), func(n Node) bool { return n.State == Running && !connected(n, target) }) {
 			return nil, "", problemf(exitUsage, "%s is %s, and nothing keeps it from the others: \\kill, \\pause or \\partition first", target.Name, target.State)
 		}
-		return s.seen(node, false), "all nodes that cannot reach " + target.Name + " see it as down", nil
+		done := "all nodes see " + target.Name + " as down"
+		if target.State == Running {
+			done = target.Name + " and the nodes that cannot reach it see each other as down"
+		}
+		return s.seen(node, "down"), done, nil
 	}
 	if target.State != Running {
 		return nil, "", problemf(exitUsage, "%s is %s: \\start %d or \\resume %d first", target.Name, target.State, node, node)
 	}
-	return s.seen(node, true), target.Name + " and the nodes that reach it see each other as up", nil
+	return s.seen(node, "up"), target.Name + " and the nodes that reach it see each other as up", nil
 }
 
 // connected reports whether two nodes can reach each other.
 func connected(a, b Node) bool { return a.State == Running && b.State == Running && a.Side == b.Side }
 
-// seen waits until those that a node is connected to see it as up, and it sees them so; or until those that it is not
-// connected to see it as down.
-func (s *Shell) seen(node int, up bool) func(context.Context) ([]string, error) {
+// seen waits until a node and those that it can reach see each other as up, or it and those that it cannot reach see
+// each other as down. Nodes that do not run see nothing.
+func (s *Shell) seen(node int, want string) func(context.Context) ([]string, error) {
 	return func(ctx context.Context) (missing []string, err error) {
 		list := s.nodes.List()
 		views, err := s.views(ctx)
@@ -97,13 +101,12 @@ func (s *Shell) seen(node int, up bool) func(context.Context) ([]string, error) 
 		}
 		target := list[node-1]
 		for i, n := range list {
-			switch {
-			case i == node-1 || n.State != Running || connected(n, target) != up:
-			case !up:
-				missing = append(missing, notSeen(views, i+1, target, "down")...)
-			default:
-				missing = append(missing, notSeen(views, i+1, target, "up")...)
-				missing = append(missing, notSeen(views, node, n, "up")...)
+			if i == node-1 || n.State != Running || connected(n, target) != (want == "up") {
+				continue
+			}
+			missing = append(missing, notSeen(views, i+1, target, want)...)
+			if target.State == Running {
+				missing = append(missing, notSeen(views, node, n, want)...)
 			}
 		}
 		return missing, nil
