@@ -152,11 +152,11 @@ func (s *Shell) failed(st *statement, err error) error {
 	case answer.Code() == codes.InvalidArgument:
 		p = problem{exitUsage, []string{"refused: " + answer.Message()}}
 	case f.GetOutcome() == api.Failure_UNKNOWN:
-		p = problem{exitUnknown, []string{fmt.Sprintf("unknown: not enough nodes have confirmed it (%s); it may have happened, or may still", f.GetReason())}}
+		p = problem{exitUnknown, []string{"unknown: not enough nodes have confirmed it" + formatReason(f) + "; it may have happened, or may still"}}
 	case len(f.GetReplicas()) == 0:
 		p = problem{exitUnavailable, []string{"failed: " + answer.Message()}}
 	default:
-		p = problem{exitUnavailable, []string{fmt.Sprintf("failed: not enough nodes answered (%s)", f.GetReason())}}
+		p = problem{exitUnavailable, []string{"failed: not enough nodes answered" + formatReason(f)}}
 	}
 	if states := formatReplicas(f.GetReplicas()); states != "" {
 		p.lines = append(p.lines, states)
@@ -177,15 +177,30 @@ func unexplained(st *statement, answer *status.Status) *api.Failure {
 	return f
 }
 
-// formatReplicas is n1 acknowledged; n2, n3 down.
+// formatReason is why, unless it is that nodes did not answer.
+func formatReason(f *api.Failure) string {
+	switch r := f.GetReason(); r {
+	case "", "UNAVAILABLE", "TIMEOUT":
+		return ""
+	default:
+		return " (" + r + ")"
+	}
+}
+
+// formatReplicas is n1 acknowledged; n2, n3 did not answer. Whether a node was asked in vain, or not at all since it was
+// known to be down, is a race.
 func formatReplicas(list []*api.ReplicaState) string {
 	by := map[string][]string{}
 	var states []string
 	for _, r := range list {
-		if len(by[r.GetState()]) == 0 {
-			states = append(states, r.GetState())
+		state := r.GetState()
+		if state == "down" || state == "no answer" {
+			state = "did not answer"
 		}
-		by[r.GetState()] = append(by[r.GetState()], r.GetNode())
+		if len(by[state]) == 0 {
+			states = append(states, state)
+		}
+		by[state] = append(by[state], r.GetNode())
 	}
 	slices.Sort(states)
 	for i, state := range states {
