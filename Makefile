@@ -17,11 +17,15 @@ check-tools:
 	@.ci/tools build
 
 .PHONY: build
-build: check-tools ## bin/kvctl and bin/kvbench
+build: check-tools ## bin/kvnode, bin/kvctl and bin/kvbench
 	$(GO) build -buildvcs=auto -o bin/ ./cmd/...
 
 .PHONY: run
-run: build ## load a real data set, read it back, verify it, print the write-amplification report
+run: build ## a cluster of three nodes: a shell to play with, or without a terminal a guided tour
+	@bin/kvnode demo
+
+.PHONY: load
+load: build ## load a real data set, read it back, verify it, print the write-amplification report
 	@if [ -f "$(DATASET)" ]; then bin/kvbench load --verify "$(DATASET)"; \
 	else echo "$(DATASET) is not here: generating a data set instead"; bin/kvbench load --verify --generate 60000; fi
 

@@ -95,7 +95,7 @@ func (b *fenced) run(t *testing.T, top, work string) string {
 		t.Skip("skipped: make test runs this test")
 	case strings.HasPrefix(b.text, "make "):
 		if testing.Short() {
-			t.Skip("skipped: make run, in short mode")
+			t.Skip("skipped: make run and make load, in short mode")
 		}
 		needTool(t, "make", "make")
 		work = top
