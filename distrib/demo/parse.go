@@ -45,6 +45,7 @@ func (e *SyntaxError) Error() string {
 type word struct {
 	text   string
 	at     int  // its offset in the script
+	end    int  // and that behind it
 	quoted bool // some of it was quoted: it is no flag
 }
 
@@ -53,10 +54,8 @@ func parse(script string) (list []statement, err error) {
 	for at := 0; at < len(script); {
 		words, end, err := split(script, at)
 		text := strings.TrimSpace(script[at:end])
-		if len(words) > 0 {
-			text = strings.TrimSpace(script[words[0].at:end])
-		}
 		if err == nil && len(words) > 0 {
+			text = script[words[0].at:words[len(words)-1].end]
 			var st statement
 			st, err = understand(words, end)
 			st.text = text
@@ -99,9 +98,9 @@ func split(script string, at int) (words []word, end int, err error) {
 				w = &word{at: i}
 			}
 		}
-		closeWord = func() {
+		closeWord = func(end int) {
 			if w != nil {
-				w.text = text.String()
+				w.text, w.end = text.String(), end
 				words = append(words, *w)
 				text.Reset()
 				w = nil
@@ -111,10 +110,10 @@ func split(script string, at int) (words []word, end int, err error) {
 	for i := at; i < len(script); i++ {
 		switch c := script[i]; {
 		case c == ';' || c == '\n':
-			closeWord()
+			closeWord(i)
 			return words, i, nil
 		case c == ' ' || c == '\t' || c == '\r':
-			closeWord()
+			closeWord(i)
 		case c == '#' && w == nil:
 			for i+1 < len(script) && script[i+1] != '\n' {
 				i++
@@ -140,7 +139,7 @@ func split(script string, at int) (words []word, end int, err error) {
 			text.WriteByte(c)
 		}
 	}
-	closeWord()
+	closeWord(len(script))
 	return words, len(script), nil
 }
 
