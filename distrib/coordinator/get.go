@@ -144,8 +144,13 @@ func (g *getting) came(a Ask, reply *distrib.ReadReply, err error, mine bool) {
 	took := g.end(a.Try, now)
 	if err != nil {
 		reply = nil
-	} else if size(reply.Record) <= smallBytes {
-		g.c.latencies.of(a.Node).sawRead(took)
+	} else {
+		if size(reply.Record) <= smallBytes {
+			g.c.latencies.of(a.Node).sawRead(took)
+		}
+		if !says(a.Place, reply) {
+			err = errKeepsNothing
+		}
 	}
 	var asks []Ask
 	if !g.settled {
@@ -154,6 +159,8 @@ func (g *getting) came(a Ask, reply *distrib.ReadReply, err error, mine bool) {
 	}
 	g.advance(asks, mine)
 }
+
+var errKeepsNothing = fmt.Errorf("it stands in, and keeps nothing of the key: %w", distrib.ErrRefused)
 
 // size is the bytes of a record's values.
 func size(r distrib.Record) (n int) {

@@ -44,7 +44,7 @@ func (r *read) answer(i int, reply *distrib.ReadReply) []Ask {
 	if !t.state.open() || r.complete {
 		return nil
 	}
-	if reply == nil {
+	if reply == nil || !says(t.at, reply) {
 		t.state, h.full = failed, false
 		return r.next()
 	}
@@ -54,6 +54,12 @@ func (r *read) answer(i int, reply *distrib.ReadReply) []Ask {
 		r.record = vclock.Merge(r.record, reply.Record)
 	}
 	return r.next()
+}
+
+// says reports whether an answer is one. Who stands in for an owner and keeps nothing of a key knows nothing of it: that it is
+// not found must not rest on him.
+func says(at Place, reply *distrib.ReadReply) bool {
+	return at.For == 0 || len(reply.Dots) > 0 || len(reply.Record) > 0
 }
 
 // slow takes that a request has not been answered for some time: another node is asked as well.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/meta"
 	"github.com/cambiumdb/cambium/distrib/topology"
 )
 
@@ -17,7 +19,8 @@ import (
 func (n *Node) newMover(p *parts, s distrib.Store) (*topology.Mover, error) {
 	m, err := topology.New(topology.Options{
 		Self: n.self.Load().ID, Store: s, Replica: p.data, Hints: p.hints, Meta: n.meta, Transport: patient{p.client},
-		Liveness: p.gossip.Liveness, Ask: n.askStage, Whole: func() bool { return n.refilled() == refillNot }, Sync: n.opts.Sync, Logger: n.opts.Logger,
+		Liveness: p.gossip.Liveness, Ask: n.askStage, Whole: func() bool { return n.refilled() == refillNot }, MayLeave: n.mayLeave,
+		Sync: n.opts.Sync, Logger: n.opts.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -25,6 +28,14 @@ func (n *Node) newMover(p *parts, s distrib.Store) (*topology.Mover, error) {
 	n.mover.Store(m)
 	n.onClose(n.conns.close)
 	return m, m.Adopt(n.view().topology)
+}
+
+// mayLeave says why the node cannot leave the cluster yet.
+func (n *Node) mayLeave() error {
+	if meta.HasSeat(n.metaDir()) {
+		return errors.New("its seat of the ring metadata goes to another node first")
+	}
+	return nil
 }
 
 // admit lets a request of another node in.

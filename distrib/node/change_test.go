@@ -11,6 +11,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/meta"
 )
 
 func (c *testCluster) cluster(name string) api.ClusterClient {
@@ -79,6 +80,7 @@ func TestJoinAndLeave(t *testing.T) {
 	c.put("n2", "meanwhile", "w", c.get("n2", "meanwhile"))
 	c.start("n3")
 	require.Equal(t, []string{"n2", "n3", "n4"}, c.members("n4"))
+	require.False(t, meta.HasSeat(c.nodes["n1"].metaDir()), "it has given its seat up before it left")
 	c.stop("n1")
 	delete(c.addrs, "n1")
 	for i := range keys {
