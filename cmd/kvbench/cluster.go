@@ -68,6 +68,7 @@ others are replicas; a put is SET and WAIT 1) in the same run: make peers.`,
 	f.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "names the stream of operations and values")
 	f.BoolVar(&c.Strict, "strict", false, "exit with 1 when a target is missed")
 	f.StringVar(&c.Dir, "dir", "", "directory for what servers keep, kept afterwards but for that (default: a temporary one, removed)")
+	f.StringVar(&c.Profile, "profile", "", "directory for CPU profiles of the clients and of the nodes that are started, a file for each and each phase of the last round; takes some speed")
 	f.StringVar(&c.JSON, "json", "", "write the report as JSON to this file; - writes it to stdout and the text to stderr")
 	f.StringVar(&c.Markdown, "markdown", "", "put the tables into this Markdown file, as the section called --title")
 	f.StringVar(&c.Title, "title", "", "section of --markdown; one that is there is replaced (default: the command)")

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,13 +19,15 @@ import (
 // A short run of what a user calls: three nodes, one of which is killed and comes back. Nothing that was
 // acknowledged is lost, and no process and no file is left.
 func TestCluster(t *testing.T) {
-	bin, tmp := t.TempDir(), t.TempDir()
+	bin, tmp, profiles := t.TempDir(), t.TempDir(), t.TempDir()
 	build := exec.Command("go", "build", "-o", bin+string(filepath.Separator), ".", "../kvnode")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
-	cmd := exec.Command(filepath.Join(bin, "kvbench"), "cluster", "--start", "3", "--clients", "8", "--keys", "100", "--value-size", "100",
-		"--mix", "put=50,get=50", "--rate", "400", "--duration", "2s", "--chaos", "kill:n3@300ms+500ms,stop:n2@1500ms", "--json", "-")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "kvbench"), "cluster", "--start", "3", "--clients", "8", "--keys", "100", "--value-size", "100",
+		"--mix", "put=50,get=50", "--rate", "400", "--duration", "2s", "--chaos", "kill:n3@300ms+500ms,stop:n3@1500ms", "--json", "-", "--profile", profiles)
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -38,13 +42,19 @@ func TestCluster(t *testing.T) {
 	require.Greater(t, s.OK, int64(100))
 	require.NotNil(t, s.ServerCPU)
 	require.Positive(t, *s.ServerCPU)
-	require.Positive(t, s.Puts.Count)
-	require.Positive(t, s.Gets.Count)
+	require.NotNil(t, s.Puts, "%s", &stderr)
+	require.NotNil(t, s.Gets, "%s", &stderr)
 	require.Zero(t, s.Wrong)
 	require.Zero(t, s.Recovery.Lost)
 	require.Positive(t, s.Recovery.Converged)
-	for _, table := range []string{"Throughput", "Latency", "Outcomes", "Recovery  after kill:n3@300ms+500ms,stop:n2@1.5s"} {
+	for _, table := range []string{"Throughput", "Latency", "Outcomes", "Recovery  after kill:n3@300ms+500ms,stop:n3@1.5s"} {
 		require.Contains(t, stderr.String(), "\n"+table)
+	}
+
+	for _, name := range []string{"clients", "n1"} {
+		info, err := os.Stat(filepath.Join(profiles, "cambium-mix-"+name+".pprof"))
+		require.NoError(t, err)
+		require.Positive(t, info.Size())
 	}
 
 	left, err := os.ReadDir(tmp)

@@ -22,7 +22,8 @@ type Command struct {
 	JSON     string // file for the report; "-" is Stdout, and the text then goes to Stderr
 	Markdown string // file of sections that gets one, called Title, or has it replaced
 	Title    string
-	Strict   bool // a missed target is an error
+	Profile  string // directory for CPU profiles of clients and nodes
+	Strict   bool   // a missed target is an error
 	Args     []string
 	Stdout   *os.File // the report
 	Stderr   *os.File // progress
@@ -59,6 +60,14 @@ func (c *Command) Run(ctx context.Context) (err error) {
 	spawner := process.NewSpawner()
 	defer spawner.Close()
 	b := &bench{cfg: c.Config, dir: dir, spawner: spawner, say: func(format string, args ...any) { fmt.Fprintf(c.Stderr, format, args...) }}
+	if c.Profile != "" {
+		if b.profile, err = filepath.Abs(c.Profile); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(b.profile, 0o777); err != nil {
+			return fmt.Errorf("--profile: %w", err)
+		}
+	}
 	report := newReport(c.Config, c.Args, dir, time.Now())
 	if err := b.programs(ctx); err != nil {
 		return err
@@ -110,6 +119,7 @@ type bench struct {
 	dir     string
 	spawner *process.Spawner
 	say     func(format string, args ...any)
+	profile string   // an absolute path
 	own     []string // the program of our clients, and what it is called by
 	peers   []string // that of others
 }
@@ -158,6 +168,11 @@ func (b *bench) measure(ctx context.Context, round int, engine string) (run Run,
 		return run, err
 	}
 	defer s.close()
+	if engine == Own && len(s.list) > 0 { // nodes that have just joined may not be whole yet
+		if err := awaitConvergence(ctx, s.endpoints(), &Recovery{}); err != nil {
+			return run, errors.Join(err, s.check())
+		}
+	}
 	job, program := b.job(engine, s), b.own
 	if engine != Own {
 		program = b.peers

@@ -17,7 +17,7 @@ const convergePatience = 5 * time.Minute
 
 // Recovery is what happened after the load of a step with chaos, from when all servers run again.
 type Recovery struct {
-	AllUp     time.Duration `json:"all_up_ns"`    // until each node took all others for up
+	AllUp     time.Duration `json:"all_up_ns"`    // until each node took all others for up, and none was being refilled
 	Drained   time.Duration `json:"drained_ns"`   // until no node kept a hint
 	Converged time.Duration `json:"converged_ns"` // until no range was left to compare either
 	MostHints uint64        `json:"most_hints"`   // bytes kept, all nodes together, at the most that was seen
@@ -28,6 +28,7 @@ type Recovery struct {
 // state is what nodes say of what they owe each other.
 type state struct {
 	down  int // pairs of nodes, one of which does not take the other for up
+	empty int // nodes that are being refilled from the others, so that their reads do not count
 	hints uint64
 	dirty uint64 // slots
 }
@@ -53,10 +54,10 @@ func awaitConvergence(ctx context.Context, addrs []string, r *Recovery) error {
 			took := time.Since(begun)
 			last = now
 			r.MostHints = max(r.MostHints, now.hints)
-			if r.AllUp == 0 && now.down == 0 {
+			if r.AllUp == 0 && now.down+now.empty == 0 {
 				r.AllUp = took
 			}
-			if r.Drained == 0 && now.down == 0 && now.hints == 0 {
+			if r.Drained == 0 && now.down+now.empty == 0 && now.hints == 0 {
 				r.Drained = took
 			}
 			if now == (state{}) {
@@ -68,8 +69,8 @@ func awaitConvergence(ctx context.Context, addrs []string, r *Recovery) error {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("the nodes have not converged in %s: %d pairs do not see each other, %d bytes of hints, %d ranges to compare (%v)",
-					convergePatience, last.down, last.hints, last.dirty, err)
+				return fmt.Errorf("the nodes have not converged in %s: %d pairs do not see each other, %d are being refilled, %d bytes of hints, %d ranges to compare (%v)",
+					convergePatience, last.down, last.empty, last.hints, last.dirty, err)
 			}
 			return context.Cause(ctx)
 		}
@@ -84,8 +85,11 @@ func ask(ctx context.Context, nodes []api.ClusterClient) (s state, err error) {
 			return s, err
 		}
 		for _, m := range status.GetMembers() {
-			if m.GetState() != "up" {
+			switch {
+			case m.GetState() != "up":
 				s.down++
+			case m.GetReason() != "" && m.GetMember().GetId() == status.GetSelf().GetId():
+				s.empty++
 			}
 		}
 		for _, h := range status.GetHints() {

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -41,7 +42,8 @@ type Step struct {
 	Mix      Mix           `json:"mix"`
 	Rate     float64       `json:"rate,omitempty"` // operations a second, an open loop; 0: a closed loop
 	Duration time.Duration `json:"duration_ns,omitempty"`
-	Number   uint64        `json:"number"` // names the stream of operations
+	Number   uint64        `json:"number"`            // names the stream of operations
+	Profile  string        `json:"profile,omitempty"` // file for a CPU profile of the clients
 }
 
 // Load is what became of a step.
@@ -94,6 +96,10 @@ func (l *loader) run(ctx context.Context, s Step) (Load, error) {
 	if do == nil {
 		return Load{}, fmt.Errorf("step %q is not known", s.Do)
 	}
+	profiled, err := profileSelf(s.Profile)
+	if err != nil {
+		return Load{}, err
+	}
 	cpu, _ := cpuTime(os.Getpid())
 	begun := time.Now()
 	workers := make([]*worker, l.job.Clients)
@@ -107,7 +113,7 @@ func (l *loader) run(ctx context.Context, s Step) (Load, error) {
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
+	if err := errors.Join(g.Wait(), profiled()); err != nil {
 		return Load{}, err
 	}
 	load := Load{Step: s, Elapsed: time.Since(begun), Errors: map[string]int64{}}

@@ -59,8 +59,13 @@ func (m *measuring) step(ctx context.Context, mix Mix, rate float64, chaos []Eve
 	g, gctx := errgroup.WithContext(ctx)
 	ended := make(chan struct{})
 	g.Go(func() error { return m.disturb(gctx, moments(chaos, m.cfg.Duration), ended) })
+	s := Step{Do: doLoad, Mix: mix, Rate: rate, Duration: m.cfg.Duration}
+	if m.profile != "" {
+		s.Profile = m.profileName(got.Name, "clients")
+		m.profileServers(gctx, g, got.Name, ended)
+	}
 	var err error
-	got.Load, err = m.do(ctx, Step{Do: doLoad, Mix: mix, Rate: rate, Duration: m.cfg.Duration})
+	got.Load, err = m.do(ctx, s)
 	close(ended)
 	if other := g.Wait(); err == nil {
 		err = other

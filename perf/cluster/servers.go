@@ -25,8 +25,9 @@ type server struct {
 	addr    string // host:port of clients
 	command process.Command
 	serves  string // a line that holds it is said when it serves
+	http    string // host:port of its profiles, empty: none; is known once it serves
 
-	mu      sync.Mutex       // guards what follows
+	mu      sync.Mutex       // guards what follows, and http
 	process *process.Process // the last one; nil: it has not started
 	down    bool             // it was killed here
 	stopped bool
@@ -79,7 +80,7 @@ func nodes(dir string, cfg Config) (list []*server, inTurn bool, err error) {
 		return nil, false, err
 	}
 	for i, name := range cfg.servers() {
-		args := []string{"start", "--name", name, "--dir", filepath.Join(dir, name), "--listen", addrs[i], "--sync", cfg.Sync}
+		args := []string{"start", "--name", name, "--dir", filepath.Join(dir, name), "--listen", addrs[i], "--http", "127.0.0.1:0", "--sync", cfg.Sync}
 		if i > 0 {
 			args = append(args, "--join", addrs[0])
 		}
@@ -169,6 +170,9 @@ func (s *server) start(ctx context.Context, spawner *process.Spawner) error {
 	command := s.command
 	command.Line = func(line string) {
 		if strings.Contains(line, s.serves) {
+			s.mu.Lock()
+			s.http = word(line, "http=")
+			s.mu.Unlock()
 			said()
 		}
 	}
