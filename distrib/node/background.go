@@ -27,7 +27,7 @@ func (n *Node) startBackground() {
 	n.loops.Go(func() { n.mover.Load().Run(ctx) })
 	n.loops.Go(func() { n.every(ctx, n.kick, n.meet) })
 	n.loops.Go(func() { n.every(ctx, n.awake, n.handOver) })
-	n.loops.Go(func() { n.every(ctx, nil, n.compareDirty) })
+	n.loops.Go(func() { n.keepComparing(ctx) })
 	n.loops.Go(func() { n.every(ctx, nil, n.seat) })
 }
 
@@ -58,7 +58,11 @@ func (n *Node) log(what string, err error) {
 }
 
 func (n *Node) watched(t *distrib.Topology, revision int64) {
+	before := n.view()
 	n.log("topology", n.setView(t, revision))
+	if n.view() != before {
+		n.refresh() // others wait to hear that it is known here
+	}
 }
 
 // meet tells others the node's state, and looks for a newer topology and for nodes that it does not hear of.
@@ -164,6 +168,34 @@ func (n *Node) setRefill(r refill) error {
 	n.lost.Store(&r)
 	return nil
 }
+
+// keepComparing compares now and then, and at first often where the node's reads wait for it.
+func (n *Node) keepComparing(ctx context.Context) {
+	const eager = 50
+	for tries := 0; ; tries++ {
+		n.compareDirty(ctx)
+		wait := tick
+		if n.refilled() != refillNot && tries < eager {
+			wait = tick / 10
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// awaitRefill waits until the node's reads count, for some seconds at most: with another node down it may take until
+// that is back, and meanwhile this one can do all else.
+func (n *Node) awaitRefill(ctx context.Context) {
+	for end := time.Now().Add(refillPatience); n.refilled() != refillNot && time.Now().Before(end) && ctx.Err() == nil; {
+		time.Sleep(refillPatience / 300)
+	}
+}
+
+// refillPatience is how long the start of a node waits to be refilled.
+const refillPatience = 3 * time.Second
 
 // compareDirty compares what may differ with the others that hold it. Once all was compared the node's reads count.
 func (n *Node) compareDirty(ctx context.Context) {

@@ -102,6 +102,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 		}
 	}
 	n.ready.Store(true)
+	n.awaitRefill(ctx)
 	n.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	v := n.view()
 	opts.Logger.Info("node serves", "node", opts.Name, "cluster", v.topology.ClusterID, "epoch", v.topology.Epoch, "addr", n.Addr(), "run", n.births.Run(), "refill", n.verdict.Refill)
