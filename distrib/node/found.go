@@ -210,7 +210,7 @@ func (n *Node) begin(ctx context.Context) error {
 		return err
 	}
 	v, m := n.view(), *n.self.Load()
-	k := known{cluster: v.topology.ClusterID, id: m.ID, run: max(run, m.Run), others: len(v.others(m.ID)) > 0, synced: n.opts.Sync == distrib.SyncNow}
+	k := known{cluster: v.topology.ClusterID, id: m.ID, run: max(run, m.Run), others: len(v.others(m.ID)) > 0}
 	if n.verdict, err = judge(n.found, n.opts.Name, k); err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func (n *Node) begin(ctx context.Context) error {
 	if err := (self{k.cluster, m.ID, m.Name}).write(s); err != nil {
 		return err
 	}
-	if err := mark(s, cleanKey, nil); err != nil {
+	if err := n.markBegun(s); err != nil {
 		return err
 	}
 	if err := n.setRefill(n.verdict.Refill); err != nil {
@@ -235,6 +235,15 @@ func (n *Node) begin(ctx context.Context) error {
 	m.Run = n.births.Run()
 	n.self.Store(&m)
 	return n.tellRun(ctx)
+}
+
+// markBegun notes what a start after a crash of this run must know.
+func (n *Node) markBegun(s Store) error {
+	var synced []byte
+	if n.opts.Sync == distrib.SyncNow {
+		synced = []byte{1}
+	}
+	return errors.Join(mark(s, cleanKey, nil), mark(s, syncedKey, synced))
 }
 
 // putAside opens an empty store in place of one that lacks what the node had stored.

@@ -27,7 +27,6 @@ type known struct {
 	cluster string
 	id, run uint64 // of the node of its name and of its last start; 0: there is none
 	others  bool   // there are other members
-	synced  bool   // a write is synced before it counts
 }
 
 // judge says how a node of a name starts, from what its store says and what others know.
@@ -54,7 +53,7 @@ func judge(f found, name string, k known) (verdict, error) {
 		return anew, nil
 	case f.refill != refillNot || f.clean || !k.others:
 		return verdict{Refill: f.refill, Dirty: f.refill != refillNot}, nil
-	case k.synced:
+	case f.synced:
 		return verdict{Dirty: true}, nil
 	}
 	return verdict{Refill: refillUp, Dirty: true}, nil

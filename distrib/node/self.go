@@ -22,6 +22,7 @@ type found struct {
 	self   *self  // nil: nobody's yet
 	run    uint64 // of its last start
 	clean  bool   // it was closed
+	synced bool   // then a write was synced before it counted
 	refill refill // it was being refilled
 }
 
@@ -31,6 +32,7 @@ var (
 	selfKey   = metaKey("self")
 	cleanKey  = metaKey("clean")
 	refillKey = metaKey("refill")
+	syncedKey = metaKey("synced")
 )
 
 // runKey is where the last run of another node is kept.
@@ -53,6 +55,10 @@ func look(s distrib.Store) (f found, err error) {
 		return f, err
 	}
 	f.clean = b != nil
+	if b, err = get(s, syncedKey); err != nil {
+		return f, err
+	}
+	f.synced = b != nil
 	if b, err = get(s, refillKey); err != nil {
 		return f, err
 	}

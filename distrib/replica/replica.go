@@ -186,7 +186,7 @@ func (r *Replica) Put(key []byte, p Put) (Written, error) {
 		if err != nil {
 			return Written{}, fmt.Errorf("put %q again: %w", key, err)
 		}
-		return Written{Sibling: full[i], Siblings: len(full), Repeated: true}, nil
+		return Written{Sibling: full[i], Siblings: len(full), Repeated: true}, r.settle(p.Sync)
 	}
 	actor := r.actor(h.Minted)
 	dot, err := vclock.Next(h.Record, actor, counterOf(h.Minted, actor), p.Past)
@@ -229,13 +229,27 @@ func (r *Replica) Merge(key []byte, other distrib.Record, sync distrib.Sync) (ch
 	}
 	record := vclock.Merge(h.Record, other)
 	if slices.Equal(vclock.Dots(h.Record), vclock.Dots(record)) {
-		return false, nil
+		return false, r.settle(sync)
 	}
 	if err := r.store(head, h, h.Minted, record, sync); err != nil {
 		return false, fmt.Errorf("merge %q: %w", key, err)
 	}
 	return true, nil
 }
+
+// settle makes what was applied before as durable as sync asks: what is there already may have come with less.
+func (r *Replica) settle(sync distrib.Sync) error {
+	if sync == distrib.SyncLater {
+		return nil
+	}
+	if err := r.opts.Store.Apply([]distrib.Op{{Key: settleKey, Value: []byte{}}}, sync); err != nil {
+		return fmt.Errorf("sync what is there already: %w", err)
+	}
+	return nil
+}
+
+// settleKey is written to have what was written before synced.
+var settleKey = []byte{byte(distrib.SpaceMeta), 's', 'y', 'n', 'c'}
 
 // store replaces the record of old, in one change.
 func (r *Replica) store(head []byte, old distrib.Head, minted vclock.Dot, record distrib.Record, sync distrib.Sync) error {

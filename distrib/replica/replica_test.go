@@ -435,3 +435,31 @@ func TestOldRunIsCaught(t *testing.T) {
 	}
 	t.Fatal("the bug was not found")
 }
+
+// TestNothingNewIsSynced: who asks for a durable write is told that it is there only once it is durable, also where it came
+// before with less.
+func TestNothingNewIsSynced(t *testing.T) {
+	store := storetest.NewMem()
+	births, err := NextRun(store, 0)
+	require.NoError(t, err)
+	r := New(Options{Store: store, Prefix: distrib.DataPrefix(), Node: 1, Births: births})
+	again := func(key string, with func() error) {
+		require.NoError(t, with())
+		crashed := New(Options{Store: store.Crash(0), Prefix: distrib.DataPrefix(), Node: 1, Births: births})
+		record, err := crashed.Read([]byte(key))
+		require.NoError(t, err)
+		require.Len(t, record, 1, key)
+	}
+	w, err := r.Put([]byte("put"), Put{Op: distrib.OpID{1}, Value: distrib.Value{Data: []byte("v")}, Sync: distrib.SyncLater})
+	require.NoError(t, err)
+	again("put", func() error {
+		_, err := r.Put([]byte("put"), Put{Op: distrib.OpID{1}, Value: distrib.Value{Data: []byte("v")}})
+		return err
+	})
+	_, err = r.Merge([]byte("merge"), distrib.Record{w.Sibling}, distrib.SyncLater)
+	require.NoError(t, err)
+	again("merge", func() error {
+		_, err := r.Merge([]byte("merge"), distrib.Record{w.Sibling}, distrib.SyncNow)
+		return err
+	})
+}
