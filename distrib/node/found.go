@@ -56,7 +56,7 @@ func (n *Node) findCluster(ctx context.Context) error {
 	switch {
 	case err != nil && best == nil:
 		return err
-	case err != nil:
+	case err != nil, n.meta.Stale() != nil: // the other nodes may know more than the file does
 		return n.setView(best, 0)
 	case best != nil && t != nil && t.Epoch < best.Epoch: // the only member was an old copy
 		return n.change(ctx, func(t *distrib.Topology) *distrib.Topology {
@@ -261,7 +261,8 @@ func (n *Node) putAside() error {
 }
 
 // askForRun returns the last run of this node that others know of. Where there are others, one of them or the metadata
-// must have answered: an old copy would do again what the node did before.
+// must have answered: an old copy would do again what the node did before. One that starts itself and does not know the
+// cluster yet has not.
 func (n *Node) askForRun(ctx context.Context) (run uint64, err error) {
 	for tries := 0; ; tries++ {
 		v := n.view()
@@ -270,13 +271,19 @@ func (n *Node) askForRun(ctx context.Context) (run uint64, err error) {
 		for _, h := range list {
 			run = max(run, h.KnownRun)
 		}
-		if len(v.others(n.self.Load().ID)) == 0 || len(list) > 0 || v.revision > 0 && n.meta.Stale() == nil {
+		if len(v.others(n.self.Load().ID)) == 0 || n.knownTo(list) || v.revision > 0 && n.meta.Stale() == nil {
 			return run, nil
 		}
 		if err := n.again(ctx, tries, "it waits for the metadata or another node, to know of its own last start", failed); err != nil {
 			return 0, err
 		}
 	}
+}
+
+// knownTo reports whether one of those heard knows this node, and so what it was told of its starts.
+func (n *Node) knownTo(list []*heard) bool {
+	id := n.self.Load().ID
+	return slices.ContainsFunc(list, func(h *heard) bool { return h.KnownId == id })
 }
 
 // tellRun tells the metadata and the other nodes that the run has begun. One of them must know.
@@ -290,7 +297,7 @@ func (n *Node) tellRun(ctx context.Context) error {
 		})
 		v := n.view()
 		list, failed := n.helloAll(ctx, n.addresses(v.topology), v.topology.ClusterID, true)
-		if changed == nil || len(list) > 0 || len(v.others(n.self.Load().ID)) == 0 {
+		if changed == nil || n.knownTo(list) || len(v.others(n.self.Load().ID)) == 0 {
 			return nil
 		}
 		if err := n.again(ctx, tries, "it waits for the metadata or another node, to tell of its start", errors.Join(changed, failed)); err != nil {

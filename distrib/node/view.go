@@ -108,18 +108,26 @@ func joined(t *distrib.Topology, m distrib.Member) *distrib.Topology {
 func started(t *distrib.Topology, m distrib.Member) (next *distrib.Topology, changed bool) {
 	n := *t
 	n.Members, n.Joining = slices.Clone(t.Members), slices.Clone(t.Joining)
-	for _, list := range [][]distrib.Member{n.Members, n.Joining} {
+	lists := [][]distrib.Member{n.Members, n.Joining}
+	if t.Change != nil {
+		change := *t.Change
+		change.Next = slices.Clone(change.Next)
+		n.Change, lists = &change, append(lists, change.Next)
+	}
+	moved := false
+	for _, list := range lists {
 		for i := range list {
 			is := &list[i]
 			if is.ID != m.ID {
 				continue
 			}
-			moved := is.Addr != m.Addr || is.HTTP != m.HTTP
-			if changed = moved || is.Run < m.Run; moved {
-				n.Epoch++
-			}
+			moved = moved || is.Addr != m.Addr || is.HTTP != m.HTTP
+			changed = changed || moved || is.Run < m.Run
 			is.Addr, is.HTTP, is.Run = m.Addr, m.HTTP, max(is.Run, m.Run)
 		}
+	}
+	if moved {
+		n.Epoch++
 	}
 	return &n, changed
 }
