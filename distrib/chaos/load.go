@@ -1,0 +1,170 @@
+package chaos
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/client"
+)
+
+// load is clients that read and write some keys at QUORUM, one operation after the other.
+type load struct {
+	began   time.Time
+	workers []*worker
+	stop    context.CancelFunc
+	all     sync.WaitGroup
+}
+
+// worker is one client. What it has done may be read once it has ended.
+type worker struct {
+	*load
+	number int
+	client *client.Client
+	keys   int
+	pause  time.Duration
+	random *rand.Rand
+	writes uint64
+
+	history  History
+	success  []time.Duration // when operations have succeeded, since load.began
+	failures []failure
+	wrong    []Violation
+}
+
+// failure is an operation that did not succeed.
+type failure struct {
+	begun, ended time.Duration
+	outcome      Outcome
+	cause        string
+}
+
+// startLoad starts clients.
+func startLoad(ctx context.Context, o Options, endpoints []string) (*load, error) {
+	ctx, stop := context.WithCancel(ctx)
+	l := &load{began: time.Now(), stop: stop}
+	for i := range o.Clients {
+		c, err := client.Open(ctx, client.Options{Endpoints: endpoints})
+		if err != nil {
+			stop()
+			return nil, errors.Join(err, l.end())
+		}
+		w := &worker{load: l, number: i, client: c, keys: o.Keys, pause: o.Pause, random: rand.New(rand.NewPCG(o.Seed, uint64(i)))}
+		l.workers = append(l.workers, w)
+	}
+	for _, w := range l.workers {
+		l.all.Go(func() { w.run(ctx) })
+	}
+	return l, nil
+}
+
+// end returns when no client works any more; no operation is broken off.
+func (l *load) end() error {
+	l.stop()
+	l.all.Wait()
+	for _, w := range l.workers {
+		w.client.Close()
+	}
+	return nil
+}
+
+func (w *worker) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		key := fmt.Sprintf("key%d", w.random.IntN(w.keys))
+		switch n := w.random.IntN(20); {
+		case n < 6:
+			w.get(key)
+		case n < 8:
+			w.write(key, nil, false)
+		default: // what it reads it overwrites, now and then with a delete
+			if item := w.get(key); item != nil {
+				w.write(key, item, n == 8)
+			}
+		}
+		if w.pause > 0 {
+			time.Sleep(w.pause)
+		}
+	}
+}
+
+func (w *worker) get(key string) *client.Item {
+	begun := time.Since(w.began)
+	item, err := w.client.Get(context.Background(), []byte(key), client.GetOptions{})
+	if !w.note(begun, err) {
+		return nil
+	}
+	for _, s := range item.Siblings {
+		if !s.Value.Deleted && string(s.Value.Data) != string(valueOf(s.Op)) {
+			w.wrong = append(w.wrong, Violation{key, s.Op, fmt.Sprintf("a read gave %d bytes that are not its value", len(s.Value.Data))})
+		}
+	}
+	w.history.Reads = append(w.history.Reads, Read{key, ops(item.Siblings)})
+	return item
+}
+
+// write overwrites what was read, or adds a sibling where that is nil.
+func (w *worker) write(key string, read *client.Item, remove bool) {
+	w.writes++
+	record := Write{Key: key}
+	binary.BigEndian.PutUint64(record.Op[:], uint64(w.number)+1)
+	binary.BigEndian.PutUint64(record.Op[8:], w.writes)
+	var seen []byte
+	if read != nil {
+		seen, record.Read = read.Context, ops(read.Siblings)
+	}
+	begun := time.Since(w.began)
+	var err error
+	if remove {
+		_, err = w.client.Delete(context.Background(), []byte(key), client.DeleteOptions{Context: seen, Op: record.Op})
+	} else {
+		_, err = w.client.Put(context.Background(), []byte(key), valueOf(record.Op), client.PutOptions{Context: seen, Op: record.Op})
+	}
+	w.note(begun, err)
+	record.Outcome = outcomeOf(err)
+	w.history.Writes = append(w.history.Writes, record)
+}
+
+// note takes down what became of an operation, and reports whether it has succeeded.
+func (w *worker) note(begun time.Duration, err error) bool {
+	now := time.Since(w.began)
+	if err == nil {
+		w.success = append(w.success, now)
+		return true
+	}
+	w.failures = append(w.failures, failure{begun, now, outcomeOf(err), err.Error()})
+	return false
+}
+
+func outcomeOf(err error) Outcome {
+	var e *client.Error
+	switch {
+	case err == nil:
+		return OK
+	case errors.As(err, &e) && e.Outcome == client.Failed:
+		return Failed
+	}
+	return Unknown
+}
+
+// valueOf is what a put stores: 100 to 355 bytes that follow from its operation.
+func valueOf(op distrib.OpID) []byte {
+	sum := sha256.Sum256(op[:])
+	value := make([]byte, 0, 384)
+	for len(value) < 100+int(sum[0]) {
+		value = append(value, sum[:]...)
+	}
+	return value[:100+int(sum[0])]
+}
+
+func ops(siblings []distrib.Sibling) (list []distrib.OpID) {
+	for _, s := range siblings {
+		list = append(list, s.Op)
+	}
+	return list
+}
