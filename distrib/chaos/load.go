@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,9 @@ type load struct {
 	workers []*worker
 	stop    context.CancelFunc
 	all     sync.WaitGroup
+
+	mu      sync.Mutex                // guards deletes
+	deletes map[string][]distrib.OpID // that were begun, by key
 }
 
 // worker is one client. What it has done may be read once it has ended.
@@ -48,12 +52,13 @@ type failure struct {
 // startLoad starts clients.
 func startLoad(ctx context.Context, o Options, endpoints []string) (*load, error) {
 	ctx, stop := context.WithCancel(ctx)
-	l := &load{began: time.Now(), stop: stop}
+	l := &load{began: time.Now(), stop: stop, deletes: map[string][]distrib.OpID{}}
 	for i := range o.Clients {
 		c, err := client.Open(ctx, client.Options{Endpoints: endpoints})
 		if err != nil {
 			stop()
-			return nil, errors.Join(err, l.end())
+			l.close()
+			return nil, err
 		}
 		w := &worker{load: l, number: i, client: c, keys: o.Keys, pause: o.Pause, random: rand.New(rand.NewPCG(o.Seed, uint64(i)))}
 		l.workers = append(l.workers, w)
@@ -65,13 +70,35 @@ func startLoad(ctx context.Context, o Options, endpoints []string) (*load, error
 }
 
 // end returns when no client works any more; no operation is broken off.
-func (l *load) end() error {
+func (l *load) end() {
 	l.stop()
 	l.all.Wait()
+}
+
+// close closes the clients, after end.
+func (l *load) close() {
 	for _, w := range l.workers {
 		w.client.Close()
 	}
-	return nil
+}
+
+// last writes to keys that are deleted, once nodes agree: deletes alone are not shown to readers, so that an end with
+// nothing else would not say which writes were seen.
+func (l *load) last() {
+	w := l.workers[0]
+	for i := range w.keys {
+		key := fmt.Sprintf("key%d", i)
+		if read := w.get(key); read != nil && len(read.siblings) == 0 {
+			w.write(key, read, false)
+		}
+	}
+}
+
+// seen is what a client has read of a key.
+type seen struct {
+	context  []byte
+	siblings []distrib.OpID
+	deletes  []distrib.OpID // that are not shown, since nothing else is there
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -83,8 +110,8 @@ func (w *worker) run(ctx context.Context) {
 		case n < 8:
 			w.write(key, nil, false)
 		default: // what it reads it overwrites, now and then with a delete
-			if item := w.get(key); item != nil {
-				w.write(key, item, n == 8)
+			if read := w.get(key); read != nil {
+				w.write(key, read, n == 8)
 			}
 		}
 		if w.pause > 0 {
@@ -93,7 +120,7 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-func (w *worker) get(key string) *client.Item {
+func (w *worker) get(key string) *seen {
 	begun := time.Since(w.began)
 	item, err := w.client.Get(context.Background(), []byte(key), client.GetOptions{})
 	if !w.note(begun, err) {
@@ -104,26 +131,54 @@ func (w *worker) get(key string) *client.Item {
 			w.wrong = append(w.wrong, Violation{key, s.Op, fmt.Sprintf("a read gave %d bytes that are not its value", len(s.Value.Data))})
 		}
 	}
-	w.history.Reads = append(w.history.Reads, Read{key, ops(item.Siblings)})
-	return item
+	read := &seen{context: item.Context}
+	for _, s := range item.Siblings {
+		read.siblings = append(read.siblings, s.Op)
+	}
+	if len(item.Siblings) == 0 {
+		read.deletes = w.hidden(key, item.Context)
+	}
+	w.history.Reads = append(w.history.Reads, Read{key, slices.Concat(read.siblings, read.deletes)})
+	return read
+}
+
+// hidden are the deletes that a context has seen.
+func (w *worker) hidden(key string, context []byte) (list []distrib.OpID) {
+	had, err := distrib.DecodeContext([]byte(key), context)
+	if err != nil {
+		w.wrong = append(w.wrong, Violation{Key: key, What: "a read gave a context that is none: " + err.Error()})
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, op := range w.deletes[key] {
+		if had.HasOp(op) {
+			list = append(list, op)
+		}
+	}
+	return list
 }
 
 // write overwrites what was read, or adds a sibling where that is nil.
-func (w *worker) write(key string, read *client.Item, remove bool) {
+func (w *worker) write(key string, read *seen, remove bool) {
 	w.writes++
 	record := Write{Key: key}
 	binary.BigEndian.PutUint64(record.Op[:], uint64(w.number)+1)
 	binary.BigEndian.PutUint64(record.Op[8:], w.writes)
-	var seen []byte
+	var had []byte
 	if read != nil {
-		seen, record.Read = read.Context, ops(read.Siblings)
+		had, record.Read = read.context, slices.Concat(read.siblings, read.deletes)
+	}
+	if remove {
+		w.mu.Lock()
+		w.deletes[key] = append(w.deletes[key], record.Op)
+		w.mu.Unlock()
 	}
 	begun := time.Since(w.began)
 	var err error
 	if remove {
-		_, err = w.client.Delete(context.Background(), []byte(key), client.DeleteOptions{Context: seen, Op: record.Op})
+		_, err = w.client.Delete(context.Background(), []byte(key), client.DeleteOptions{Context: had, Op: record.Op})
 	} else {
-		_, err = w.client.Put(context.Background(), []byte(key), valueOf(record.Op), client.PutOptions{Context: seen, Op: record.Op})
+		_, err = w.client.Put(context.Background(), []byte(key), valueOf(record.Op), client.PutOptions{Context: had, Op: record.Op})
 	}
 	w.note(begun, err)
 	record.Outcome = outcomeOf(err)
@@ -160,11 +215,4 @@ func valueOf(op distrib.OpID) []byte {
 		value = append(value, sum[:]...)
 	}
 	return value[:100+int(sum[0])]
-}
-
-func ops(siblings []distrib.Sibling) (list []distrib.OpID) {
-	for _, s := range siblings {
-		list = append(list, s.Op)
-	}
-	return list
 }

@@ -50,7 +50,8 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 	}
 	r = &Report{Nodes: o.Nodes, Clients: o.Clients}
 	err = o.trouble(ctx, c, l, r)
-	err = errors.Join(err, l.end())
+	l.end()
+	defer l.close()
 	r.Lasted = time.Since(l.began)
 	if err != nil {
 		return nil, err
@@ -60,6 +61,10 @@ func Run(ctx context.Context, o Options) (r *Report, err error) {
 		return nil, fmt.Errorf("the nodes have not healed: %w", err)
 	}
 	r.Healed = time.Since(began)
+	l.last()
+	if err := o.patiently(ctx, c.healed); err != nil {
+		return nil, fmt.Errorf("the nodes have not healed after the last writes: %w", err)
+	}
 	final, different, err := c.final(ctx, o.Keys)
 	if err != nil {
 		return nil, err
