@@ -60,6 +60,7 @@ type Options struct {
 type Gossip struct {
 	opts     Options
 	list     *memberlist.Memberlist
+	addr     string
 	opinions *opinions
 
 	mu    sync.Mutex // guards state
@@ -99,6 +100,7 @@ func Start(opts Options) (*Gossip, error) {
 	if err != nil {
 		return nil, fmt.Errorf("gossip at %s: %w", opts.Bind, err)
 	}
+	g.addr = g.list.LocalNode().Address() // memberlist writes to that node later on
 	if err := g.Join(opts.Seeds); err != nil {
 		opts.Logger.Info("gossip: seeds do not answer yet", "seeds", opts.Seeds, "error", err)
 	}
@@ -151,7 +153,7 @@ func splitBind(bind string) (host string, port int, err error) {
 }
 
 // Addr is where the node gossips, for the seeds of others.
-func (g *Gossip) Addr() string { return g.list.LocalNode().Address() }
+func (g *Gossip) Addr() string { return g.addr }
 
 // Join looks for other nodes at addresses. It is an error where none of them answers.
 func (g *Gossip) Join(seeds []string) error {
