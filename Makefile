@@ -66,8 +66,8 @@ nocgo: ## build and test without a C compiler
 	CGO_ENABLED=0 $(GO) test -short -timeout 20m ./engine/... ./sstable/... ./perf/...
 
 .PHONY: fuzz-short
-fuzz-short: ## each fuzz target for 5 s, or 20 s with CI=true
-	FUZZTIME=$$([ "$$CI" = true ] && echo 20s || echo 5s) .ci/fuzz
+fuzz-short: ## each fuzz target for 5 s, or 15 s with CI=true
+	FUZZTIME=$$([ "$$CI" = true ] && echo 15s || echo 5s) .ci/fuzz
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (30s)
