@@ -158,11 +158,7 @@ func (n *Node) refilled() refill { return *n.lost.Load() }
 
 // setRefill notes whether the node may lack something.
 func (n *Node) setRefill(r refill) error {
-	var value []byte
-	if r != refillNot {
-		value = []byte(r)
-	}
-	if err := mark(*n.store.Load(), refillKey, value); err != nil {
+	if err := mark(*n.store.Load(), refillKey, r.bytes()); err != nil {
 		return fmt.Errorf("note that the node is refilled: %w", err)
 	}
 	n.lost.Store(&r)
@@ -211,14 +207,14 @@ func (n *Node) compareDirty(ctx context.Context) {
 		}
 		s.Last = min(s.Last, s.First|(pieceTokens-1))
 		n.log("clean ranges", p.dirty.Clean(s))
-		all, up, err := n.compare(ctx, s, began)
+		all, err := n.compare(ctx, s, began)
 		if err != nil {
 			n.opts.Logger.Info("ranges that may differ could not be compared yet", "error", err)
 		}
 		if !all {
 			n.log("mark ranges", p.dirty.MarkRange(s))
 		}
-		enough = enough && (all || up && began == refillUp)
+		enough = enough && err == nil && (all || began == refillUp)
 		next = s.Last + 1
 		more = next != 0 && ctx.Err() == nil
 	}
@@ -238,10 +234,10 @@ func (n *Node) known() bool {
 	})
 }
 
-// compare makes those who hold tokens hold the same. all: all of them were compared; up: all that are up.
-func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode refill) (all, up bool, err error) {
+// compare makes those who hold tokens hold the same. all: nobody was left out since he is down.
+func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode refill) (all bool, err error) {
 	self := n.self.Load().ID
-	all, up = true, true
+	all = true
 	for _, stretch := range n.view().keys.Reads().Stretches() {
 		first, last := max(s.First, stretch.First.Hi), min(s.Last, stretch.Last.Hi)
 		if first > last || !slices.Contains(stretch.Nodes, self) {
@@ -254,8 +250,8 @@ func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode refill) (a
 			}
 		}
 		if _, err := antientropy.Exchange(ctx, patient{n.parts.client}, nodes, first, last, antientropy.Options{}); err != nil {
-			return false, false, err
+			return false, err
 		}
 	}
-	return all, up, nil
+	return all, nil
 }

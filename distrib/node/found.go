@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -220,16 +221,10 @@ func (n *Node) begin(ctx context.Context) error {
 		}
 	}
 	s := *n.store.Load()
+	if err := n.markBegun(s, self{k.cluster, m.ID, m.Name}); err != nil {
+		return err
+	}
 	if n.births, err = replica.NextRun(s, k.run); err != nil {
-		return err
-	}
-	if err := (self{k.cluster, m.ID, m.Name}).write(s); err != nil {
-		return err
-	}
-	if err := n.markBegun(s); err != nil {
-		return err
-	}
-	if err := n.setRefill(n.verdict.Refill); err != nil {
 		return err
 	}
 	m.Run = n.births.Run()
@@ -237,13 +232,24 @@ func (n *Node) begin(ctx context.Context) error {
 	return n.tellRun(ctx)
 }
 
-// markBegun notes what a start after a crash of this run must know.
-func (n *Node) markBegun(s Store) error {
+// markBegun notes what a start after a crash of this run must know, as one change and before the run has its number: a store
+// that has one says whose it is, and whether it lacks something.
+func (n *Node) markBegun(s Store, w self) error {
+	b, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
 	var synced []byte
 	if n.opts.Sync == distrib.SyncNow {
 		synced = []byte{1}
 	}
-	return errors.Join(mark(s, cleanKey, nil), mark(s, syncedKey, synced))
+	lost := n.verdict.Refill
+	ops := []distrib.Op{change(selfKey, b), change(cleanKey, nil), change(syncedKey, synced), change(refillKey, lost.bytes())}
+	if err := s.Apply(ops, distrib.SyncNow); err != nil {
+		return fmt.Errorf("note that a run begins: %w", err)
+	}
+	n.lost.Store(&lost)
+	return nil
 }
 
 // putAside opens an empty store in place of one that lacks what the node had stored.

@@ -22,6 +22,14 @@ const (
 	refillAll refill = "all"
 )
 
+// bytes is r as a store has it.
+func (r refill) bytes() []byte {
+	if r == refillNot {
+		return nil
+	}
+	return []byte(r)
+}
+
 // known is what a node that starts hears of itself.
 type known struct {
 	cluster string

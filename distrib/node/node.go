@@ -129,13 +129,11 @@ func (n *Node) Ready() error {
 func (n *Node) onClose(f func() error) { n.closers = append(n.closers, f) }
 
 // close undoes what the steps of the start have done.
-func (n *Node) close() error {
-	n.closing.Do(func() {
-		for _, f := range slices.Backward(n.closers) {
-			n.closeErr = errors.Join(n.closeErr, f())
-		}
-	})
-	return n.closeErr
+func (n *Node) close() (err error) {
+	for _, f := range slices.Backward(n.closers) {
+		err = errors.Join(err, f())
+	}
+	return err
 }
 
 func (n *Node) dataDir() string { return filepath.Join(n.opts.Dir, "data") }
@@ -231,11 +229,15 @@ func (n *Node) serves(method string) error {
 	return status.Errorf(codes.Unavailable, "node %s is starting or being stopped: try another", n.opts.Name)
 }
 
-// Close lets work under way end for as long as ctx allows, tells the others, and closes the store.
+// Close lets work under way end for as long as ctx allows, tells the others, and closes the store. Another call waits for the
+// first, and returns what that does.
 func (n *Node) Close(ctx context.Context) error {
-	n.ready.Store(false)
-	n.health.Shutdown()
-	return errors.Join(n.drain(ctx), n.close())
+	n.closing.Do(func() {
+		n.ready.Store(false)
+		n.health.Shutdown()
+		n.closeErr = errors.Join(n.drain(ctx), n.close())
+	})
+	return n.closeErr
 }
 
 // leaveTimeout bounds how long a node that stops tells so.

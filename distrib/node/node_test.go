@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,12 +40,24 @@ func TestMain(m *testing.M) {
 type disks struct {
 	mu     sync.Mutex // guards stores
 	stores []*storetest.Mem
+	left   *atomic.Int64 // of stores that are opened from now on
 }
 
-type memStore struct{ *storetest.Mem }
+type memStore struct {
+	*storetest.Mem
+	// left is how many changes are taken until the power is gone; nil: all.
+	left *atomic.Int64
+}
 
 func (memStore) Close() error     { return nil }
 func (memStore) DiskBytes() int64 { return 1 }
+
+func (m memStore) Apply(ops []distrib.Op, sync distrib.Sync) error {
+	if m.left != nil && m.left.Add(-1) < 0 {
+		return errors.New("the power is gone")
+	}
+	return m.Mem.Apply(ops, sync)
+}
 
 func (d *disks) open(dir string) (Store, error) {
 	d.mu.Lock()
@@ -54,10 +68,10 @@ func (d *disks) open(dir string) (Store, error) {
 	path := filepath.Join(dir, "number")
 	if b, err := os.ReadFile(path); err == nil {
 		i, err := strconv.Atoi(string(b))
-		return memStore{d.stores[i]}, err
+		return memStore{d.stores[i], d.left}, err
 	}
 	d.stores = append(d.stores, storetest.NewMem())
-	return memStore{d.stores[len(d.stores)-1]}, os.WriteFile(path, strconv.AppendInt(nil, int64(len(d.stores)-1), 10), 0o600)
+	return memStore{d.stores[len(d.stores)-1], d.left}, os.WriteFile(path, strconv.AppendInt(nil, int64(len(d.stores)-1), 10), 0o600)
 }
 
 // testCluster is some nodes in this process.
@@ -246,6 +260,33 @@ func TestLostData(t *testing.T) {
 	c.eventually("it is refilled", func() bool { return n3.refilled() == refillNot })
 	require.True(t, c.holds("n3", "a", "new"))
 	require.Equal(t, []string{"new"}, c.values("n3", "a"))
+}
+
+// TestCrashesAtStart: a node that lost its data crashes at each change that its start makes. Whatever it has written by then,
+// the next start works, and knows that it lacks something.
+func TestCrashesAtStart(t *testing.T) {
+	c := newTestCluster(t, 2)
+	c.put("n1", "a", "1", nil)
+	c.stop("n2")
+	for changes := int64(0); ; changes++ {
+		require.NoError(t, os.RemoveAll(filepath.Join(c.dir, "n2")))
+		c.disks.left = &atomic.Int64{}
+		c.disks.left.Store(changes)
+		n, err := c.try(c.options("n2"))
+		c.disks.left = nil
+		if err == nil {
+			require.Greater(t, changes, int64(1))
+			require.NoError(t, n.close())
+			return
+		}
+		require.ErrorContains(t, err, "the power is gone")
+		n2 := c.start("n2")
+		require.Equal(t, refillAll, n2.verdict.Refill, "after %d changes", changes)
+		c.eventually("it is refilled", func() bool { return n2.refilled() == refillNot })
+		require.True(t, c.holds("n2", "a", "1"))
+		c.stop("n2")
+		require.NoError(t, n2.Close(t.Context()), "again")
+	}
 }
 
 // TestSeats: the metadata comes to run on three nodes, so it stands the loss of the founder, and a fourth node is let in.

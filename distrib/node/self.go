@@ -75,17 +75,14 @@ func get(s distrib.Store, key []byte) ([]byte, error) {
 	return b, err
 }
 
-// mark writes what changes with a start, or with what happens after it: nil deletes.
-func mark(s distrib.Store, key, value []byte) error {
-	return s.Apply([]distrib.Op{{Key: key, Value: value, Delete: value == nil}}, distrib.SyncNow)
+// change is that of a key; nil deletes it.
+func change(key, value []byte) distrib.Op {
+	return distrib.Op{Key: key, Value: value, Delete: value == nil}
 }
 
-func (w self) write(s distrib.Store) error {
-	b, err := json.Marshal(w)
-	if err != nil {
-		return err
-	}
-	return mark(s, selfKey, b)
+// mark changes one key.
+func mark(s distrib.Store, key, value []byte) error {
+	return s.Apply([]distrib.Op{change(key, value)}, distrib.SyncNow)
 }
 
 // knownRun is the last run of another node as s has it.
