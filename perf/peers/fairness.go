@@ -125,7 +125,7 @@ func (v pebbleVariant) settings(cfg perf.Config) []Setting {
 		Setting{"written in", "Go; memtables and cache in C memory"},
 		guarantee(cfg.Sync, "synced every 500 ms from outside; a write never waits", "the log is written as soon as the writer gets to it"),
 		Setting{"memtables", fmt.Sprintf("%d of %s", max(2, s.memtables/s.together), perf.Bytes(s.flushBytes()))},
-		Setting{"block cache", perf.Bytes(s.cacheWithMemtables()) + ", memtables taken out of it; the C allocator takes a third more"},
+		Setting{"block cache", perf.Bytes(s.cacheWithMemtables()) + ", memtables taken out of it; the C allocator takes up to two thirds more"},
 		Setting{"filters and indexes", "in the cache"},
 		Setting{"filter", "Bloom, 10 bits a key, every level; " + filter},
 		Setting{"compression", classOf(cfg, "snappy; zstd 3 in the last two levels")},
