@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -43,6 +44,30 @@ func TestDivide(t *testing.T) {
    8 MiB,     64 KiB memtables: 31 sealed, 15 together, cache 5 MiB
    8 MiB,     64 KiB memtables:  8 sealed,  4 together, cache 6 MiB
 `, "\n"), b.String())
+}
+
+// TestLend: the cache has what memtables do not need, less two of them, and gives it back as they come to be.
+func TestLend(t *testing.T) {
+	const mib = 1 << 20
+	opts := &Options{MemoryBudget: 64 * mib, MemtableSize: mib, Sync: SyncNone}
+	opts.SweepOften()
+	db, err := Open(t.TempDir(), opts)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	requireLent := func(memtables int) {
+		t.Helper()
+		want := db.budget.cacheBytes(memtables)
+		require.LessOrEqual(t, want+int64(memtables+2)*mib, int64(64*mib*7/8))
+		require.Eventually(t, func() bool { return db.Metrics().Cache.Capacity == want }, time.Minute, time.Millisecond)
+	}
+	requireLent(1)
+	require.Equal(t, db.budget.cache+13*mib, db.budget.cacheBytes(1))
+	for i := 0; db.Metrics().Memtables.Sealed < 4; i++ {
+		require.NoError(t, db.Put(fmt.Appendf(nil, "%06d", i), make([]byte, 1000), nil))
+	}
+	requireLent(5)
+	require.NoError(t, db.Flush())
+	requireLent(1)
 }
 
 // TestBatchFitsTheLog: whatever the budget, a batch that is taken can be replayed.

@@ -28,6 +28,7 @@ type DB struct {
 
 	set          *manifest.Set
 	cache        *cache.Cache
+	lending      lending
 	tables       *tables
 	ledger       *ledger
 	lifetime     lifetime

@@ -97,6 +97,9 @@ func (db *DB) rotate() error {
 	db.mem = fresh
 	db.installView()
 	db.changed.Broadcast()
+	if db.ctx.Err() == nil { // under mu: Close waits for the workers that it sees
+		db.workers.Go(func() { db.lend(false) }) // no write waits for evictions
+	}
 	db.mu.Unlock()
 	db.schedule()
 	return nil

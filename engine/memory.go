@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -127,6 +128,44 @@ func divide(o Options) budget {
 	b.writes = max(16<<20, o.MemoryBudget/16)
 	b.cache = max(1<<20, o.MemoryBudget-memtables-o.MemoryBudget/8)
 	return b
+}
+
+// cacheBytes is what the block cache may hold beside so many memtables. It is lent what is set aside for those that do
+// not exist, less two, which writes may fill before the cache has given anything back.
+func (b budget) cacheBytes(memtables int) int64 {
+	return b.cache + b.memtable*int64(max(0, b.maxSealed-1-memtables))
+}
+
+// lending is how many memtables the cache leaves room for: the most of the last lendSweeps sweeps, so that it does not
+// give blocks back and read them again with every flush.
+type lending struct {
+	mu     sync.Mutex // guards what follows, and the cache's capacity
+	most   int
+	sweeps int // since there were so many
+}
+
+// lendSweeps is for how many sweeps room that memtables took is kept for them.
+const lendSweeps = 10
+
+// lend gives the cache what memtables do not need, and takes back what they do.
+func (db *DB) lend(swept bool) {
+	db.mu.Lock()
+	n := 1 + len(db.sealed)
+	db.mu.Unlock()
+	l := &db.lending
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if swept {
+		l.sweeps++
+	}
+	switch {
+	case n < l.most && l.sweeps < lendSweeps:
+		return
+	case n != l.most:
+		l.most = n
+		db.cache.Resize(db.budget.cacheBytes(n))
+	}
+	l.sweeps = 0
 }
 
 // flushBytes is what a flush takes from memory: the unit in which the tree grows.

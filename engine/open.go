@@ -53,6 +53,7 @@ func OpenReadOnly(dir string, opts *Options) (*DB, error) {
 		}
 		before := db.glance()
 		if err = db.openReadOnly(); err == nil {
+			db.lend(false)
 			return db, nil
 		}
 		after := db.glance()
@@ -238,6 +239,7 @@ func (db *DB) start(flushed []*manifest.Edit, names []string) error {
 	}
 	db.policy = db.newPolicy()
 	db.removeOrphans(names)
+	db.lend(false)
 	db.workers.Add(1)
 	go db.sweep()
 	db.startHoles()

@@ -11,13 +11,14 @@ const (
 
 // sweep has the space come back that nothing else asks for: it has tables compacted that have
 // come due by the passing of time alone, and memory flushed where that is what keeps deleted
-// entries alive; and it has the log give back what it keeps for writes to come. It saves the
-// ledger now and then.
+// entries alive; and it has the log give back what it keeps for writes to come, and lends the
+// cache the memory that writes do not need. It saves the ledger now and then.
 func (db *DB) sweep() {
 	defer db.workers.Done()
 	last, idle := db.visible.Load(), 0
 	for n := 1; db.ctx.Err() == nil; n++ {
 		db.sleep(db.opts.tuning.sweepEvery)
+		db.lend(true)
 		if n%ledgerSweeps == 0 {
 			db.saveLifetime(false)
 		}
