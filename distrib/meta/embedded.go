@@ -2,14 +2,10 @@ package meta
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -57,20 +53,9 @@ type Embedded struct {
 	once  sync.Once    // the closing
 }
 
-// seat is what a member must come back with, kept as JSON in the file DIR/seat.
-type seat struct {
-	Name, ClientURL, PeerURL string
-	Join                     string // the members beside which it began, NAME=PEERURL,..; empty: it founded
-}
-
-// HasSeat tells whether dir holds a member.
-func HasSeat(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "seat"))
-	return err == nil
-}
-
 // StartEmbedded starts a member and waits until it serves, or ctx ends; a member that comes back without a
-// majority of the others does not serve yet, and is returned all the same.
+// majority of the others does not serve yet, and is returned all the same. One whose data is gone does not start:
+// it would be another under the same name, that knows nothing of what it has agreed to.
 func StartEmbedded(ctx context.Context, options EmbeddedOptions) (*Embedded, error) {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
@@ -87,7 +72,13 @@ func StartEmbedded(ctx context.Context, options EmbeddedOptions) (*Embedded, err
 	if err != nil {
 		return nil, err
 	}
-	etcd, err := embed.StartEtcd(config)
+	etcd, err := startEtcd(config)
+	if err == nil && !s.Served {
+		s.Served = true
+		if err = writeSeat(filepath.Join(options.Dir, seatTaken), s); err != nil {
+			etcd.Close()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start etcd member %s at %s and %s: %w", s.Name, s.ClientURL, s.PeerURL, err)
 	}
@@ -102,6 +93,33 @@ func StartEmbedded(ctx context.Context, options EmbeddedOptions) (*Embedded, err
 	return &Embedded{seat: s, etcd: etcd, quiet: quiet}, nil
 }
 
+// startEtcd also returns where etcd would end its goroutine or the process: that of the node goes on.
+func startEtcd(config *embed.Config) (etcd *embed.Etcd, err error) {
+	ended := make(chan struct{})
+	err = errors.New("it has ended its start: its log says why")
+	go func() {
+		defer close(ended)
+		defer func() {
+			if why := recover(); why != nil {
+				err = fmt.Errorf("it has ended its start: %v", why)
+			}
+		}()
+		etcd, err = embed.StartEtcd(config)
+	}()
+	<-ended
+	return etcd, err
+}
+
+// stopped reports whether the member has stopped by itself: it was removed from its cluster, or cannot write its log.
+func (e *Embedded) stopped() bool {
+	select {
+	case <-e.etcd.Server.StopNotify():
+		return true
+	default:
+		return false
+	}
+}
+
 // Endpoints are where clients of the member find it.
 func (e *Embedded) Endpoints() []string { return []string{e.seat.ClientURL} }
 
@@ -112,70 +130,6 @@ func (e *Embedded) Close() error {
 		e.etcd.Close()
 	})
 	return nil
-}
-
-// takeSeat reads the seat of options.Dir, or writes the one that options ask for.
-func takeSeat(options EmbeddedOptions) (s seat, err error) {
-	path := filepath.Join(options.Dir, "seat")
-	s, err = readSeat(path)
-	switch {
-	case err == nil && s.Name != options.Name:
-		return s, fmt.Errorf("it holds member %s", s.Name)
-	case !errors.Is(err, fs.ErrNotExist):
-		return s, err
-	}
-	if s, err = newSeat(options); err != nil {
-		return s, err
-	}
-	return s, writeSeat(path, s)
-}
-
-// newSeat is the seat that options ask for.
-func newSeat(options EmbeddedOptions) (s seat, err error) {
-	s = seat{Name: options.Name, ClientURL: options.ClientURL, PeerURL: options.PeerURL}
-	for _, u := range []*string{&s.ClientURL, &s.PeerURL} {
-		if *u == "" {
-			if *u, err = freeURL(options.ListenHost, options.TLS); err != nil {
-				return s, err
-			}
-		}
-	}
-	return s, nil
-}
-
-func readSeat(path string) (s seat, err error) {
-	b, err := os.ReadFile(path)
-	if err == nil {
-		err = json.Unmarshal(b, &s)
-	}
-	if err != nil {
-		return s, fmt.Errorf("read %s: %w", path, err)
-	}
-	return s, nil
-}
-
-func writeSeat(path string, s seat) error {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return replace(path, b)
-}
-
-// freeURL returns a port of host that nobody listens on now.
-func freeURL(host string, files TLS) (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", fmt.Errorf("find a free port of %s: %w", host, err)
-	}
-	scheme := "http://"
-	if files != (TLS{}) {
-		scheme = "https://"
-	}
-	return scheme + l.Addr().String(), l.Close()
 }
 
 var smallLog = sync.OnceFunc(func() { wal.SegmentSizeBytes = 4 << 20 }) // 64 MB are made ahead otherwise

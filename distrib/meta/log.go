@@ -4,16 +4,21 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
-// zapLogger passes what etcd logs at warn and above to a slog. What would end the process ends only the
+// zapLogger passes what etcd logs at warn and above to a slog, each message a few times a minute: etcd says the same of each
+// try while another member is away. What would end the process ends only the
 // goroutine: a member that cannot write its log is lost, the node's data is not.
 func zapLogger(to *slog.Logger, quiet *atomic.Bool) *zap.Logger {
-	return zap.New(slogCore{to, quiet}, zap.WithFatalHook(zapcore.WriteThenGoexit))
+	return zap.New(zapcore.NewSamplerWithOptions(slogCore{to, quiet}, time.Minute, sameAMinute, 0), zap.WithFatalHook(zapcore.WriteThenGoexit))
 }
+
+// sameAMinute is how often the same message is passed on in a minute.
+const sameAMinute = 3
 
 // slogCore passes nothing on while quiet is set: a member that is stopped calls each of its ends an error.
 type slogCore struct {

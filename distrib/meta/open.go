@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
@@ -29,12 +30,14 @@ type Options struct {
 type Store struct {
 	*Etcd
 	options Options
-	member  *Embedded // nil: none
+	member  *Embedded    // nil: none
+	cut     func() error // of tests: its error cuts off what is done in steps, behind one of them
 }
 
 var _ distrib.MetaStore = (*Store)(nil)
 
-// Open waits for a member of this node to serve for as long as ctx allows, and 5 s at most.
+// Open waits for a member of this node to serve for as long as ctx allows, and 5 s at most. One that cannot start, such
+// as one that the others have taken out, does not matter where Seeds name others: Seats goes on from there.
 func Open(ctx context.Context, options Options) (*Store, error) {
 	if options.ListenHost == "" {
 		options.ListenHost = "127.0.0.1"
@@ -44,16 +47,16 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	}
 	s := &Store{options: options}
 	endpoints := options.External
-	if len(endpoints) == 0 && (HasSeat(options.Dir) || len(options.Seeds) == 0) {
-		var err error
-		if s.member, err = s.start(ctx); err != nil {
+	var err error
+	switch {
+	case len(endpoints) > 0:
+	case HasSeat(options.Dir) || len(options.Seeds) == 0:
+		if endpoints, err = s.begin(ctx); err != nil {
 			return nil, err
 		}
-		endpoints = append(s.member.Endpoints(), options.Seeds...)
-	} else if len(endpoints) == 0 {
+	default:
 		endpoints = options.Seeds
 	}
-	var err error
 	if s.Etcd, err = s.dial(endpoints); err != nil {
 		return nil, errors.Join(err, s.closeMember())
 	}
@@ -72,17 +75,31 @@ func (s *Store) Endpoints() []string {
 func (s *Store) Close() error { return errors.Join(s.Etcd.Close(), s.closeMember()) }
 
 func (s *Store) closeMember() error {
-	if s.member == nil {
+	m := s.member
+	if m == nil {
 		return nil
 	}
-	return s.member.Close()
+	s.member = nil
+	return m.Close()
 }
 
-// start runs the node's member.
-func (s *Store) start(ctx context.Context) (*Embedded, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+// begin runs the node's member, and returns where the metadata is.
+func (s *Store) begin(ctx context.Context) (endpoints []string, err error) {
+	short, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return StartEmbedded(ctx, s.embeddedOptions())
+	err = s.startMember(short, s.embeddedOptions())
+	if err == nil {
+		return append(s.member.Endpoints(), s.options.Seeds...), nil
+	}
+	others := s.options.Seeds
+	if t, err := readSeat(filepath.Join(s.options.Dir, seatTaken)); err == nil {
+		others = without(others, t.ClientURL)
+	}
+	if len(others) == 0 {
+		return nil, err
+	}
+	s.options.Logger.Warn("the node's member of the ring metadata does not start: others are asked", "others", others, "error", err)
+	return others, nil
 }
 
 func (s *Store) embeddedOptions() EmbeddedOptions {

@@ -2,13 +2,8 @@ package meta
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -49,23 +44,36 @@ const (
 	stepPromote stepKind = "promote" // let the own learner vote
 	stepEvict   stepKind = "evict"   // take out a member that does not come back
 	stepRise    stepKind = "rise"    // take out the own member, and stop it
+	stepClear   stepKind = "clear"   // stop the own member, which was taken out, and remove its seat
 )
 
+// place is what a node has of a seat itself.
+type place struct {
+	peer  string // URL of its member, empty: it has none
+	taken bool   // the others have let it in once
+	lost  bool   // its data is gone
+	runs  bool
+}
+
 // nextStep says what the node of a name does now: at most one member changes at a time, and one that votes goes only when all
-// that are wanted vote. peer is the URL of its own member, empty where it has none, and runs says whether that has started;
-// known says whether a node is still one of the cluster.
-func nextStep(name, peer string, runs bool, holders []holder, wanted []string, known func(name string) bool) step {
+// that are wanted vote. known says whether a node is still one of the cluster. The members as the others have them decide, so
+// the step after one that was cut off is found from what is there.
+func nextStep(name string, at place, holders []holder, wanted []string, known func(name string) bool) step {
 	votes := func(name string) bool {
 		return slices.ContainsFunc(holders, func(h holder) bool { return h.name == name && !h.learner })
 	}
-	own := slices.IndexFunc(holders, func(h holder) bool { return peer != "" && h.peer == peer })
-	stale := slices.IndexFunc(holders, func(h holder) bool { return h.name == name && h.peer != peer })
+	own := slices.IndexFunc(holders, func(h holder) bool { return at.peer != "" && h.peer == at.peer })
+	stale := slices.IndexFunc(holders, func(h holder) bool { return h.name == name && h.peer != at.peer })
 	learner := slices.ContainsFunc(holders, func(h holder) bool { return h.learner })
 	wants := slices.Contains(wanted, name)
 	switch {
 	case stale >= 0: // the node lost the directory of that member
 		return step{stepEvict, holders[stale].id}
-	case own >= 0 && !runs, own < 0 && wants && !learner:
+	case own >= 0 && at.lost:
+		return step{stepEvict, holders[own].id}
+	case own < 0 && at.taken:
+		return step{do: stepClear}
+	case own >= 0 && !at.runs, own < 0 && wants && !learner:
 		return step{do: stepSit}
 	case own >= 0 && wants && holders[own].learner:
 		return step{stepPromote, holders[own].id}
@@ -100,11 +108,11 @@ func (s *Store) Seats(ctx context.Context, stay []string, known func(name string
 		}
 	}
 	slices.Sort(endpoints)
-	peer, err := s.peerURL()
+	at, err := s.place()
 	if err != nil {
 		return nil, err
 	}
-	next := nextStep(s.options.Name, peer, s.member != nil, holders, WantedSeats(stay, names), known)
+	next := nextStep(s.options.Name, at, holders, WantedSeats(stay, names), known)
 	if next.do == stepNone {
 		return endpoints, nil
 	}
@@ -119,6 +127,8 @@ func (s *Store) Seats(ctx context.Context, stay []string, known func(name string
 		_, err = s.client.MemberRemove(ctx, next.id)
 	case stepRise:
 		err = s.rise(ctx, next.id)
+	case stepClear:
+		err = s.clear()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("seat of the ring metadata: %s: %w", next.do, err)
@@ -149,96 +159,4 @@ func holderOf(m *etcdserverpb.Member) holder {
 		h.client = m.ClientURLs[0]
 	}
 	return h
-}
-
-// peerURL is that of the own member, or of the one that is to be; empty where there is neither.
-func (s *Store) peerURL() (string, error) {
-	if s.member != nil {
-		return s.member.seat.PeerURL, nil
-	}
-	for _, file := range []string{"seat", seatNew} {
-		t, err := readSeat(filepath.Join(s.options.Dir, file))
-		if err == nil {
-			return t.PeerURL, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-	}
-	return "", nil
-}
-
-// seatNew is the file of a seat until the others have let it in.
-const seatNew = "seat.new"
-
-// sit starts a member beside those that are there. What it will be is on disk before the others let it in, so a crash in
-// between leaves nobody in that does not come.
-func (s *Store) sit(ctx context.Context) (err error) {
-	o := s.embeddedOptions()
-	if !HasSeat(o.Dir) {
-		if err := s.ask(ctx, o); err != nil {
-			return err
-		}
-	}
-	s.member, err = StartEmbedded(ctx, o)
-	return err
-}
-
-// ask has the others let a member in, and writes its seat.
-func (s *Store) ask(ctx context.Context, o EmbeddedOptions) error {
-	path := filepath.Join(o.Dir, seatNew)
-	t, err := readSeat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if t, err = newSeat(o); err == nil {
-			err = writeSeat(path, t)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	holders, err := s.holders(ctx)
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(holders, func(h holder) bool { return h.peer == t.PeerURL }) {
-		r, err := s.client.MemberAddAsLearner(ctx, []string{t.PeerURL})
-		if err != nil {
-			return err
-		}
-		holders = nil
-		for _, m := range r.Members {
-			holders = append(holders, holderOf(m))
-		}
-	}
-	var cluster []string
-	for _, h := range holders {
-		if h.peer == t.PeerURL {
-			h.name = t.Name
-		}
-		cluster = append(cluster, h.name+"="+h.peer)
-	}
-	t.Join = strings.Join(cluster, ",")
-	if err := errors.Join(os.RemoveAll(filepath.Join(o.Dir, "etcd")), writeSeat(path, t)); err != nil { // of a member that was taken out
-		return err
-	}
-	return os.Rename(path, filepath.Join(o.Dir, "seat"))
-}
-
-// rise takes the own member out and stops it.
-func (s *Store) rise(ctx context.Context, id uint64) error {
-	var others []string
-	for _, e := range s.client.Endpoints() {
-		if e != s.member.seat.ClientURL {
-			others = append(others, e)
-		}
-	}
-	if len(others) > 0 {
-		s.client.SetEndpoints(others...)
-	}
-	if _, err := s.client.MemberRemove(ctx, id); err != nil {
-		return err
-	}
-	err := s.closeMember()
-	s.member = nil
-	return errors.Join(err, os.Remove(filepath.Join(s.options.Dir, "seat")), os.RemoveAll(filepath.Join(s.options.Dir, "etcd")))
 }

@@ -1,6 +1,9 @@
 package meta
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -27,6 +30,7 @@ func TestWantedSeats(t *testing.T) {
 func TestNextStep(t *testing.T) {
 	for _, c := range []struct {
 		what, name, peer, holders, wanted, known string
+		at                                       place // beside peer and runs
 		stopped                                  bool
 		want                                     step
 	}{
@@ -36,6 +40,9 @@ func TestNextStep(t *testing.T) {
 		{what: "a learner is made to vote", name: "b", peer: "B", holders: "a b*", wanted: "a b c", want: step{stepPromote, 2}},
 		{what: "let in, and crashed before it began", name: "b", peer: "?", holders: "a ?*", wanted: "a b c", stopped: true, want: step{do: stepSit}},
 		{what: "its directory was wiped", name: "b", holders: "a b c", wanted: "a b c", want: step{stepEvict, 2}},
+		{what: "its data was wiped, its seat was not", name: "b", peer: "B", holders: "a b c", wanted: "a b c", at: place{taken: true, lost: true}, stopped: true, want: step{stepEvict, 2}},
+		{what: "the others have taken it out", name: "b", peer: "B", holders: "a c", wanted: "a b c", at: place{taken: true}, want: step{do: stepClear}},
+		{what: "it crashed before they let it in", name: "b", peer: "B", holders: "a c", wanted: "a b c", stopped: true, want: step{do: stepSit}},
 		{what: "to go, but another is to come first", name: "a", peer: "A", holders: "a b c", wanted: "b c d", want: step{do: stepNone}},
 		{what: "who is to come comes", name: "d", holders: "a b c", wanted: "b c d", want: step{do: stepSit}},
 		{what: "to go, but the other does not vote yet", name: "a", peer: "A", holders: "a b c d*", wanted: "b c d", want: step{do: stepNone}},
@@ -54,7 +61,8 @@ func TestNextStep(t *testing.T) {
 				holders = append(holders, h)
 			}
 			known := func(name string) bool { return c.known == "" || slices.Contains(strings.Fields(c.known), name) }
-			require.Equal(t, c.want, nextStep(c.name, c.peer, c.peer != "" && !c.stopped, holders, strings.Fields(c.wanted), known))
+			c.at.peer, c.at.runs = c.peer, c.peer != "" && !c.stopped
+			require.Equal(t, c.want, nextStep(c.name, c.at, holders, strings.Fields(c.wanted), known))
 		})
 	}
 }
@@ -101,4 +109,122 @@ func TestSeatsMove(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, 1, got.Epoch)
 	}
+}
+
+// pair is two nodes of which the first keeps the ring metadata, and the second comes and goes.
+type pair struct {
+	t    *testing.T
+	a, b *Store
+}
+
+func newPair(t *testing.T) *pair {
+	p := &pair{t: t, a: open(t, Options{Dir: t.TempDir(), Name: "a"})}
+	_, err := p.a.Update(t.Context(), topology(1), 0)
+	require.NoError(t, err)
+	p.b = open(t, Options{Dir: t.TempDir(), Name: "b", Seeds: p.a.Endpoints()})
+	return p
+}
+
+// kill ends b where it is, and starts it again.
+func (p *pair) kill() {
+	p.t.Helper()
+	require.NoError(p.t, p.b.Close())
+	p.b = open(p.t, p.b.options)
+}
+
+// until has b do what there is to do for it to hold a seat, or not to, until it is as wanted.
+func (p *pair) until(sits, votes bool) {
+	p.t.Helper()
+	stay := []string{"a"}
+	if sits {
+		stay = []string{"a", "b", "x"} // of two only one would hold a seat
+	}
+	require.Eventually(p.t, func() bool {
+		list, err := p.a.holders(p.t.Context())
+		if err == nil && len(list) <= 2 {
+			i := slices.IndexFunc(list, func(h holder) bool { return h.name == "b" })
+			if sits && i >= 0 && list[i].learner != votes || !sits && len(list) == 1 && !HasSeat(p.b.options.Dir) {
+				return true
+			}
+		}
+		if _, err := p.b.Seats(p.t.Context(), stay, func(string) bool { return true }); err != nil {
+			p.t.Log(err)
+		}
+		return false
+	}, time.Minute, 100*time.Millisecond)
+}
+
+var errCut = errors.New("cut off")
+
+// cutBehind has b cut off what it does in steps behind one of them. The function that it returns says whether it was.
+func (p *pair) cutBehind(step int) (was func() bool) {
+	done := 0
+	p.b.cut = func() error {
+		if done++; done == step {
+			return errCut
+		}
+		return nil
+	}
+	return func() bool { return done >= step }
+}
+
+// TestSitCutOff: a node is killed behind each step of taking a seat. When it is back it takes it, and only one.
+func TestSitCutOff(t *testing.T) {
+	p := newPair(t)
+	for step := 1; ; step++ {
+		was := p.cutBehind(step)
+		_, err := p.b.Seats(t.Context(), []string{"a", "b", "x"}, func(string) bool { return true })
+		if !was() {
+			require.NoError(t, err)
+			require.Greater(t, step, 6)
+			return
+		}
+		require.ErrorIs(t, err, errCut)
+		p.kill()
+		p.until(true, false)
+		require.NoFileExists(t, filepath.Join(p.b.options.Dir, seatNew))
+		p.until(false, false)
+		require.NoDirExists(t, filepath.Join(p.b.options.Dir, seatData))
+	}
+}
+
+// TestRiseCutOff: a node is killed behind each step of giving a seat up. When it is back it starts, has none, and can take
+// one again.
+func TestRiseCutOff(t *testing.T) {
+	p := newPair(t)
+	for step := 1; step <= 4; step++ {
+		p.until(true, step == 1) // the first time it has votes
+		was := p.cutBehind(step)
+		require.Eventually(t, func() bool {
+			_, err := p.b.Seats(t.Context(), []string{"a"}, func(string) bool { return true })
+			return errors.Is(err, errCut)
+		}, time.Minute, 100*time.Millisecond)
+		require.True(t, was())
+		p.kill()
+		p.until(false, false)
+	}
+	p.until(true, false)
+	require.NotNil(t, p.b.member)
+}
+
+// TestDataGone: the data of a member is removed, its seat is not. It does not begin anew by itself.
+func TestDataGone(t *testing.T) {
+	p := newPair(t)
+	p.until(true, false)
+	first := p.b.member.etcd.Server.MemberID()
+	require.NoError(t, p.b.Close())
+	require.NoError(t, os.RemoveAll(filepath.Join(p.b.options.Dir, seatData)))
+	p.b = open(t, p.b.options)
+	require.Nil(t, p.b.member, "it is no member as long as the others have not let it in anew")
+	require.Eventually(t, func() bool {
+		_, err := p.b.Seats(t.Context(), []string{"a", "b", "x"}, func(string) bool { return true })
+		return err == nil && p.b.member != nil && p.b.member.etcd.Server.MemberID() != first
+	}, time.Minute, 100*time.Millisecond)
+
+	dir := p.a.options.Dir
+	require.NoError(t, p.b.Close())
+	require.NoError(t, p.a.Close())
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, seatData)))
+	_, err := Open(t.Context(), Options{Dir: dir, Name: "a"})
+	require.ErrorIs(t, err, errDataGone)
 }
