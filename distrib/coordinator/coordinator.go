@@ -52,6 +52,11 @@ type Options struct {
 	// in their place: their replicas may differ until they are compared. nil: nobody listens.
 	Unfinished func(key []byte)
 	Limits     Limits
+	// Clock is the time that puts and gets go by; scans go by the real one. nil: the real one.
+	Clock Clock
+	// Go has a function called beside the caller: what goes on behind answers, requests to this node that nobody waits
+	// for, and the ends of what StartPut and StartGet start. It must not call it itself. nil: a goroutine for each.
+	Go func(f func())
 }
 
 // Coordinator carries out operations.
@@ -90,6 +95,12 @@ func New(opts Options) *Coordinator {
 	if opts.Unfinished == nil {
 		opts.Unfinished = func([]byte) {}
 	}
+	if opts.Clock == nil {
+		opts.Clock = realClock{}
+	}
+	if opts.Go == nil {
+		opts.Go = goroutine
+	}
 	opts.Limits = opts.Limits.withDefaults()
 	return &Coordinator{opts: opts, transport: asyncTransport(opts.Transport)}
 }
@@ -123,7 +134,7 @@ func (c *Coordinator) silent(nodes []uint64) {
 
 // unfinished tells of a key whose replicas may differ.
 func (c *Coordinator) unfinished(key []byte) {
-	c.work.Go(func() { c.opts.Unfinished(key) })
+	c.behindIt(func() { c.opts.Unfinished(key) })
 }
 
 // All as W or R asks for all N.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
 // State is what became of the request to a node.
@@ -114,9 +115,9 @@ func noteState(list []ReplicaState, r ReplicaState) []ReplicaState {
 	return append(list, r)
 }
 
-// passedOver are the owners of a key that are thought to be down.
-func (k *keyNodes) passedOver() (list []ReplicaState) {
-	for _, n := range k.owners[k.reachable:] {
+// passedOver are owners of a key that are thought to be down.
+func passedOver(owners []ring.Seat) (list []ReplicaState) {
+	for _, n := range owners {
 		list = append(list, ReplicaState{Node: n.Node, State: Down, Err: errDown})
 	}
 	return list

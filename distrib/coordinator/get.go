@@ -28,49 +28,88 @@ type ReadResult struct {
 // Get reads a record. Nodes that answered and miss something get it in the background, unless o.Repair has the
 // call wait for that.
 func (c *Coordinator) Get(ctx context.Context, key []byte, o ReadOptions) (*ReadResult, error) {
-	if err := distrib.CheckKey(key); err != nil {
-		return nil, fmt.Errorf("get: %w", err)
-	}
-	if err := c.admit(len(key)); err != nil {
-		return nil, fmt.Errorf("get %q: %w", key, err)
-	}
-	defer c.underWay.give(len(key))
-	view, release := c.opts.View()
-	defer release()
-	nodes := c.readersOf(view, ring.TokenOf(key), o.Strict)
-	need, err := quorum(o.R, len(nodes.owners), "R")
+	nodes, need, release, err := c.beginGet(key, o)
 	if err != nil {
-		return nil, fmt.Errorf("get %q: %w", key, err)
+		return nil, err
 	}
+	defer c.endGet(key, release)
 	g := c.ask(ctx, key, nodes, need)
-	if g.outcome != OK {
-		return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Replicas: append(g.replicas, nodes.passedOver()...), Err: g.err, name: c.opts.Name}
+	if g.outcome != OK || len(g.result.Stale) == 0 {
+		return g.told(nil)
 	}
-	if len(g.result.Stale) > 0 {
-		if failed, err := c.repair(ctx, key, &g.result, o.Repair); err != nil || len(failed) > 0 {
-			return nil, &Error{Op: "get", Key: key, Outcome: Failed, Need: need, Replicas: append(g.replicas, failed...), Err: err, name: c.opts.Name}
-		}
+	if !o.Repair {
+		c.repair(key, &g.result, false, nil)
+		return g.told(nil)
 	}
-	return &g.result, nil
+	ended := make(chan struct{})
+	r := c.repair(key, &g.result, true, func(*repairing) { close(ended) })
+	select {
+	case <-ended:
+		return g.told(r)
+	case <-ctx.Done():
+		return nil, g.failure(r, context.Cause(ctx))
+	}
 }
 
-// ask reads a key and returns when that is settled.
-func (c *Coordinator) ask(ctx context.Context, key []byte, nodes *keyNodes, need int) *getting {
+// beginGet finds whom a get may ask, of whom need must answer. endGet ends it.
+func (c *Coordinator) beginGet(key []byte, o ReadOptions) (nodes *keyNodes, need int, release func(), err error) {
+	if err := distrib.CheckKey(key); err != nil {
+		return nil, 0, nil, fmt.Errorf("get: %w", err)
+	}
+	if err := c.admit(len(key)); err != nil {
+		return nil, 0, nil, fmt.Errorf("get %q: %w", key, err)
+	}
+	view, release := c.opts.View()
+	nodes = c.readersOf(view, ring.TokenOf(key), o.Strict)
+	if need, err = quorum(o.R, len(nodes.owners), "R"); err != nil {
+		c.endGet(key, release)
+		return nil, 0, nil, fmt.Errorf("get %q: %w", key, err)
+	}
+	return nodes, need, release, nil
+}
+
+func (c *Coordinator) endGet(key []byte, release func()) {
+	release()
+	c.underWay.give(len(key))
+}
+
+// told is what the caller of a get that is settled is told, after a repair that it waited for, if any.
+func (g *getting) told(r *repairing) (*ReadResult, error) {
+	if g.outcome == OK && len(r.refused()) == 0 {
+		return &g.result, nil
+	}
+	return nil, g.failure(r, g.err)
+}
+
+func (g *getting) failure(r *repairing, why error) *Error {
+	e := &Error{Op: "get", Key: g.key, Outcome: Failed, Need: g.r.need[0], Replicas: g.replicas, Err: why, name: g.c.opts.Name}
+	if g.outcome != OK {
+		e.Replicas = append(e.Replicas, passedOver(g.r.owners[g.r.reachable:])...)
+	}
+	e.Replicas = append(e.Replicas, r.refused()...)
+	return e
+}
+
+// newGet is a get that can begin.
+func (c *Coordinator) newGet(ctx context.Context, key []byte, nodes *keyNodes, need int) *getting {
 	c.hedges.earn()
-	g := &getting{operation: operation{c: c, ctx: ctx, done: make(chan struct{})}, key: key, r: newRead(nodes, need)}
-	g.deadline = time.Now().Add(c.opts.After)
+	g := &getting{operation: operation{c: c, ctx: ctx}, key: key, r: newRead(nodes, need)}
+	g.deadline = c.opts.Clock.Now().Add(c.opts.After)
 	if d, ok := ctx.Deadline(); ok && d.Before(g.deadline) {
 		g.deadline = d
 	}
 	c.work.Add(1)
+	return g
+}
+
+// ask reads a key and returns when that is settled.
+func (c *Coordinator) ask(ctx context.Context, key []byte, nodes *keyNodes, need int) *getting {
+	g := c.newGet(ctx, key, nodes, need)
+	g.done = make(chan struct{})
 	g.mu.Lock()
 	g.advance(g.r.start(), true)
 	if ended := g.wait(); ended != nil {
-		g.mu.Lock()
-		if !g.settled {
-			g.settle(Failed, &g.r.seats, ended)
-		}
-		g.mu.Unlock()
+		g.giveUp(ended)
 	}
 	return g
 }
@@ -89,7 +128,7 @@ type getting struct {
 // advance sends what is to be asked now, and settles the get when its outcome is known. g.mu is held, and released.
 // mine is as in putting.advance.
 func (g *getting) advance(asks []Ask, mine bool) {
-	now := time.Now()
+	now := g.c.opts.Clock.Now()
 	for _, a := range asks {
 		l := g.c.latencies.of(a.Node)
 		g.begin(a.Try, a.Node, now, max(hedgeMin, l.read95.get()), patience(l.read99.get(), 0, g.c.opts.Patience))
@@ -121,7 +160,7 @@ func (g *getting) advance(asks []Ask, mine bool) {
 		case mine && !g.c.selfSlow.Load():
 			g.local(a, true)
 		default:
-			go g.local(a, false)
+			g.c.opts.Go(func() { g.local(a, false) })
 		}
 	}
 }
@@ -139,7 +178,7 @@ func (g *getting) local(a Ask, mine bool) {
 // came takes an answer.
 func (g *getting) came(a Ask, reply *distrib.ReadReply, err error, mine bool) {
 	g.c.observe(a.Node, err)
-	now := time.Now()
+	now := g.c.opts.Clock.Now()
 	g.mu.Lock()
 	took := g.end(a.Try, now)
 	if err != nil {
@@ -172,7 +211,7 @@ func size(r distrib.Record) (n int) {
 
 // tick is what the timer does: patience with some node has ended, or nearly.
 func (g *getting) tick() {
-	now := time.Now()
+	now := g.c.opts.Clock.Now()
 	g.mu.Lock()
 	g.wake = time.Time{}
 	if g.open == 0 { // it has ended

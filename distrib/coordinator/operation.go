@@ -14,7 +14,8 @@ import (
 type operation struct {
 	c    *Coordinator
 	ctx  context.Context // of its caller, for requests to this node
-	done chan struct{}   // closed when it is settled what the caller is told
+	done chan struct{}   // closed when it is settled what the caller is told; nil where tell is
+	tell func()          // called then, by Options.Go; nil: the caller waits for done
 
 	mu       sync.Mutex // guards what follows, and the state of what embeds it, until it is settled
 	calls    []call     // by try
@@ -25,7 +26,7 @@ type operation struct {
 	replicas []ReplicaState  // that answered until it was settled
 	answers  [4]ReplicaState // room for most
 	err      error           // why it was settled before its time
-	timer    *time.Timer
+	timer    Timer
 	wake     time.Time // when timer fires; zero: it does not
 }
 
@@ -101,7 +102,7 @@ func (o *operation) arm(now time.Time, tick func()) {
 	switch {
 	case next.IsZero() || !o.wake.IsZero() && !next.Before(o.wake): // it wakes in time
 	case o.timer == nil:
-		o.wake, o.timer = next, time.AfterFunc(next.Sub(now), tick)
+		o.wake, o.timer = next, o.c.opts.Clock.AfterFunc(next.Sub(now), tick)
 	default:
 		o.wake = next
 		o.timer.Reset(next.Sub(now))
@@ -118,6 +119,10 @@ func (o *operation) settle(outcome Outcome, s *seats, err error) {
 	}
 	for i := range o.calls { // nobody waits: there is no hurry to replace a node
 		o.calls[i].stage = max(o.calls[i].stage, overdue)
+	}
+	if o.tell != nil {
+		o.c.behindIt(o.tell)
+		return
 	}
 	close(o.done)
 }

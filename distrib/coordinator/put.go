@@ -32,10 +32,20 @@ type WriteResult struct {
 
 // Put stores value.
 func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, o WriteOptions) (*WriteResult, error) {
-	op := "put"
-	if value.Deleted {
-		op = "delete"
+	p, err := c.newPut(ctx, key, value, o)
+	if err != nil {
+		return nil, err
 	}
+	p.done = make(chan struct{})
+	p.mu.Lock()
+	p.advance(p.w.start(), true)
+	p.leave(p.wait())
+	return p.told()
+}
+
+// newPut is a put that can begin.
+func (c *Coordinator) newPut(ctx context.Context, key []byte, value distrib.Value, o WriteOptions) (*putting, error) {
+	op := verb(value.Deleted)
 	if err := errors.Join(distrib.CheckKey(key), distrib.CheckValue(value.Data)); err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
@@ -46,28 +56,38 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 	if err := c.admit(bytes); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", op, key, err)
 	}
-	defer c.underWay.give(bytes)
 	view, release := c.opts.View()
 	nodes := c.writersOf(view, ring.TokenOf(key), o.Strict)
 	need, err := quorums(o.W, nodes.count())
 	if err != nil {
 		release()
+		c.underWay.give(bytes)
 		return nil, fmt.Errorf("%s %q: %w", op, key, err)
 	}
-	p := &putting{operation: operation{c: c, ctx: ctx, done: make(chan struct{})}, release: release, key: key, value: value, bytes: bytes, o: o, w: newWrite(nodes, need)}
 	c.work.Add(1)
-	p.mu.Lock()
-	p.advance(p.w.start(), true)
-	p.leave(p.wait())
+	return &putting{operation: operation{c: c, ctx: ctx}, release: release, remove: value.Deleted, key: key, value: value, bytes: bytes, o: o, w: newWrite(nodes, need)}, nil
+}
+
+// verb is what a write is called in errors.
+func verb(remove bool) string {
+	if remove {
+		return "delete"
+	}
+	return "put"
+}
+
+// told is what the caller of a put that is settled is told.
+func (p *putting) told() (*WriteResult, error) {
 	if p.outcome == OK {
 		return &p.result, nil
 	}
-	return nil, &Error{Op: op, Key: key, OpID: o.Op, Outcome: p.outcome, Need: max(need[0], need[1]), Replicas: append(p.replicas, nodes.passedOver()...),
-		Err: p.err, name: c.opts.Name}
+	return nil, &Error{Op: verb(p.remove), Key: p.key, OpID: p.o.Op, Outcome: p.outcome, Need: max(p.w.need[0], p.w.need[1]), Replicas: append(p.replicas, passedOver(p.w.owners[p.w.reachable:])...),
+		Err: p.err, name: p.c.opts.Name}
 }
 
 // leave is that the caller goes: with what is known or, where its context has ended before that, without.
 func (p *putting) leave(ended error) {
+	defer p.c.underWay.give(p.bytes)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.settled {
@@ -97,6 +117,7 @@ type putting struct {
 	record distrib.Record // what nodes must merge: the write, or where several stored it first what stands of these
 	result WriteResult
 	going  going
+	remove bool // value is a delete, also when it is not needed any more
 }
 
 // going is how a put goes on.
@@ -117,7 +138,7 @@ type what struct {
 // advance sends what is to be sent now, and settles the put when its outcome is known. p.mu is held, and released.
 // mine says that the caller of Put calls, who may carry out requests to this node.
 func (p *putting) advance(sends []Send, mine bool) {
-	now := time.Now()
+	now := p.c.opts.Clock.Now()
 	slow := time.Duration(0)
 	for _, s := range sends {
 		slow = patience(p.c.latencies.of(s.Node).write99.get(), p.bytes, p.c.opts.Patience)
@@ -145,7 +166,7 @@ func (p *putting) advance(sends []Send, mine bool) {
 		case mine && !p.c.selfSlow.Load():
 			p.local(s, w, true)
 		default:
-			go p.local(s, w, false)
+			p.c.opts.Go(func() { p.local(s, w, false) })
 		}
 	}
 }
@@ -208,7 +229,7 @@ func (p *putting) local(s Send, w what, mine bool) {
 // came takes an answer.
 func (p *putting) came(s Send, reply *distrib.PutReply, err error, mine bool) {
 	p.c.observe(s.Node, err)
-	now := time.Now()
+	now := p.c.opts.Clock.Now()
 	p.mu.Lock()
 	if took := p.end(s.Try, now); err == nil && p.bytes <= smallBytes {
 		p.c.latencies.of(s.Node).sawWrite(took)
@@ -250,7 +271,7 @@ func (p *putting) stored(s Send, reply *distrib.PutReply) []Send {
 
 // tick is what the timer does: patience with some node has ended.
 func (p *putting) tick() {
-	now := time.Now()
+	now := p.c.opts.Clock.Now()
 	p.mu.Lock()
 	p.wake = time.Time{}
 	if p.open == 0 || p.going == alone {

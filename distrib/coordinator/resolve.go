@@ -60,6 +60,6 @@ func (c *Coordinator) Resolve(ctx context.Context, key []byte, op distrib.OpID) 
 			break
 		}
 	}
-	e.Replicas = append(e.Replicas, nodes.passedOver()...)
+	e.Replicas = append(e.Replicas, passedOver(nodes.owners[nodes.reachable:])...)
 	return NotSeen, nil, e
 }
