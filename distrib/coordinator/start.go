@@ -49,7 +49,7 @@ func (c *Coordinator) StartGet(key []byte, o ReadOptions, done func(*ReadResult,
 		case g.outcome != OK || len(g.result.Stale) == 0:
 			end(nil)
 		case o.Repair:
-			c.repair(key, &g.result, true, end)
+			c.repair(key, &g.result, true, func(r *repairing) { c.behindIt(func() { end(r) }) })
 		default:
 			c.repair(key, &g.result, false, nil)
 			end(nil)

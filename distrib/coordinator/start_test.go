@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,14 +15,28 @@ import (
 // manual is a clock and an executor that do nothing by themselves.
 type manual struct {
 	realClock
+	mu      sync.Mutex // guards waiting: the network of the test has goroutines
 	waiting []func()
 }
 
+func (m *manual) add(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waiting = append(m.waiting, f)
+}
+
+func (m *manual) take() (list []func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list, m.waiting = m.waiting, nil
+	return list
+}
+
 func (m *manual) run() {
-	for len(m.waiting) > 0 {
-		f := m.waiting[0]
-		m.waiting = m.waiting[1:]
-		f()
+	for list := m.take(); len(list) > 0; list = m.take() {
+		for _, f := range list {
+			f()
+		}
 	}
 }
 
@@ -31,7 +46,7 @@ func TestStart(t *testing.T) {
 		c := newClusterOf(t, 1, 3)
 		m := &manual{}
 		opts := c.coordinator(1).opts
-		opts.Go, opts.Clock = func(f func()) { m.waiting = append(m.waiting, f) }, m
+		opts.Go, opts.Clock = m.add, m
 		co := New(opts)
 		key := []byte("k")
 
@@ -44,7 +59,7 @@ func TestStart(t *testing.T) {
 		})
 		for ends == 0 {
 			m.run()
-			time.Sleep(time.Millisecond) // the network of the test has goroutines
+			time.Sleep(time.Millisecond)
 			synctest.Wait()
 		}
 		giveUp(errors.New("too late to matter"))
