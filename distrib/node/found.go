@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -25,6 +26,13 @@ import (
 func (n *Node) findCluster(ctx context.Context) error {
 	path := filepath.Join(n.opts.Dir, "topology")
 	last := meta.Cached(path)
+	if last != nil {
+		v, err := newView(last, 0)
+		if err != nil {
+			return err
+		}
+		n.last.Store(v)
+	}
 	addrs := n.addresses(last)
 	told, err := n.askForCluster(ctx, last, addrs)
 	if err != nil {
@@ -77,8 +85,7 @@ func (n *Node) findCluster(ctx context.Context) error {
 // seatAside puts a member of the metadata's etcd aside where the directory is an old copy: it has forgotten what it agreed to.
 // The only member is kept, since nobody else has what it holds.
 func (n *Node) seatAside(best *distrib.Topology, told []*heard) error {
-	old := slices.ContainsFunc(told, func(h *heard) bool { return h.KnownRun > n.found.run })
-	if n.found.self == nil || !old || !meta.HasSeat(n.metaDir()) || len(best.Metadata) < 2 {
+	if n.found.self == nil || !n.isOld(told) || !meta.HasSeat(n.metaDir()) || len(best.Metadata) < 2 {
 		return nil
 	}
 	return os.Rename(n.metaDir(), aside(n.metaDir(), n.found.run))
@@ -97,24 +104,64 @@ func aside(dir string, run uint64) string {
 
 func (n *Node) metaDir() string { return filepath.Join(n.opts.Dir, "meta") }
 
-// askForCluster asks others what they know. A node that knows nothing itself waits for one that does.
+// isOld reports whether one of those heard knows of a later start of this node: its directory is an old copy.
+func (n *Node) isOld(told []*heard) bool {
+	return slices.ContainsFunc(told, func(h *heard) bool { return h.KnownRun > n.found.run })
+}
+
+// mayServe reports whether enough is known for the node's member of the metadata's etcd, if it has one, to start: a majority of
+// the other nodes has answered and none of them knows a later start, or one does. They answer as soon as they listen, so
+// nodes that start all at once do not wait for each other.
+func (n *Node) mayServe(t *distrib.Topology, told []*heard) bool {
+	if n.found.self == nil || len(n.opts.Etcd) > 0 || !meta.HasSeat(n.metaDir()) || n.isOld(told) {
+		return true
+	}
+	others, answered := map[string]bool{}, 0
+	for _, m := range slices.Concat(t.Members, t.Joining) {
+		others[m.Name] = m.Name != n.opts.Name
+	}
+	delete(others, n.opts.Name)
+	for _, h := range told {
+		if name := h.Self.GetName(); others[name] && h.KnownId != 0 {
+			others[name] = false
+			answered++
+		}
+	}
+	return len(others) == 0 || answered > len(others)/2
+}
+
+// seatPatience is how long a node waits for others before its member of the metadata's etcd starts: with so many nodes
+// down the metadata may need it.
+var seatPatience = 3 * time.Second
+
+// askForCluster asks others what they know. A node that knows nothing itself waits for one that does, and one that keeps a
+// part of the metadata for some seconds for those who know whether it is an old copy.
 func (n *Node) askForCluster(ctx context.Context, last *distrib.Topology, addrs []string) ([]*heard, error) {
 	cluster := ""
 	if n.found.self != nil {
 		cluster = n.found.self.ClusterID
 	}
+	patience := time.Now().Add(seatPatience)
 	for tries := 0; len(addrs) > 0; tries++ {
 		list, failed := n.helloAll(ctx, addrs, cluster, false)
 		if otherCluster(failed) {
 			return nil, failed
 		}
-		if last != nil || newest(nil, list) != nil {
-			return list, nil
+		waiting := fmt.Sprintf("it waits for a node of its cluster at %v", addrs)
+		if best := newest(last, list); best != nil {
+			if n.mayServe(best, list) {
+				return list, nil
+			}
+			if time.Now().After(patience) {
+				n.opts.Logger.Warn("starting: too few nodes answer to say whether this directory is an old copy: its member of the ring metadata starts", "error", failed)
+				return list, nil
+			}
+			waiting = "it waits for others to say whether its directory is an old copy"
 		}
 		if failed == nil {
 			failed = errors.New("those that answer know of none yet")
 		}
-		if err := n.again(ctx, tries, fmt.Sprintf("it waits for a node of its cluster at %v", addrs), failed); err != nil {
+		if err := n.again(ctx, tries, waiting, failed); err != nil {
 			return nil, err
 		}
 	}

@@ -3,9 +3,11 @@ package node
 import (
 	"context"
 	"net"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -46,6 +48,75 @@ func TestAnswerOfOneThatStarts(t *testing.T) {
 	run, err := n.askForRun(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 7, run)
+}
+
+// TestOldCopyWaits: a node that keeps a part of the ring metadata waits for what the others know of its last start before that
+// part serves; who has not found the cluster yet says it too.
+func TestOldCopyWaits(t *testing.T) {
+	waitLong(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := grpc.NewServer()
+	api.RegisterMembershipServer(s, &starting{})
+	go func() { _ = s.Serve(l) }()
+	defer s.Stop()
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "meta"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "meta", "seat"), nil, 0o600))
+	opts, err := Options{Name: "n1", Dir: dir, Listen: "127.0.0.1:0", OpenStore: new(disks).open}.withDefaults()
+	require.NoError(t, err)
+	n := &Node{opts: opts, found: found{self: &self{"c", 1, "n1"}, run: 6}}
+	n.self.Store(&distrib.Member{ID: 1, Name: "n1"})
+	last := joined(founded("c", nil, 3, nil, distrib.Member{Name: "n1", Weight: 1}), distrib.Member{Name: "n2", Addr: l.Addr().String(), Weight: 1})
+	told, err := n.askForCluster(t.Context(), last, n.addresses(last))
+	require.NoError(t, err)
+	require.True(t, n.isOld(told))
+
+	other := &Node{}
+	other.self.Store(&distrib.Member{ID: 2, Name: "n2"})
+	v, err := newView(last, 0)
+	require.NoError(t, err)
+	other.last.Store(v)
+	store, err := new(disks).open(t.TempDir())
+	require.NoError(t, err)
+	require.NoError(t, remember(store, 1, 7))
+	other.store.Store(&store)
+	answer, err := membership{Node: other}.Hello(t.Context(), &api.HelloRequest{ClusterId: "c", Self: &api.Member{Name: "n1"}})
+	require.NoError(t, err)
+	require.EqualValues(t, 7, answer.KnownRun)
+	require.Empty(t, answer.Topology)
+}
+
+// waitLong has nodes wait for others for as long as a busy machine may need.
+func waitLong(t *testing.T) {
+	before := seatPatience
+	seatPatience = 30 * time.Second
+	t.Cleanup(func() { seatPatience = before })
+}
+
+// TestOldCopyAmongAll: all nodes start at once, one of them an old copy. Its part of the ring metadata is put aside before it
+// serves, and it is let in anew.
+func TestOldCopyAmongAll(t *testing.T) {
+	waitLong(t)
+	c := newTestCluster(t, 3)
+	seats := func() bool { return len(c.nodes["n2"].view().topology.Metadata) == 3 }
+	c.eventually("three members", seats)
+	c.stop("n3")
+	dir, saved := filepath.Join(c.dir, "n3"), c.disks.stores[2]
+	require.NoError(t, os.CopyFS(dir+".copy", os.DirFS(dir)))
+	c.disks.stores[2] = copyOf(t, saved)
+	c.start("n3")
+	for _, name := range []string{"n1", "n2", "n3"} {
+		c.stop(name)
+	}
+	require.NoError(t, os.RemoveAll(dir))
+	require.NoError(t, os.Rename(dir+".copy", dir))
+	c.disks.stores[2] = saved
+
+	c.startAll()
+	require.True(t, c.nodes["n3"].verdict.Aside)
+	require.DirExists(t, filepath.Join(dir, "meta.aside-1"))
+	c.eventually("it holds a seat again", func() bool { return meta.HasSeat(filepath.Join(dir, "meta")) && seats() })
 }
 
 // TestMetadataDownOthersAhead: a node comes back when the metadata does not answer, and another node has a newer topology

@@ -18,8 +18,8 @@ import (
 	"github.com/cambiumdb/cambium/distrib/api"
 )
 
-// membership is what a node tells others that start. It answers before the node itself is ready: of nodes that all
-// start at once each needs the others.
+// membership is what a node tells others that start. It answers before the node itself is ready, and of their last starts
+// before it has found the cluster: of nodes that all start at once each needs the others.
 type membership struct {
 	api.UnimplementedMembershipServer
 	*Node
@@ -28,17 +28,22 @@ type membership struct {
 // Hello implements api.MembershipServer.
 func (s membership) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloResponse, error) {
 	answer := &api.HelloResponse{Self: memberToAPI(s.self.Load())}
-	v := s.view()
-	if v == nil {
+	v, last := s.view(), s.last.Load()
+	if v == nil && last == nil {
 		return answer, nil
+	}
+	if v == nil { // what it knew when it was closed says of others' starts what it was told
+		v = last
 	}
 	t := v.topology
 	if r.ClusterId != "" && r.ClusterId != t.ClusterID {
 		return nil, status.Errorf(codes.FailedPrecondition, "this is cluster %s, node %s is of cluster %s", t.ClusterID, r.Self.GetName(), r.ClusterId)
 	}
 	var err error
-	if answer.Topology, err = json.Marshal(t); err != nil {
-		return nil, status.Errorf(codes.Internal, "topology: %v", err)
+	if v != last {
+		if answer.Topology, err = json.Marshal(t); err != nil {
+			return nil, status.Errorf(codes.Internal, "topology: %v", err)
+		}
 	}
 	if g := s.gossip.Load(); g != nil {
 		answer.Gossip = g.Addr()

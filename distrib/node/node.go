@@ -56,6 +56,7 @@ type Node struct {
 	opts   Options
 	self   atomic.Pointer[distrib.Member]
 	views  views
+	last   atomic.Pointer[view] // of the file when it starts; nil: there was none
 	store  atomic.Pointer[Store]
 	gossip atomic.Pointer[gossip.Gossip]
 	faults transport.Faults

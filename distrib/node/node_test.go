@@ -74,6 +74,14 @@ func (d *disks) open(dir string) (Store, error) {
 	return memStore{d.stores[len(d.stores)-1], d.left}, os.WriteFile(path, strconv.AppendInt(nil, int64(len(d.stores)-1), 10), 0o600)
 }
 
+func copyOf(t *testing.T, s *storetest.Mem) *storetest.Mem {
+	saved := storetest.NewMem()
+	require.NoError(t, s.Scan(nil, nil, func(k, v []byte) error {
+		return saved.Apply([]distrib.Op{{Key: append([]byte{}, k...), Value: append([]byte{}, v...)}}, distrib.SyncNow)
+	}))
+	return saved
+}
+
 // testCluster is some nodes in this process.
 type testCluster struct {
 	t     *testing.T
@@ -132,6 +140,21 @@ func (c *testCluster) start(name string) *Node {
 	require.NoError(c.t, err)
 	c.nodes[name], c.addrs[name] = n, n.Addr()
 	return n
+}
+
+// startAll starts three nodes at once.
+func (c *testCluster) startAll() {
+	c.t.Helper()
+	var started sync.WaitGroup
+	nodes := make([]*Node, 3)
+	for i := range nodes {
+		started.Go(func() { nodes[i], _ = c.try(c.options(fmt.Sprintf("n%d", i+1))) })
+	}
+	started.Wait()
+	for i, n := range nodes {
+		require.NotNil(c.t, n)
+		c.nodes[fmt.Sprintf("n%d", i+1)] = n
+	}
 }
 
 func (c *testCluster) try(o Options) (*Node, error) {
@@ -233,10 +256,7 @@ func TestLostData(t *testing.T) {
 	c.put("n1", "a", "old", nil)
 	c.stop("n3")
 	before := c.disks.stores[2]
-	saved := storetest.NewMem()
-	require.NoError(t, before.Scan(nil, nil, func(k, v []byte) error {
-		return saved.Apply([]distrib.Op{{Key: append([]byte{}, k...), Value: append([]byte{}, v...)}}, distrib.SyncNow)
-	}))
+	saved := copyOf(t, before)
 	c.start("n3")
 	c.put("n3", "a", "new", c.get("n3", "a"))
 	c.eventually("all have it", func() bool {
@@ -315,16 +335,7 @@ func TestWithoutMetadata(t *testing.T) {
 		c.stop(name)
 	}
 	require.NoError(t, etcd.Close())
-	var started sync.WaitGroup
-	nodes := make([]*Node, 3)
-	for i := range nodes {
-		started.Go(func() { nodes[i], _ = c.try(c.options(fmt.Sprintf("n%d", i+1))) })
-	}
-	started.Wait()
-	for i, n := range nodes {
-		require.NotNil(t, n)
-		c.nodes[fmt.Sprintf("n%d", i+1)] = n
-	}
+	c.startAll()
 	require.Equal(t, []string{"1"}, c.values("n3", "a"))
 	c.put("n2", "a", "2", c.get("n2", "a"))
 	require.Equal(t, []string{"2"}, c.values("n3", "a"))
