@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -44,9 +45,20 @@ func (s *Shell) did(st *statement, what string, err error) error {
 }
 
 func (s *Shell) partition(ctx context.Context, st *statement) error {
-	sides, err := parseSides(st.args[0])
+	sides, oneWay, err := parseSides(st.args[0])
 	if err != nil {
 		return err
+	}
+	var names []string
+	for _, side := range sides {
+		names = append(names, s.listed(side))
+	}
+	if oneWay {
+		if err := s.nodes.Cut(ctx, sides[0], sides[1]); err != nil {
+			return err
+		}
+		s.printf("nothing goes from %s to %s\n", names[0], names[1])
+		return nil
 	}
 	named := slices.Sorted(slices.Values(slices.Concat(sides...)))
 	for i := range s.nodes.List() {
@@ -57,20 +69,17 @@ func (s *Shell) partition(ctx context.Context, st *statement) error {
 	if err := s.nodes.Partition(ctx, sides); err != nil {
 		return err
 	}
-	for i, side := range sides {
-		if i > 0 {
-			s.printf(" | ")
-		}
-		slices.Sort(side)
-		for j, n := range side {
-			if j > 0 {
-				s.printf(", ")
-			}
-			s.printf("%s", s.name(n))
-		}
-	}
-	s.printf(" cannot reach each other\n")
+	s.printf("%s cannot reach each other\n", strings.Join(names, " | "))
 	return nil
+}
+
+// listed are the names of nodes.
+func (s *Shell) listed(nodes []int) string {
+	var names []string
+	for _, n := range slices.Sorted(slices.Values(nodes)) {
+		names = append(names, s.name(n))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (s *Shell) heal(ctx context.Context, _ *statement) error {
@@ -131,13 +140,6 @@ func (s *Shell) status(ctx context.Context, _ *statement) error {
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "node\tprocess\tnetwork\tothers see it\tkeeps writes for\n")
 	for i, n := range list {
-		network := "whole"
-		if slices.ContainsFunc(list, func(m Node) bool { return m.Side != n.Side }) {
-			network = fmt.Sprintf("side %d", n.Side+1)
-		}
-		if n.Slow > 0 {
-			network += fmt.Sprintf(", %s slower", n.Slow)
-		}
 		var seen []string
 		for _, view := range views {
 			if state := view.states[n.Name]; state != "" && !slices.Contains(seen, state) {
@@ -145,9 +147,24 @@ func (s *Shell) status(ctx context.Context, _ *statement) error {
 			}
 		}
 		slices.Sort(seen)
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.State, network, orDash(listed(seen)), orDash(listed(kept[i+1])))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.State, network(list, n), orDash(listed(seen)), orDash(listed(kept[i+1])))
 	}
 	return w.Flush()
+}
+
+// network is what a node's network is like.
+func network(list []Node, n Node) string {
+	what := "whole"
+	if slices.ContainsFunc(list, func(m Node) bool { return m.Side != n.Side }) {
+		what = fmt.Sprintf("side %d", n.Side+1)
+	}
+	if len(n.CutTo) > 0 {
+		what = strings.TrimPrefix(what+", nothing to "+strings.Join(n.CutTo, ", "), "whole, ")
+	}
+	if n.Slow > 0 {
+		what += fmt.Sprintf(", %s slower", n.Slow)
+	}
+	return what
 }
 
 func orDash(text string) string {

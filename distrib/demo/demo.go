@@ -59,6 +59,7 @@ type Node struct {
 	State
 	GRPC, HTTP string        // host:port
 	Side       int           // of a partition; all are 0 where there is none
+	CutTo      []string      // nodes to which nothing goes from it, though they are on its side
 	Slow       time.Duration // added to each request of other nodes
 }
 
@@ -76,7 +77,10 @@ type Nodes interface {
 	// Start returns when the node serves, at the ports that it had.
 	Start(ctx context.Context, node int) error
 	Resume(ctx context.Context, node int) error
-	// Partition cuts all traffic between sides, which hold every node once. No sides: all is connected.
+	// Partition cuts all traffic between sides, which hold every node once, and ends all that was cut before. No sides: all
+	// is connected.
 	Partition(ctx context.Context, sides [][]int) error
+	// Cut cuts what goes from some nodes to others, beside what was cut before.
+	Cut(ctx context.Context, from, to []int) error
 	Slow(ctx context.Context, node int, by time.Duration) error
 }

@@ -115,8 +115,20 @@ func (f *fakeNodes) Partition(_ context.Context, sides [][]int) error {
 	defer f.mu.Unlock()
 	for i, n := range f.nodes {
 		n.Side = max(0, slices.IndexFunc(sides, func(side []int) bool { return slices.Contains(side, i+1) }))
+		n.CutTo = nil
 	}
 	f.exchange()
+	return nil
+}
+
+func (f *fakeNodes) Cut(_ context.Context, from, to []int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, n := range from {
+		for _, other := range to {
+			f.nodes[n-1].CutTo = append(f.nodes[n-1].CutTo, f.nodes[other-1].Name)
+		}
+	}
 	return nil
 }
 

@@ -208,7 +208,7 @@ func checkArg(name string, w word) (err error) {
 	case "N":
 		_, err = parseNode(w.text)
 	case "SIDES":
-		_, err = parseSides(w.text)
+		_, _, err = parseSides(w.text)
 	case "DELAY":
 		var d time.Duration
 		if d, err = time.ParseDuration(w.text); err != nil || d < 0 || d > time.Minute {
@@ -230,21 +230,30 @@ func parseNode(s string) (int, error) {
 	return n, nil
 }
 
-// parseSides reads 1|2,3.
-func parseSides(s string) (sides [][]int, err error) {
-	for side := range strings.SplitSeq(s, "|") {
+// parseSides reads 1|2,3, or 1>2,3: what is cut goes one way.
+func parseSides(s string) (sides [][]int, oneWay bool, err error) {
+	between := "|"
+	if oneWay = strings.Contains(s, ">"); oneWay {
+		between = ">"
+	}
+	for side := range strings.SplitSeq(s, between) {
 		var nodes []int
 		for node := range strings.SplitSeq(side, ",") {
 			n, err := parseNode(strings.TrimSpace(node))
 			if err != nil {
-				return nil, fmt.Errorf("%q are not the sides of a partition: the numbers of nodes were expected, as in 1|2,3", s)
+				return nil, false, fmt.Errorf("%q are not the sides of a partition: the numbers of nodes were expected, as in 1|2,3 or 1>2,3", s)
 			}
 			nodes = append(nodes, n)
 		}
 		sides = append(sides, nodes)
 	}
-	if len(sides) < 2 {
-		return nil, fmt.Errorf("%q has one side: at least two were expected, as in 1|2,3", s)
+	switch {
+	case len(sides) < 2:
+		return nil, false, fmt.Errorf("%q has one side: at least two were expected, as in 1|2,3", s)
+	case oneWay && len(sides) > 2:
+		return nil, false, fmt.Errorf("%q has %d sides: two were expected, as in 1>2,3", s, len(sides))
+	case oneWay && slices.ContainsFunc(sides[0], func(n int) bool { return slices.Contains(sides[1], n) }):
+		return nil, false, fmt.Errorf("%q has a node on both sides: what goes from one node to others was expected, as in 1>2,3", s)
 	}
-	return sides, nil
+	return sides, oneWay, nil
 }

@@ -118,7 +118,7 @@ func (s *Shell) checkNodes(st *statement) error {
 			n, _ := parseNode(a)
 			named = append(named, n)
 		case st.verb.args[i] == "SIDES":
-			sides, _ := parseSides(a)
+			sides, _, _ := parseSides(a)
 			named = append(named, slices.Concat(sides...)...)
 		}
 	}

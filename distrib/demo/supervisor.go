@@ -289,8 +289,29 @@ func (p *Processes) Partition(ctx context.Context, sides [][]int) error {
 	p.mu.Lock()
 	for i, m := range p.nodes {
 		m.Side = max(0, slices.IndexFunc(sides, func(side []int) bool { return slices.Contains(side, i+1) }))
+		m.CutTo = nil
 	}
 	p.mu.Unlock()
+	return p.setAllFaults(ctx)
+}
+
+// Cut implements Nodes. Nodes that do not run are cut off when they do.
+func (p *Processes) Cut(ctx context.Context, from, to []int) error {
+	p.mu.Lock()
+	for _, n := range from {
+		m := p.nodes[n-1]
+		m.CutTo = slices.Clone(m.CutTo) // List has given the old one away
+		for _, other := range to {
+			m.CutTo = append(m.CutTo, p.nodes[other-1].Name)
+		}
+		slices.Sort(m.CutTo)
+		m.CutTo = slices.Compact(m.CutTo)
+	}
+	p.mu.Unlock()
+	return p.setAllFaults(ctx)
+}
+
+func (p *Processes) setAllFaults(ctx context.Context) error {
 	var errs []error
 	for i := range p.List() {
 		errs = append(errs, p.setFaults(ctx, i+1))
@@ -328,11 +349,13 @@ func faultsOf(list []Node, node int) *api.FaultsRequest {
 	self := list[node-1]
 	r := &api.FaultsRequest{SlowMs: uint32(self.Slow.Milliseconds())}
 	for _, n := range list {
-		if n.Side != self.Side {
+		if n.Side != self.Side || slices.Contains(self.CutTo, n.Name) {
 			r.CutTo = append(r.CutTo, n.Name)
 		}
+		if n.Side != self.Side || slices.Contains(n.CutTo, self.Name) {
+			r.CutFrom = append(r.CutFrom, n.Name)
+		}
 	}
-	r.CutFrom = r.CutTo
 	return r
 }
 

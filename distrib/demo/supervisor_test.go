@@ -271,4 +271,11 @@ func TestFaultsOf(t *testing.T) {
 	b, err := json.Marshal(faultsOf(list, 3))
 	require.NoError(t, err)
 	require.JSONEq(t, `{"cut_to":["n2","n4"],"cut_from":["n2","n4"],"slow_ms":1000}`, string(b))
+
+	list = []Node{{Name: "n1", CutTo: []string{"n2"}}, {Name: "n2"}, {Name: "n3"}}
+	for i, want := range []string{`{"cut_to":["n2"]}`, `{"cut_from":["n1"]}`, `{}`} {
+		b, err := json.Marshal(faultsOf(list, i+1))
+		require.NoError(t, err)
+		require.JSONEq(t, want, string(b))
+	}
 }

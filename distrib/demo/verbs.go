@@ -56,7 +56,7 @@ func init() {
 		{name: `\resume`, args: []string{"N"}, run: (*Shell).resume,
 			help: "let node N go on"},
 		{name: `\partition`, args: []string{"SIDES"}, run: (*Shell).partition,
-			help: `cut the network between sides: \partition 1|2,3`},
+			help: `cut the network between sides: \partition 1|2,3; or, one way, what goes from 1 to 2 and 3: \partition 1>2,3`},
 		{name: `\heal`, run: (*Shell).heal,
 			help: "mend the network, and end all delays"},
 		{name: `\slow`, args: []string{"N", "DELAY"}, run: (*Shell).slow,

@@ -72,8 +72,8 @@ func (s *Shell) condition(st *statement) (missing func(context.Context) ([]strin
 			return []string{"no node keeps writes for " + target.Name}, err
 		}, "a node keeps writes for " + target.Name, nil
 	case "down":
-		if !slices.ContainsFunc(s.nodes.List(), func(n Node) bool { return n.State == Running && !connected(n, target) }) {
-			return nil, "", problemf(exitUsage, "%s is %s, and nothing keeps it from the others: \\kill, \\pause or \\partition first", target.Name, target.State)
+		if !slices.ContainsFunc(s.nodes.List(), func(n Node) bool { return n.State == Running && parted(n, target) }) {
+			return nil, "", problemf(exitUsage, "%s is %s, and not cut off from the others both ways: \\kill, \\pause or \\partition first", target.Name, target.State)
 		}
 		done := "all nodes see " + target.Name + " as down"
 		if target.State == Running {
@@ -88,7 +88,12 @@ func (s *Shell) condition(st *statement) (missing func(context.Context) ([]strin
 }
 
 // connected reports whether two nodes can reach each other.
-func connected(a, b Node) bool { return a.State == Running && b.State == Running && a.Side == b.Side }
+func connected(a, b Node) bool {
+	return !parted(a, b) && !slices.Contains(a.CutTo, b.Name) && !slices.Contains(b.CutTo, a.Name)
+}
+
+// parted reports whether nothing goes between two nodes, either way. What is cut one way they may find out or not.
+func parted(a, b Node) bool { return a.State != Running || b.State != Running || a.Side != b.Side }
 
 // seen waits until a node and those that it can reach see each other as up, or it and those that it cannot reach see
 // each other as down. Nodes that do not run see nothing.
@@ -101,7 +106,11 @@ func (s *Shell) seen(node int, want string) func(context.Context) ([]string, err
 		}
 		target := list[node-1]
 		for i, n := range list {
-			if i == node-1 || n.State != Running || connected(n, target) != (want == "up") {
+			waitedFor := connected
+			if want == "down" {
+				waitedFor = parted
+			}
+			if i == node-1 || n.State != Running || !waitedFor(n, target) {
 				continue
 			}
 			missing = append(missing, notSeen(views, i+1, target, want)...)
@@ -162,7 +171,7 @@ func (s *Shell) apart(ctx context.Context) (missing []string, err error) {
 	return s.differing(ctx)
 }
 
-// differing are the keys of this shell of which two nodes that can reach each other hold different versions.
+// differing are the keys of this shell of which two nodes on one side hold different versions.
 func (s *Shell) differing(ctx context.Context) (missing []string, err error) {
 	list := s.nodes.List()
 	for _, key := range s.keys {
