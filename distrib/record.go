@@ -42,8 +42,9 @@ const (
 	flagDeleted = 1 << iota
 	flagExpires
 	flagOp
-	flagApart  // the bytes are in an entry of their own
-	flagsKnown = flagDeleted | flagExpires | flagOp | flagApart
+	flagApart   // the bytes are in an entry of their own
+	flagRetried // there may be another dot of the operation
+	flagsKnown  = flagDeleted | flagExpires | flagOp | flagApart | flagRetried
 )
 
 // AppendHead appends the head of r to dst and returns it. minted is the last dot that the node gave the key.
@@ -85,6 +86,9 @@ func appendSibling(dst []byte, s *Sibling, length int, apart bool) []byte {
 	}
 	if apart {
 		flags |= flagApart
+	}
+	if s.Retried {
+		flags |= flagRetried
 	}
 	dst = append(dst, flags)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(v.Time))
@@ -254,6 +258,9 @@ func (d *recordDecoder) sibling() (s Sibling) {
 		if s.Op = OpID(d.take(len(s.Op))); s.Op == (OpID{}) || past.HasOp(s.Op) {
 			d.fail("a bad op id")
 		}
+	}
+	if s.Retried = flags&flagRetried != 0; s.Retried && flags&flagOp == 0 {
+		d.fail("retried, without an op id")
 	}
 	n := d.uvarint()
 	switch {

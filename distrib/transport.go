@@ -46,6 +46,8 @@ type PutRequest struct {
 	Sync  Sync
 	// For is the node that the record is kept for, 0 for the node asked itself.
 	For uint64
+	// Retried: another node may have been asked to store it first. What is stored says so.
+	Retried bool
 }
 
 // PutReply is what became of it.

@@ -28,7 +28,7 @@ func fateOf(r distrib.Record, op distrib.OpID) Fate {
 	switch {
 	case vclock.Tried(r, op) >= 0:
 		return Happened
-	case slices.ContainsFunc(r, func(s distrib.Sibling) bool { return s.Past.Ops() >= vclock.KeptOps }):
+	case slices.ContainsFunc(r, func(s distrib.Sibling) bool { return s.Past.MayForget() }):
 		return Overtaken
 	}
 	return NotSeen

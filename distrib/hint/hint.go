@@ -169,7 +169,7 @@ func (h *Hints) Put(r *distrib.PutRequest) (*distrib.PutReply, error) {
 	if err := h.admit(t, r.For, len(r.Key)+len(r.Value.Data)); err != nil {
 		return nil, err
 	}
-	w, err := t.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync})
+	w, err := t.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync, Retried: r.Retried})
 	if err != nil {
 		return nil, err
 	}

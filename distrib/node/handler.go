@@ -27,7 +27,7 @@ func (h *handler) Put(_ context.Context, r *distrib.PutRequest) (*distrib.PutRep
 	if r.For != 0 {
 		return h.hints.Put(r)
 	}
-	w, err := h.data.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync})
+	w, err := h.data.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync, Retried: r.Retried})
 	if err != nil {
 		return nil, err
 	}

@@ -161,6 +161,8 @@ type Put struct {
 	Past  vclock.Seen // what its writer has seen of the key
 	Value distrib.Value
 	Sync  distrib.Sync
+	// Retried: another node may have been asked to store it first.
+	Retried bool
 }
 
 // Written is what became of a Put.
@@ -181,12 +183,11 @@ func (r *Replica) Put(key []byte, p Put) (Written, error) {
 		return Written{}, fmt.Errorf("put %q: %w", key, err)
 	}
 	if i := vclock.Tried(h.Record, p.Op); i >= 0 {
-		// The bytes that were stored, whatever this try says: others have them under this dot.
-		full, err := r.read(key)
+		w, err := r.again(key, head, h, i, p)
 		if err != nil {
 			return Written{}, fmt.Errorf("put %q again: %w", key, err)
 		}
-		return Written{Sibling: full[i], Siblings: len(full), Repeated: true}, r.settle(p.Sync)
+		return w, nil
 	}
 	actor := r.actor(h.Minted)
 	dot, err := vclock.Next(h.Record, actor, counterOf(h.Minted, actor), p.Past)
@@ -194,6 +195,9 @@ func (r *Replica) Put(key []byte, p Put) (Written, error) {
 		return Written{}, fmt.Errorf("put %q: %w", key, err)
 	}
 	s := distrib.Sibling{Dot: dot, Op: p.Op, Past: p.Past, Value: p.Value}
+	if p.Retried {
+		s = s.Retry(p.Op)
+	}
 	record := vclock.Merge(h.Record, distrib.Record{s})
 	if len(record) > distrib.SiblingsMax && len(record) > len(h.Record) {
 		return Written{}, fmt.Errorf("put %q: it has %d siblings, the limit: read it, and write with the context of what was read: %w", key, len(h.Record), distrib.ErrTooManySiblings)
@@ -201,7 +205,32 @@ func (r *Replica) Put(key []byte, p Put) (Written, error) {
 	if err := r.store(head, h, dot, record, p.Sync); err != nil {
 		return Written{}, fmt.Errorf("put %q: %w", key, err)
 	}
-	return Written{Sibling: s, Siblings: len(record)}, nil
+	// As it is there: the record may have known more of what was retried.
+	i := slices.IndexFunc(record, func(s distrib.Sibling) bool { return s.Dot == dot })
+	return Written{Sibling: record[i], Siblings: len(record)}, nil
+}
+
+// again answers a put whose operation was done before, as sibling i of h shows.
+func (r *Replica) again(key, head []byte, h distrib.Head, i int, p Put) (w Written, err error) {
+	known := h.Record
+	if p.Retried {
+		known = slices.Clone(known)
+		known[i] = known[i].Retry(p.Op)
+	}
+	if vclock.Same(known, h.Record) {
+		err = r.settle(p.Sync)
+	} else {
+		err = r.store(head, h, h.Minted, known, p.Sync)
+	}
+	if err != nil {
+		return w, err
+	}
+	// The bytes that were stored, whatever this try says: others have them under this dot.
+	full, err := r.read(key)
+	if err != nil {
+		return w, err
+	}
+	return Written{Sibling: full[i], Siblings: len(full), Repeated: true}, nil
 }
 
 // actor is who counts the next write of a key for which the node gave minted last.
@@ -219,7 +248,8 @@ func counterOf(minted vclock.Dot, a vclock.Actor) uint64 {
 	return 0
 }
 
-// Merge adds what another node holds of key. changed reports whether anything was new.
+// Merge adds what another node holds of key. changed reports whether anything was new: a version, or that an operation
+// was retried.
 func (r *Replica) Merge(key []byte, other distrib.Record, sync distrib.Sync) (changed bool, err error) {
 	defer r.lock(key)()
 	head := r.headKey(key)
@@ -228,7 +258,7 @@ func (r *Replica) Merge(key []byte, other distrib.Record, sync distrib.Sync) (ch
 		return false, fmt.Errorf("merge %q: %w", key, err)
 	}
 	record := vclock.Merge(h.Record, other)
-	if slices.Equal(vclock.Dots(h.Record), vclock.Dots(record)) {
+	if vclock.Same(h.Record, record) {
 		return false, r.settle(sync)
 	}
 	if err := r.store(head, h, h.Minted, record, sync); err != nil {

@@ -140,6 +140,68 @@ func TestOpID(t *testing.T) {
 	require.Equal(t, []string{"new"}, texts(t, r, "k"))
 }
 
+// TestRetried: that an operation was tried elsewhere too is stored with it, whenever that is said, and a copy that comes
+// late, by any way, does not come back.
+func TestRetried(t *testing.T) {
+	key, large := []byte("k"), distrib.Value{Data: bytes.Repeat([]byte("a"), distrib.InlineBytes+10)}
+	for name, told := range map[string]func(r *Replica, w Written){
+		"with the first try": func(*Replica, Written) {},
+		"with another one": func(r *Replica, w Written) {
+			again, err := r.Put(key, Put{Op: w.Sibling.Op, Value: data("other"), Retried: true})
+			require.NoError(t, err)
+			require.True(t, again.Repeated && again.Sibling.Retried)
+			require.Equal(t, large, again.Sibling.Value)
+		},
+		"by another node": func(r *Replica, w Written) {
+			told := distrib.Record{w.Sibling.Retry(w.Sibling.Op)}
+			changed, err := r.Merge(key, told, distrib.SyncNow)
+			require.NoError(t, err)
+			require.True(t, changed)
+			changed, err = r.Merge(key, told, distrib.SyncNow)
+			require.NoError(t, err)
+			require.False(t, changed)
+		},
+		"when it was overwritten": func(r *Replica, w Written) {
+			overwrite(t, r, key, vclock.KeptOps)
+			again, err := r.Put(key, Put{Op: w.Sibling.Op, Retried: true})
+			require.NoError(t, err)
+			require.True(t, again.Repeated)
+			require.NotEqual(t, w.Sibling.Op, again.Sibling.Op)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := start(t, storetest.NewMem(), 1), start(t, storetest.NewMem(), 2)
+			op := distrib.OpID{1}
+			w, err := a.Put(key, Put{Op: op, Value: large, Retried: name == "with the first try"})
+			require.NoError(t, err)
+			told(a, w)
+			full, err := a.Read(key)
+			require.NoError(t, err)
+			require.Len(t, full, 1)
+			require.True(t, full[0].Retried || full[0].Op != op)
+			overwrite(t, a, key, 20)
+			late, err := b.Put(key, Put{Op: op, Value: large})
+			require.NoError(t, err)
+			_, err = a.Merge(key, distrib.Record{late.Sibling}, distrib.SyncNow)
+			require.NoError(t, err)
+			again, err := a.Put(key, Put{Op: op, Value: large})
+			require.NoError(t, err)
+			require.True(t, again.Repeated)
+			require.Equal(t, []string{"next"}, texts(t, a, "k"))
+		})
+	}
+}
+
+// overwrite replaces what r holds of key so many times.
+func overwrite(t *testing.T, r *Replica, key []byte, times int) {
+	for range times {
+		seen, err := r.Read(key)
+		require.NoError(t, err)
+		_, err = r.Put(key, Put{Op: distrib.OpID{2, byte(seen[0].Dot.Counter)}, Value: data("next"), Past: vclock.Context(seen)})
+		require.NoError(t, err)
+	}
+}
+
 func TestTooManySiblings(t *testing.T) {
 	a, b := start(t, storetest.NewMem(), 1), start(t, storetest.NewMem(), 2)
 	key := []byte("k")

@@ -30,6 +30,7 @@ const (
 	flagPartial
 	flagSameData // the bytes of the value are those of the request
 	flagRecords
+	flagRetried
 )
 
 // bodyRoom is more than a body takes beside keys, data and clocks.
@@ -68,6 +69,9 @@ func (r *putRequest) append(dst []byte) []byte {
 	if r.Op != (distrib.OpID{}) {
 		flags |= flagOp
 	}
+	if r.Retried {
+		flags |= flagRetried
+	}
 	dst = append(dst, flags, byte(r.Sync))
 	dst = binary.AppendUvarint(dst, r.For)
 	dst = appendBytes(dst, r.Key)
@@ -88,7 +92,7 @@ func decodePut(b []byte) (*distrib.PutRequest, error) {
 	if flags&flagOp != 0 {
 		copy(r.Op[:], d.take(len(r.Op)))
 	}
-	r.Value.Data, r.Value.Deleted = d.bytes(), flags&flagDeleted != 0
+	r.Value.Data, r.Value.Deleted, r.Retried = d.bytes(), flags&flagDeleted != 0, flags&flagRetried != 0
 	if r.Value.Deleted && len(r.Value.Data) > 0 {
 		d.fail("a deleted value has bytes")
 	}

@@ -56,7 +56,7 @@ type Identity struct {
 }
 
 // Protocol is the version of what two nodes say to each other. Nodes of different ones refuse each other.
-const Protocol = 1
+const Protocol = 2
 
 const (
 	// pieceBytes is the longest frame that is sent whole.

@@ -27,6 +27,14 @@
 // crash), it must take a birth that it never had: else it would give a dot away twice, and whoever has seen
 // the first would throw the second away. TestOldBirthLosesWrites shows it.
 //
+// # Operations that are tried again
+//
+// A write whose answer is lost is tried at another node, and may then have two dots. Who has seen the one has seen the
+// other: versions remember the last few operations of their past, and for much longer those of which it is known that
+// they were or may have been tried at more than one node (Version.Retried). Of these a copy may come very late, from a
+// node that was cut off. TestLateCopy shows it. That an operation was retried may be learned after the first copy was
+// read and overwritten: whatever is merged with what knows it, and remembers the operation, knows it too.
+//
 // All values are immutable and every function is pure. No input of Decode makes it panic or allocate more
 // than in proportion to the input.
 package vclock

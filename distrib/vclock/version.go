@@ -7,15 +7,43 @@ import (
 
 // Version is one write of a key.
 type Version[T any] struct {
-	Dot   Dot
-	Op    Op   // the operation that wrote it, zero where that has no name
-	Past  Seen // what its writer had seen; Dot is not in it
-	Value T
+	Dot  Dot
+	Op   Op   // the operation that wrote it, zero where that has no name
+	Past Seen // what its writer had seen; Dot is not in it
+	// Retried: Op was or may have been tried at more than one node, so that there may be another dot of it. Whoever
+	// learns of that later says so: of the versions of one dot this may differ, and what their pasts say of it.
+	Retried bool
+	Value   T
 }
 
 // Seen is what a reader of v has seen: its past and itself.
 func (v Version[T]) Seen() Seen {
-	return SeenOf(v.Past.With(v.Dot)).remember([]Op{v.Op}, v.Past.ops)
+	return SeenOf(v.Past.With(v.Dot)).remember([]knownOp{{v.Op, v.Retried}}, v.Past.ops)
+}
+
+// Retry returns v, which knows that op was or may have been tried at more than one node, if it is v's own or v
+// remembers it.
+func (v Version[T]) Retry(op Op) Version[T] {
+	if op == (Op{}) {
+		return v
+	}
+	v.Retried = v.Retried || v.Op == op
+	v.Past = v.Past.retry(op)
+	return v
+}
+
+// learn returns v, which knows what w shows to have been retried, of the operations that v knows.
+func (v Version[T]) learn(w Version[T]) Version[T] {
+	// Who has seen an operation, and not this dot of it, has seen another.
+	if w.Retried || w.Dot != v.Dot && (w.Op == v.Op || v.Past.HasOp(w.Op) && !v.Past.Contains(w.Dot)) {
+		v = v.Retry(w.Op)
+	}
+	for _, k := range w.Past.ops {
+		if k.retried {
+			v = v.Retry(k.Op)
+		}
+	}
+	return v
 }
 
 // overwrites reports whether who wrote v had seen w, or another try of the operation that wrote w.
@@ -41,11 +69,22 @@ type Set[T any] []Version[T]
 
 // Context is what a reader of set has seen. It is what a put must hold to overwrite all of set.
 func Context[T any](set Set[T]) Seen {
+	if len(set) == 1 {
+		return set[0].Seen()
+	}
 	var s Seen
-	var own, before []Op
+	var own, before []knownOp
+	longest := 0
 	for _, v := range set {
 		s.Clock = s.Union(v.Past.With(v.Dot))
-		own, before = append(own, v.Op), append(before, v.Past.ops...)
+		own, longest = append(own, knownOp{v.Op, v.Retried}), max(longest, len(v.Past.ops))
+	}
+	for i := range longest { // the latest of each first, so that none is forgotten for the sake of another's
+		for _, v := range set {
+			if i < len(v.Past.ops) {
+				before = append(before, v.Past.ops[i])
+			}
+		}
 	}
 	return s.remember(own, before)
 }
@@ -53,6 +92,8 @@ func Context[T any](set Set[T]) Seen {
 // Merge returns the versions of both sets less those that one of the other set overwrites, or is another try of
 // the same operation. It is commutative, associative and idempotent, so replicas that exchange what they hold, in
 // any order and as often as may be, come to hold the same. A version alone may be sent as a set of one.
+//
+// What one of them knows to have been retried all know that remember the operation.
 func Merge[T any](a, b Set[T]) Set[T] {
 	out := make(Set[T], 0, len(a)+len(b))
 	keep := func(v Version[T], others Set[T]) {
@@ -60,6 +101,9 @@ func Merge[T any](a, b Set[T]) Set[T] {
 			if w.overwrites(v) || w.repeats(v) {
 				return
 			}
+		}
+		for _, w := range others {
+			v = v.learn(w)
 		}
 		out = append(out, v)
 	}
@@ -100,8 +144,15 @@ func Tried[T any](set Set[T], op Op) int {
 	return i
 }
 
+// Same reports whether a and b hold the same versions, and know the same of what was retried.
+func Same[T any](a, b Set[T]) bool {
+	return slices.EqualFunc(a, b, func(v, w Version[T]) bool {
+		return v.Dot == w.Dot && v.Retried == w.Retried && slices.Equal(v.Past.ops, w.Past.ops)
+	})
+}
+
 // Dots returns the dots of set, ascending: which versions it holds. A version never changes, so two sets of the
-// same dots are the same.
+// same dots are the same but for what they know to have been retried.
 func Dots[T any](set Set[T]) []Dot {
 	dots := make([]Dot, len(set))
 	for i, v := range set {
