@@ -48,6 +48,7 @@ type cluster struct {
 	opinion  map[uint64]distrib.Liveness
 	observed []observed
 	limits   Limits
+	holds    map[uint64]chan struct{} // it stores nothing first until that is closed
 }
 
 func newCluster(t *testing.T, seed uint64) *cluster { return newClusterOf(t, seed, 5) }
@@ -162,6 +163,12 @@ func (l *link) pass(ctx context.Context, to uint64) (*node, error, error) {
 }
 
 func (l *link) Put(ctx context.Context, to uint64, r *distrib.PutRequest) (*distrib.PutReply, error) {
+	l.mu.Lock()
+	held := l.holds[to]
+	l.mu.Unlock()
+	if held != nil {
+		<-held // whatever the asker thinks of that
+	}
 	n, request, answer := l.pass(ctx, to)
 	if request != nil {
 		return nil, request
@@ -170,7 +177,7 @@ func (l *link) Put(ctx context.Context, to uint64, r *distrib.PutRequest) (*dist
 		reply, err := n.hints.Put(r)
 		return reply, errors.Join(err, answer)
 	}
-	w, err := n.own.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync})
+	w, err := n.own.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync, Retried: r.Retried})
 	return &distrib.PutReply{Sibling: w.Sibling, Siblings: w.Siblings}, errors.Join(err, answer)
 }
 

@@ -75,7 +75,7 @@ func checkEnds(t *testing.T, seats []ring.Seat, w int, failing uint, silent, spa
 	}
 	need, err := quorums(w, k.count())
 	require.NoError(t, err)
-	write := newWrite(k, need)
+	write := newWrite(k, need, false)
 	if down, gone := failing, uint(0); silent {
 		settle(&write, gone, down)
 	} else {

@@ -18,6 +18,7 @@ type WriteOptions struct {
 	Strict  bool         // only the key's own nodes count and are asked
 	Context vclock.Seen  // what the writer has seen: it is overwritten
 	Op      distrib.OpID // names the operation where it is tried more than once; zero: it is given a name
+	Retried bool         // an earlier try of Op may have stored it
 	Sync    distrib.Sync
 }
 
@@ -65,7 +66,7 @@ func (c *Coordinator) newPut(ctx context.Context, key []byte, value distrib.Valu
 		return nil, fmt.Errorf("%s %q: %w", op, key, err)
 	}
 	c.work.Add(1)
-	return &putting{operation: operation{c: c, ctx: ctx}, release: release, remove: value.Deleted, key: key, value: value, bytes: bytes, o: o, w: newWrite(nodes, need)}, nil
+	return &putting{operation: operation{c: c, ctx: ctx}, release: release, remove: value.Deleted, key: key, value: value, bytes: bytes, o: o, w: newWrite(nodes, need, o.Retried)}, nil
 }
 
 // verb is what a write is called in errors.
@@ -194,7 +195,7 @@ func (p *putting) settlePut(o Outcome, err error) {
 }
 
 func (p *putting) request(s Send, w what) *distrib.PutRequest {
-	return &distrib.PutRequest{Key: p.key, Op: p.o.Op, Past: p.o.Context, Value: w.value, Sync: p.o.Sync, For: s.For}
+	return &distrib.PutRequest{Key: p.key, Op: p.o.Op, Past: p.o.Context, Value: w.value, Sync: p.o.Sync, For: s.For, Retried: s.Retried}
 }
 
 func (p *putting) merge(s Send, w what) *distrib.MergeRequest {
@@ -257,16 +258,16 @@ func (p *putting) came(s Send, reply *distrib.PutReply, err error, mine bool) {
 // stored takes that a node has stored the write first.
 func (p *putting) stored(s Send, reply *distrib.PutReply) []Send {
 	sends := p.w.answer(s.Try, did)
-	one := distrib.Record{reply.Sibling}
-	if p.record == nil {
-		p.record = one
-		p.result.Dot, p.result.Context, p.result.Siblings = reply.Sibling.Dot, reply.Sibling.Seen(), reply.Siblings
-		return sends
+	one, before := distrib.Record{reply.Sibling}, p.record
+	p.record = vclock.Merge(before, one)
+	if before == nil {
+		if p.w.retried {
+			p.record[0] = p.record[0].Retry(p.o.Op)
+		}
+		p.result.Dot, p.result.Context, p.result.Siblings = reply.Sibling.Dot, p.record[0].Seen(), reply.Siblings
+		return append(sends, p.w.mend(s.Try, !vclock.Same(one, p.record), false)...)
 	}
-	both := vclock.Merge(p.record, one)
-	own, others := !sameDots(vclock.Dots(one), both), !sameDots(vclock.Dots(p.record), both)
-	p.record = both
-	return append(sends, p.w.mend(s.Try, own, others)...)
+	return append(sends, p.w.mend(s.Try, !vclock.Same(one, p.record), !vclock.Same(before, p.record))...)
 }
 
 // tick is what the timer does: patience with some node has ended.

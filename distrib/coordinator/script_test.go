@@ -41,7 +41,7 @@ func TestScripts(t *testing.T) {
 			}
 			if d.Cmd == "write" {
 				n := nodes.count()
-				w := newWrite(nodes, counts{need, min(need, n[1])})
+				w := newWrite(nodes, counts{need, min(need, n[1])}, d.HasArg("retried"))
 				return playWrite(d, &w)
 			}
 			r := newRead(nodes, need)
@@ -98,6 +98,9 @@ func playWrite(d *datadriven.TestData, w *write) string {
 			fmt.Fprintf(&out, " %d%s", s.Node, [...]string{"", " first", " keep", " mend"}[s.Kind])
 			if s.For != 0 {
 				fmt.Fprintf(&out, " for %d", s.For)
+			}
+			if s.Retried {
+				out.WriteString(" retried")
 			}
 			out.WriteByte(',')
 		}

@@ -36,7 +36,8 @@ type Place struct{ Node, For uint64 }
 type Send struct {
 	Try int
 	Place
-	Kind Kind
+	Kind    Kind
+	Retried bool // as in distrib.PutRequest, of a First
 }
 
 // write decides whom a write goes to, and when it has ended. First one node stores it and gives it its dot;
@@ -52,14 +53,19 @@ type write struct {
 	first bool // some node has stored it
 	// stray is that a node was asked to store it first and its answer is lost: it may hold the write under a dot of
 	// its own, of which no other node hears.
-	stray  bool
-	denied bool // the key has too many siblings
-	differ bool // a node holds another dot of it than the others, and could not be told
+	stray bool
+	// retried is that it was or may have been tried at more than one node, in this operation or before: it may have two
+	// dots, and all that is stored of it says so.
+	retried bool
+	denied  bool // the key has too many siblings
+	differ  bool // a node holds another dot of it than the others, and could not be told
 }
 
 // newWrite is a write to the owners of a key that is good when need of them, or of others in their place, have
-// stored it.
-func newWrite(k *keyNodes, need counts) write { return write{seats: newSeats(k, need)} }
+// stored it. retried: it may have been tried before.
+func newWrite(k *keyNodes, need counts, retried bool) write {
+	return write{seats: newSeats(k, need), retried: retried}
+}
 
 // start returns the first request.
 func (w *write) start() []Send { return w.findFirst() }
@@ -76,7 +82,7 @@ func (w *write) answer(i int, a answer) []Send {
 		if t.kind != First || w.first {
 			return nil
 		}
-		w.first = true
+		w.first, w.retried = true, w.retried || w.strays()
 		return w.spread()
 	}
 	t.state = failed
@@ -111,15 +117,15 @@ func (w *write) expire(i int) []Send {
 	return sends
 }
 
-// mend takes that a node has stored the write first as another had done before. The dot of one of them stands: own
-// says that the node must learn it, others that all others must.
+// mend takes that a node has stored the write first, and another had done so before or may. The dot of one of them
+// stands, and that it was retried is to be known: own says that the node must learn it, others that all others must.
 func (w *write) mend(i int, own, others bool) (sends []Send) {
 	for j := range w.tries {
 		t := w.tries[j]
 		if t.kind == Mend || t.state == failed || j == i && !own || j != i && !others {
 			continue
 		}
-		sends = append(sends, Send{w.ask(t.seat, t.at, Mend), t.at, Mend})
+		sends = append(sends, w.send(t.seat, t.at, Mend))
 	}
 	return sends
 }
@@ -138,7 +144,10 @@ func (w *write) spread() (sends []Send) {
 }
 
 func (w *write) send(seat int, at Place, kind Kind) Send {
-	return Send{w.ask(seat, at, kind), at, kind}
+	if kind == First {
+		w.retried = w.retried || w.strays()
+	}
+	return Send{w.ask(seat, at, kind), at, kind, kind == First && w.retried}
 }
 
 // replace asks another node in the place of one that did not do what it was asked.
