@@ -173,6 +173,7 @@ func (a *app) putOptions(w *putFlags, key []byte) (o client.PutOptions, err erro
 	if o.Op, err = parseOp(w.op); err != nil {
 		return o, err
 	}
+	o.Retried = w.op != ""
 	o.Context, err = a.recall(&w.memory, key)
 	return o, err
 }
@@ -212,7 +213,7 @@ func (a *app) onlineDelCommand() *cobra.Command {
 				return err
 			}
 			return a.writeOnline(ctx, &w, "del", key, func(c *client.Client) (*client.Put, error) {
-				return c.Delete(ctx, key, client.DeleteOptions{Level: o.Level, Context: o.Context, Op: o.Op})
+				return c.Delete(ctx, key, client.DeleteOptions{Level: o.Level, Context: o.Context, Op: o.Op, Retried: o.Retried})
 			})
 		})
 	a.hexFlag(cmd.Flags())

@@ -654,6 +654,7 @@ type PutRequest struct {
 	Context       []byte                 `protobuf:"bytes,4,opt,name=context,proto3" json:"context,omitempty"`           // of what the writer has read; empty: the value becomes a sibling of what is there
 	TtlMs         uint64                 `protobuf:"varint,5,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"` // 0: for ever
 	OpId          []byte                 `protobuf:"bytes,6,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`     // 16 bytes: another try with the same makes no second sibling; empty: the node makes one
+	Retried       bool                   `protobuf:"varint,7,opt,name=retried,proto3" json:"retried,omitempty"`          // an earlier try of op_id may have been stored, or may still be
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -730,6 +731,13 @@ func (x *PutRequest) GetOpId() []byte {
 	return nil
 }
 
+func (x *PutRequest) GetRetried() bool {
+	if x != nil {
+		return x.Retried
+	}
+	return false
+}
+
 type PutResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Context       []byte                 `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`    // what the key's nodes hold as far as the writer knows, for its next put
@@ -804,6 +812,7 @@ type DeleteRequest struct {
 	Level         *Level                 `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
 	Context       []byte                 `protobuf:"bytes,3,opt,name=context,proto3" json:"context,omitempty"`
 	OpId          []byte                 `protobuf:"bytes,4,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	Retried       bool                   `protobuf:"varint,5,opt,name=retried,proto3" json:"retried,omitempty"` // as in PutRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -864,6 +873,13 @@ func (x *DeleteRequest) GetOpId() []byte {
 		return x.OpId
 	}
 	return nil
+}
+
+func (x *DeleteRequest) GetRetried() bool {
+	if x != nil {
+		return x.Retried
+	}
+	return false
 }
 
 type CompareAndSwapRequest struct {
@@ -2146,7 +2162,7 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\bsiblings\x18\x01 \x03(\v2\x13.cambium.v1.SiblingR\bsiblings\x12\x18\n" +
 	"\acontext\x18\x02 \x01(\fR\acontext\x12-\n" +
 	"\banswered\x18\x03 \x03(\v2\x11.cambium.v1.PlaceR\banswered\x12\x1a\n" +
-	"\brepaired\x18\x04 \x01(\bR\brepaired\"\xa3\x01\n" +
+	"\brepaired\x18\x04 \x01(\bR\brepaired\"\xbd\x01\n" +
 	"\n" +
 	"PutRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
@@ -2154,17 +2170,19 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\x05level\x18\x03 \x01(\v2\x11.cambium.v1.LevelR\x05level\x12\x18\n" +
 	"\acontext\x18\x04 \x01(\fR\acontext\x12\x15\n" +
 	"\x06ttl_ms\x18\x05 \x01(\x04R\x05ttlMs\x12\x13\n" +
-	"\x05op_id\x18\x06 \x01(\fR\x04opId\"\x8f\x01\n" +
+	"\x05op_id\x18\x06 \x01(\fR\x04opId\x12\x18\n" +
+	"\aretried\x18\a \x01(\bR\aretried\"\x8f\x01\n" +
 	"\vPutResponse\x12\x18\n" +
 	"\acontext\x18\x01 \x01(\fR\acontext\x12\x1a\n" +
 	"\bsiblings\x18\x02 \x01(\rR\bsiblings\x125\n" +
 	"\facknowledged\x18\x03 \x03(\v2\x11.cambium.v1.PlaceR\facknowledged\x12\x13\n" +
-	"\x05op_id\x18\x04 \x01(\fR\x04opId\"y\n" +
+	"\x05op_id\x18\x04 \x01(\fR\x04opId\"\x93\x01\n" +
 	"\rDeleteRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12'\n" +
 	"\x05level\x18\x02 \x01(\v2\x11.cambium.v1.LevelR\x05level\x12\x18\n" +
 	"\acontext\x18\x03 \x01(\fR\acontext\x12\x13\n" +
-	"\x05op_id\x18\x04 \x01(\fR\x04opId\"\x82\x02\n" +
+	"\x05op_id\x18\x04 \x01(\fR\x04opId\x12\x18\n" +
+	"\aretried\x18\x05 \x01(\bR\aretried\"\x82\x02\n" +
 	"\x15CompareAndSwapRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x16\n" +

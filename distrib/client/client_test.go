@@ -106,6 +106,42 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestRetried: a further try says that it is one where an earlier one may have been stored.
+func TestRetried(t *testing.T) {
+	for _, c := range []struct {
+		nodes  [3]string
+		always bool
+		tries  []bool
+	}{
+		{[3]string{"ok", "ok", "ok"}, false, []bool{false}},
+		{[3]string{"ok", "ok", "ok"}, true, []bool{true}},
+		{[3]string{"failed", "ok", "ok"}, false, []bool{false, false}},
+		{[3]string{"overloaded:1ms", "failed", "ok"}, false, []bool{false, false, false}},
+		{[3]string{"unknown", "ok", "ok"}, false, []bool{false, true}},
+		{[3]string{"break", "failed", "ok"}, false, []bool{false, true, true}},
+		{[3]string{"failed", "hang", "ok"}, false, []bool{false, false, true}},
+	} {
+		for _, size := range []int{10, 2 * aloneBytes} {
+			f := newFakeCluster(t, 3)
+			cl := f.open(t, Options{})
+			for i, n := range f.order(cl, []byte("k")) {
+				n.behave(c.nodes[i])
+			}
+			put, err := cl.Put(ctx, []byte("k"), make([]byte, size), PutOptions{Retried: c.always})
+			require.NoError(t, err)
+			require.Equal(t, c.tries, f.tries, "%v", c.nodes)
+			f.mu.Lock()
+			require.Len(t, f.store["k"], 1)
+			require.Len(t, f.store["k"][0].Value.Data, size)
+			f.tries = nil
+			f.mu.Unlock()
+			_, err = cl.Delete(ctx, []byte("k"), DeleteOptions{Context: put.Context, Retried: c.always})
+			require.NoError(t, err)
+			require.Equal(t, c.always, f.tries[0], "%v", c.nodes)
+		}
+	}
+}
+
 func TestGetPutDelete(t *testing.T) {
 	f := newFakeCluster(t, 3)
 	c := f.open(t, Options{})

@@ -32,6 +32,9 @@ const (
 	responseBatch   protowire.Number = 7
 
 	fieldInBatch protowire.Number = 1
+
+	putRetried    protowire.Number = 7
+	deleteRetried protowire.Number = 5
 )
 
 const (

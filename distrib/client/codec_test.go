@@ -42,7 +42,7 @@ func TestRequests(t *testing.T) {
 		body := appendPut(nil, key, value, put)
 		wanted := &api.PutRequest{Key: key, Value: value, Level: wire, Context: token, TtlMs: ttl, OpId: put.Op[:]}
 		same(wanted, &api.PutRequest{}, body)
-		same(&api.DeleteRequest{Key: key, Level: wire, Context: token, OpId: put.Op[:]}, &api.DeleteRequest{}, appendDelete(nil, key, DeleteOptions{level, token, put.Op}))
+		same(&api.DeleteRequest{Key: key, Level: wire, Context: token, OpId: put.Op[:]}, &api.DeleteRequest{}, appendDelete(nil, key, DeleteOptions{Level: level, Context: token, Op: put.Op}))
 
 		var frames []*frame
 		var requests []*api.SessionRequest

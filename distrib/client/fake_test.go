@@ -33,6 +33,7 @@ type fakeCluster struct {
 	ring  *api.RingResponse // nil: it is not served
 	store map[string]distrib.Record
 	count map[string]uint64 // dots given, by key
+	tries []bool            // of writes, whether they said that they were tried before
 }
 
 // fakeNode is one of them.
@@ -48,7 +49,7 @@ type fakeNode struct {
 	mu     sync.Mutex // guards what follows
 	script []string   // how it behaves to the next requests; the last word stays
 	seen   []string   // requests, as OP KEY
-	ops    [][]byte   // op ids of writes
+	ops    [][]byte   // op ids of puts
 	ends   map[chan struct{}]bool
 }
 
@@ -239,6 +240,11 @@ func (n *fakeNode) next(r *api.SessionRequest) string {
 	if n.quick {
 		return "ok"
 	}
+	n.cluster.mu.Lock()
+	if r.GetPut() != nil || r.GetDelete() != nil {
+		n.cluster.tries = append(n.cluster.tries, r.GetPut().GetRetried() || r.GetDelete().GetRetried())
+	}
+	n.cluster.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {

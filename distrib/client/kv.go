@@ -27,6 +27,7 @@ type PutOptions struct {
 	Context []byte        // of what the writer has read; empty: the value becomes a sibling of what is there
 	TTL     time.Duration // how long the value lives, 0: for ever; what is left of a millisecond counts as one
 	Op      distrib.OpID  // names the operation; zero: it is given a name
+	Retried bool          // an earlier put of that name may have been stored
 }
 
 // DeleteOptions of a delete.
@@ -34,6 +35,7 @@ type DeleteOptions struct {
 	Level   Level
 	Context []byte
 	Op      distrib.OpID
+	Retried bool
 }
 
 // Put is a write that has succeeded.
@@ -111,6 +113,7 @@ func (c *Client) putOperation(key, value []byte, o PutOptions) (*operation, erro
 	o.Op = named(o.Op)
 	op := c.newOperation("put", key, requestPut, responsePut)
 	op.op = o.Op
+	op.mayBeRetried(putRetried, o.Retried)
 	op.body = appendPut(op.body, key, value, o)
 	return op, nil
 }
@@ -124,6 +127,7 @@ func (c *Client) Delete(ctx context.Context, key []byte, o DeleteOptions) (*Put,
 	op := c.newOperation("delete", key, requestDelete, responsePut)
 	defer op.free()
 	op.op = o.Op
+	op.mayBeRetried(deleteRetried, o.Retried)
 	op.body = appendDelete(op.body, key, o)
 	return op.put(op.finish(ctx, op.begin(ctx)))
 }

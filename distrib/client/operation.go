@@ -24,6 +24,7 @@ type operation struct {
 	field  protowire.Number // of the request
 	want   protowire.Number // of the answer
 	body   []byte
+	retry  int // how many bytes of body, its first ones, say that an earlier try may have been stored
 	op     distrib.OpID
 	read   bool // nothing happens, whatever becomes of it
 
@@ -84,6 +85,22 @@ func (o *operation) begin(ctx context.Context) step {
 	return o.sending(o.course.start())
 }
 
+// mayBeRetried begins the body with the field that says that an earlier try may have been stored. It is sent where that
+// is so, or always.
+func (o *operation) mayBeRetried(field protowire.Number, always bool) {
+	if o.body = appendUint(o.body, field, 1); !always {
+		o.retry = len(o.body)
+	}
+}
+
+// request is the body as it is sent now.
+func (o *operation) request() []byte {
+	if o.course.outcome() == Unknown {
+		return o.body
+	}
+	return o.body[o.retry:]
+}
+
 // sending carries out steps that send, up to one that does something else.
 func (o *operation) sending(s step) step {
 	for s.do == send {
@@ -92,7 +109,7 @@ func (o *operation) sending(s step) step {
 		o.used++
 		left := o.deadline - o.client.now()
 		left -= min(left/10, headStart)
-		t.frame = frame{field: o.field, body: o.body, timeout: uint64(max(left.Milliseconds(), 1))}
+		t.frame = frame{field: o.field, body: o.request(), timeout: uint64(max(left.Milliseconds(), 1))}
 		t.answers = o.answers
 		if err := n.submit(t, o.course.second); err != nil {
 			t.session = nil

@@ -173,7 +173,7 @@ func (c *cluster) Put(ctx context.Context, to uint64, r *distrib.PutRequest) (*d
 	if r.For != 0 {
 		return n.hints.Put(r)
 	}
-	w, err := n.own.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync})
+	w, err := n.own.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync, Retried: r.Retried})
 	return &distrib.PutReply{Sibling: w.Sibling, Siblings: w.Siblings}, err
 }
 

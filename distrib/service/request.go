@@ -72,6 +72,7 @@ type writeRequest interface {
 	GetLevel() *api.Level
 	GetContext() []byte
 	GetOpId() []byte
+	GetRetried() bool
 }
 
 func writeOptions(q writeRequest, sync distrib.Sync) (o coordinator.WriteOptions, err error) {
@@ -89,7 +90,7 @@ func writeOptions(q writeRequest, sync distrib.Sync) (o coordinator.WriteOptions
 			return o, err
 		}
 	}
-	o.Strict, o.Sync = q.GetLevel().GetStrict(), sync
+	o.Strict, o.Sync, o.Retried = q.GetLevel().GetStrict(), sync, q.GetRetried()
 	return o, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/replica"
+	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
 // way is how an operation reaches the service: alone, or in a session.
@@ -194,6 +195,35 @@ func TestOperations(t *testing.T) {
 		got = do(get(&api.GetRequest{Key: key}))
 		require.Empty(t, got.GetGet().Siblings)
 		require.NotEmpty(t, got.GetGet().Context)
+	})
+}
+
+// TestRetried: an operation of which a try said that it was not the first is known for longer.
+func TestRetried(t *testing.T) {
+	ways(t, 3, Limits{}, func(t *testing.T, c *cluster, do way) {
+		all := level(api.Consistency_ALL)
+		for i, retried := range []bool{false, true} {
+			key, id := []byte{byte('a' + i)}, make([]byte, 16)
+			id[0] = 7
+			writes := []func([]byte) *api.SessionRequest{
+				func(had []byte) *api.SessionRequest {
+					return put(&api.PutRequest{Key: key, OpId: id, Retried: retried, Context: had, Level: all})
+				},
+				func(had []byte) *api.SessionRequest {
+					return del(&api.DeleteRequest{Key: key, OpId: id, Retried: retried, Context: had, Level: all})
+				},
+			}
+			var had []byte
+			for n, write := range writes {
+				id[1] = byte(n)
+				had = do(write(had)).GetPut().Context
+				for range 2 * vclock.KeptOps {
+					had = do(put(&api.PutRequest{Key: key, Context: had, Level: all})).GetPut().Context
+				}
+				want := map[bool]api.ResolveResponse_Fate{false: api.ResolveResponse_OVERTAKEN, true: api.ResolveResponse_HAPPENED}[retried]
+				require.Equal(t, want, do(resolve(&api.ResolveRequest{Key: key, OpId: id})).GetResolve().Fate, "write %d", n)
+			}
+		}
 	})
 }
 

@@ -301,7 +301,7 @@ func (n *node) Put(ctx context.Context, to uint64, r *distrib.PutRequest) (*dist
 		reply, err := at.hints.Put(r)
 		return reply, answered(err)
 	}
-	w, err := at.own.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync})
+	w, err := at.own.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync, Retried: r.Retried})
 	return &distrib.PutReply{Sibling: w.Sibling, Siblings: w.Siblings}, answered(err)
 }
 
