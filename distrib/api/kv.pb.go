@@ -178,7 +178,7 @@ func (x Failure_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Failure_Outcome.Descriptor instead.
 func (Failure_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{25, 0}
+	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{26, 0}
 }
 
 // How many nodes must answer, and which count.
@@ -1569,6 +1569,7 @@ type SessionRequest struct {
 	//	*SessionRequest_Resolve
 	//	*SessionRequest_Batch
 	Op            isSessionRequest_Op `protobuf_oneof:"op"`
+	Parts         bool                `protobuf:"varint,9,opt,name=parts,proto3" json:"parts,omitempty"` // a long answer may come in parts
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1678,6 +1679,13 @@ func (x *SessionRequest) GetBatch() *SessionBatch {
 	return nil
 }
 
+func (x *SessionRequest) GetParts() bool {
+	if x != nil {
+		return x.Parts
+	}
+	return false
+}
+
 type isSessionRequest_Op interface {
 	isSessionRequest_Op()
 }
@@ -1773,6 +1781,7 @@ type SessionResponse struct {
 	//	*SessionResponse_Resolve
 	//	*SessionResponse_Failure
 	//	*SessionResponse_Batch
+	//	*SessionResponse_Part
 	Result        isSessionResponse_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1876,6 +1885,15 @@ func (x *SessionResponse) GetBatch() *SessionResponses {
 	return nil
 }
 
+func (x *SessionResponse) GetPart() *Part {
+	if x != nil {
+		if x, ok := x.Result.(*SessionResponse_Part); ok {
+			return x.Part
+		}
+	}
+	return nil
+}
+
 type isSessionResponse_Result interface {
 	isSessionResponse_Result()
 }
@@ -1904,6 +1922,10 @@ type SessionResponse_Batch struct {
 	Batch *SessionResponses `protobuf:"bytes,7,opt,name=batch,proto3,oneof"` // several at once
 }
 
+type SessionResponse_Part struct {
+	Part *Part `protobuf:"bytes,8,opt,name=part,proto3,oneof"` // of a long answer, others pass between its parts
+}
+
 func (*SessionResponse_Get) isSessionResponse_Result() {}
 
 func (*SessionResponse_Put) isSessionResponse_Result() {}
@@ -1915,6 +1937,8 @@ func (*SessionResponse_Resolve) isSessionResponse_Result() {}
 func (*SessionResponse_Failure) isSessionResponse_Result() {}
 
 func (*SessionResponse_Batch) isSessionResponse_Result() {}
+
+func (*SessionResponse_Part) isSessionResponse_Result() {}
 
 type SessionResponses struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1960,6 +1984,59 @@ func (x *SessionResponses) GetResponses() []*SessionResponse {
 	return nil
 }
 
+// A part of an answer. Those of one id, put together as they come, are an encoded SessionResponse.
+type Part struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Rest          uint64                 `protobuf:"varint,2,opt,name=rest,proto3" json:"rest,omitempty"` // bytes that are still to come; 0: this is the last
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Part) Reset() {
+	*x = Part{}
+	mi := &file_cambium_v1_kv_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Part) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Part) ProtoMessage() {}
+
+func (x *Part) ProtoReflect() protoreflect.Message {
+	mi := &file_cambium_v1_kv_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Part.ProtoReflect.Descriptor instead.
+func (*Part) Descriptor() ([]byte, []int) {
+	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Part) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Part) GetRest() uint64 {
+	if x != nil {
+		return x.Rest
+	}
+	return 0
+}
+
 // Why a request failed.
 type Failure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1977,7 +2054,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_cambium_v1_kv_proto_msgTypes[25]
+	mi := &file_cambium_v1_kv_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2066,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_kv_proto_msgTypes[25]
+	mi := &file_cambium_v1_kv_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2079,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{25}
+	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Failure) GetCode() uint32 {
@@ -2072,7 +2149,7 @@ type ReplicaState struct {
 
 func (x *ReplicaState) Reset() {
 	*x = ReplicaState{}
-	mi := &file_cambium_v1_kv_proto_msgTypes[26]
+	mi := &file_cambium_v1_kv_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2084,7 +2161,7 @@ func (x *ReplicaState) String() string {
 func (*ReplicaState) ProtoMessage() {}
 
 func (x *ReplicaState) ProtoReflect() protoreflect.Message {
-	mi := &file_cambium_v1_kv_proto_msgTypes[26]
+	mi := &file_cambium_v1_kv_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2097,7 +2174,7 @@ func (x *ReplicaState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplicaState.ProtoReflect.Descriptor instead.
 func (*ReplicaState) Descriptor() ([]byte, []int) {
-	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{26}
+	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReplicaState) GetNode() string {
@@ -2229,7 +2306,7 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\x10FATE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bHAPPENED\x10\x01\x12\f\n" +
 	"\bNOT_SEEN\x10\x02\x12\r\n" +
-	"\tOVERTAKEN\x10\x03\"\x8b\x03\n" +
+	"\tOVERTAKEN\x10\x03\"\xa1\x03\n" +
 	"\x0eSessionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -2239,10 +2316,11 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\x06delete\x18\x05 \x01(\v2\x19.cambium.v1.DeleteRequestH\x00R\x06delete\x12M\n" +
 	"\x10compare_and_swap\x18\x06 \x01(\v2!.cambium.v1.CompareAndSwapRequestH\x00R\x0ecompareAndSwap\x126\n" +
 	"\aresolve\x18\a \x01(\v2\x1a.cambium.v1.ResolveRequestH\x00R\aresolve\x120\n" +
-	"\x05batch\x18\b \x01(\v2\x18.cambium.v1.SessionBatchH\x00R\x05batchB\x04\n" +
+	"\x05batch\x18\b \x01(\v2\x18.cambium.v1.SessionBatchH\x00R\x05batch\x12\x14\n" +
+	"\x05parts\x18\t \x01(\bR\x05partsB\x04\n" +
 	"\x02op\"F\n" +
 	"\fSessionBatch\x126\n" +
-	"\brequests\x18\x01 \x03(\v2\x1a.cambium.v1.SessionRequestR\brequests\"\xf5\x02\n" +
+	"\brequests\x18\x01 \x03(\v2\x1a.cambium.v1.SessionRequestR\brequests\"\x9d\x03\n" +
 	"\x0fSessionResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12+\n" +
 	"\x03get\x18\x02 \x01(\v2\x17.cambium.v1.GetResponseH\x00R\x03get\x12+\n" +
@@ -2250,10 +2328,14 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\x10compare_and_swap\x18\x04 \x01(\v2\".cambium.v1.CompareAndSwapResponseH\x00R\x0ecompareAndSwap\x127\n" +
 	"\aresolve\x18\x05 \x01(\v2\x1b.cambium.v1.ResolveResponseH\x00R\aresolve\x12/\n" +
 	"\afailure\x18\x06 \x01(\v2\x13.cambium.v1.FailureH\x00R\afailure\x124\n" +
-	"\x05batch\x18\a \x01(\v2\x1c.cambium.v1.SessionResponsesH\x00R\x05batchB\b\n" +
+	"\x05batch\x18\a \x01(\v2\x1c.cambium.v1.SessionResponsesH\x00R\x05batch\x12&\n" +
+	"\x04part\x18\b \x01(\v2\x10.cambium.v1.PartH\x00R\x04partB\b\n" +
 	"\x06result\"M\n" +
 	"\x10SessionResponses\x129\n" +
-	"\tresponses\x18\x01 \x03(\v2\x1b.cambium.v1.SessionResponseR\tresponses\"\xc6\x02\n" +
+	"\tresponses\x18\x01 \x03(\v2\x1b.cambium.v1.SessionResponseR\tresponses\".\n" +
+	"\x04Part\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
+	"\x04rest\x18\x02 \x01(\x04R\x04rest\"\xc6\x02\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x125\n" +
@@ -2303,7 +2385,7 @@ func file_cambium_v1_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_cambium_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_cambium_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_cambium_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_cambium_v1_kv_proto_goTypes = []any{
 	(Consistency)(0),               // 0: cambium.v1.Consistency
 	(ResolveResponse_Fate)(0),      // 1: cambium.v1.ResolveResponse.Fate
@@ -2333,8 +2415,9 @@ var file_cambium_v1_kv_proto_goTypes = []any{
 	(*SessionBatch)(nil),           // 25: cambium.v1.SessionBatch
 	(*SessionResponse)(nil),        // 26: cambium.v1.SessionResponse
 	(*SessionResponses)(nil),       // 27: cambium.v1.SessionResponses
-	(*Failure)(nil),                // 28: cambium.v1.Failure
-	(*ReplicaState)(nil),           // 29: cambium.v1.ReplicaState
+	(*Part)(nil),                   // 28: cambium.v1.Part
+	(*Failure)(nil),                // 29: cambium.v1.Failure
+	(*ReplicaState)(nil),           // 30: cambium.v1.ReplicaState
 }
 var file_cambium_v1_kv_proto_depIdxs = []int32{
 	0,  // 0: cambium.v1.Level.consistency:type_name -> cambium.v1.Consistency
@@ -2367,34 +2450,35 @@ var file_cambium_v1_kv_proto_depIdxs = []int32{
 	11, // 27: cambium.v1.SessionResponse.put:type_name -> cambium.v1.PutResponse
 	14, // 28: cambium.v1.SessionResponse.compare_and_swap:type_name -> cambium.v1.CompareAndSwapResponse
 	23, // 29: cambium.v1.SessionResponse.resolve:type_name -> cambium.v1.ResolveResponse
-	28, // 30: cambium.v1.SessionResponse.failure:type_name -> cambium.v1.Failure
+	29, // 30: cambium.v1.SessionResponse.failure:type_name -> cambium.v1.Failure
 	27, // 31: cambium.v1.SessionResponse.batch:type_name -> cambium.v1.SessionResponses
-	26, // 32: cambium.v1.SessionResponses.responses:type_name -> cambium.v1.SessionResponse
-	2,  // 33: cambium.v1.Failure.outcome:type_name -> cambium.v1.Failure.Outcome
-	29, // 34: cambium.v1.Failure.replicas:type_name -> cambium.v1.ReplicaState
-	8,  // 35: cambium.v1.KV.Get:input_type -> cambium.v1.GetRequest
-	10, // 36: cambium.v1.KV.Put:input_type -> cambium.v1.PutRequest
-	12, // 37: cambium.v1.KV.Delete:input_type -> cambium.v1.DeleteRequest
-	13, // 38: cambium.v1.KV.CompareAndSwap:input_type -> cambium.v1.CompareAndSwapRequest
-	15, // 39: cambium.v1.KV.BatchGet:input_type -> cambium.v1.BatchGetRequest
-	17, // 40: cambium.v1.KV.BatchPut:input_type -> cambium.v1.BatchPutRequest
-	19, // 41: cambium.v1.KV.Scan:input_type -> cambium.v1.ScanRequest
-	22, // 42: cambium.v1.KV.Resolve:input_type -> cambium.v1.ResolveRequest
-	24, // 43: cambium.v1.KV.Session:input_type -> cambium.v1.SessionRequest
-	9,  // 44: cambium.v1.KV.Get:output_type -> cambium.v1.GetResponse
-	11, // 45: cambium.v1.KV.Put:output_type -> cambium.v1.PutResponse
-	11, // 46: cambium.v1.KV.Delete:output_type -> cambium.v1.PutResponse
-	14, // 47: cambium.v1.KV.CompareAndSwap:output_type -> cambium.v1.CompareAndSwapResponse
-	16, // 48: cambium.v1.KV.BatchGet:output_type -> cambium.v1.BatchGetResponse
-	18, // 49: cambium.v1.KV.BatchPut:output_type -> cambium.v1.BatchPutResponse
-	20, // 50: cambium.v1.KV.Scan:output_type -> cambium.v1.ScanResponse
-	23, // 51: cambium.v1.KV.Resolve:output_type -> cambium.v1.ResolveResponse
-	26, // 52: cambium.v1.KV.Session:output_type -> cambium.v1.SessionResponse
-	44, // [44:53] is the sub-list for method output_type
-	35, // [35:44] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	28, // 32: cambium.v1.SessionResponse.part:type_name -> cambium.v1.Part
+	26, // 33: cambium.v1.SessionResponses.responses:type_name -> cambium.v1.SessionResponse
+	2,  // 34: cambium.v1.Failure.outcome:type_name -> cambium.v1.Failure.Outcome
+	30, // 35: cambium.v1.Failure.replicas:type_name -> cambium.v1.ReplicaState
+	8,  // 36: cambium.v1.KV.Get:input_type -> cambium.v1.GetRequest
+	10, // 37: cambium.v1.KV.Put:input_type -> cambium.v1.PutRequest
+	12, // 38: cambium.v1.KV.Delete:input_type -> cambium.v1.DeleteRequest
+	13, // 39: cambium.v1.KV.CompareAndSwap:input_type -> cambium.v1.CompareAndSwapRequest
+	15, // 40: cambium.v1.KV.BatchGet:input_type -> cambium.v1.BatchGetRequest
+	17, // 41: cambium.v1.KV.BatchPut:input_type -> cambium.v1.BatchPutRequest
+	19, // 42: cambium.v1.KV.Scan:input_type -> cambium.v1.ScanRequest
+	22, // 43: cambium.v1.KV.Resolve:input_type -> cambium.v1.ResolveRequest
+	24, // 44: cambium.v1.KV.Session:input_type -> cambium.v1.SessionRequest
+	9,  // 45: cambium.v1.KV.Get:output_type -> cambium.v1.GetResponse
+	11, // 46: cambium.v1.KV.Put:output_type -> cambium.v1.PutResponse
+	11, // 47: cambium.v1.KV.Delete:output_type -> cambium.v1.PutResponse
+	14, // 48: cambium.v1.KV.CompareAndSwap:output_type -> cambium.v1.CompareAndSwapResponse
+	16, // 49: cambium.v1.KV.BatchGet:output_type -> cambium.v1.BatchGetResponse
+	18, // 50: cambium.v1.KV.BatchPut:output_type -> cambium.v1.BatchPutResponse
+	20, // 51: cambium.v1.KV.Scan:output_type -> cambium.v1.ScanResponse
+	23, // 52: cambium.v1.KV.Resolve:output_type -> cambium.v1.ResolveResponse
+	26, // 53: cambium.v1.KV.Session:output_type -> cambium.v1.SessionResponse
+	45, // [45:54] is the sub-list for method output_type
+	36, // [36:45] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_cambium_v1_kv_proto_init() }
@@ -2422,6 +2506,7 @@ func file_cambium_v1_kv_proto_init() {
 		(*SessionResponse_Resolve)(nil),
 		(*SessionResponse_Failure)(nil),
 		(*SessionResponse_Batch)(nil),
+		(*SessionResponse_Part)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2429,7 +2514,7 @@ func file_cambium_v1_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cambium_v1_kv_proto_rawDesc), len(file_cambium_v1_kv_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -14,6 +14,9 @@
 // The client holds the ring and asks a node that holds the key, over one stream to each node. What waits for a
 // stream's writer goes as one message; answers come in any order, and the goroutine that asked takes its own.
 //
+// Of what is longer than 128 KiB a node sends parts, and other answers between them. What it does not take yet, for
+// it has as many requests of this client as it may, or as many bytes, waits here.
+//
 // A request that could not be sent goes to the next node at once. One that was sent and is not answered within the
 // patience with its node (four times what 99 of 100 answers take, 20 ms to 1 s) is sent to the next one as well, and
 // the first good answer wins; so is one whose node says nothing at all to anybody, for four times as long as it is
@@ -38,6 +41,8 @@ import (
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/cambiumdb/cambium/distrib/api"
 )
 
 // Options of a Client.
@@ -48,8 +53,8 @@ type Options struct {
 	Credentials credentials.TransportCredentials
 	// Timeout bounds an operation, also where its context would allow more. Default 5 s.
 	Timeout time.Duration
-	// InFlight bounds the requests at one node; where there are more, the next node is asked. Default 1000: a node
-	// takes 1024 of one session.
+	// InFlight bounds the requests at one node; where there are more the next node is asked, and where all have as many
+	// they wait here. Default 1000, at most 1024: what a node takes of one session.
 	InFlight int
 }
 
@@ -59,6 +64,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Timeout < 0 || o.InFlight < 0 {
 		return o, fmt.Errorf("client: timeout %s, in flight %d: want 0, the default, or more", o.Timeout, o.InFlight)
+	}
+	if o.InFlight > api.SessionOperations {
+		return o, fmt.Errorf("client: in flight %d: the limit is %d, what a node takes of one session: more wait in the client", o.InFlight, api.SessionOperations)
 	}
 	o.Timeout = cmp.Or(o.Timeout, 5*time.Second)
 	o.InFlight = cmp.Or(o.InFlight, 1000)

@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/cambiumdb/cambium/distrib/api"
 )
 
 // The fields of SessionRequest and SessionResponse (kv.proto). The messages of a session are put together and taken
@@ -16,6 +18,7 @@ import (
 const (
 	fieldID      protowire.Number = 1
 	fieldTimeout protowire.Number = 2
+	fieldParts   protowire.Number = 9
 
 	requestGet     protowire.Number = 3
 	requestPut     protowire.Number = 4
@@ -30,6 +33,7 @@ const (
 	responseResolve protowire.Number = 5
 	responseFailure protowire.Number = 6
 	responseBatch   protowire.Number = 7
+	responsePart    protowire.Number = 8
 
 	fieldInBatch protowire.Number = 1
 
@@ -114,8 +118,14 @@ func (f *frame) size() int {
 	if f.timeout > 0 {
 		n += 1 + protowire.SizeVarint(f.timeout)
 	}
+	if f.parts() {
+		n += 2
+	}
 	return n
 }
+
+// parts reports whether the answer may be long: then it may come in parts.
+func (f *frame) parts() bool { return f.field == requestGet || f.field == requestSwap }
 
 // appendHead appends all of the frame but its body.
 func (f *frame) appendHead(b []byte) []byte {
@@ -124,6 +134,9 @@ func (f *frame) appendHead(b []byte) []byte {
 	if f.timeout > 0 {
 		b = protowire.AppendTag(b, fieldTimeout, protowire.VarintType)
 		b = protowire.AppendVarint(b, f.timeout)
+	}
+	if f.parts() {
+		b = appendUint(b, fieldParts, 1)
 	}
 	b = protowire.AppendTag(b, f.field, protowire.BytesType)
 	return protowire.AppendVarint(b, uint64(len(f.body)))
@@ -201,7 +214,7 @@ func parseAnswer(b []byte) (id uint64, field protowire.Number, body []byte, err 
 		switch {
 		case num == fieldID && typ == protowire.VarintType:
 			id, n = protowire.ConsumeVarint(b)
-		case num >= responseGet && num <= responseBatch && typ == protowire.BytesType:
+		case num >= responseGet && num <= responsePart && typ == protowire.BytesType:
 			field = num
 			body, n = protowire.ConsumeBytes(b)
 		default: // of a later version
@@ -213,6 +226,51 @@ func parseAnswer(b []byte) (id uint64, field protowire.Number, body []byte, err 
 		b = b[n:]
 	}
 	return id, field, body, nil
+}
+
+// assembly puts answers together that come in parts, by id.
+type assembly map[uint64]*partial
+
+// partial is what has come of an answer, and how much it is in all.
+type partial struct {
+	got   []byte
+	total int
+}
+
+// assembledAhead is how much room for an answer is made before its bytes are there.
+const assembledAhead = 16 << 20
+
+// add takes the next part of an answer. whole is the answer, after its last part.
+func (a assembly) add(id uint64, part []byte) (whole []byte, err error) {
+	var data []byte
+	rest := uint64(0)
+	f := fields{rest: part}
+	for f.next() {
+		switch f.num {
+		case 1:
+			data = f.body
+		case 2:
+			rest = f.n
+		}
+	}
+	if f.err != nil || len(data) == 0 || rest > api.MaxAnswerBytes {
+		return nil, errGarbage
+	}
+	p := a[id]
+	if p == nil {
+		total := len(data) + int(rest)
+		p = &partial{total: total, got: make([]byte, 0, min(total, assembledAhead))}
+		a[id] = p
+	}
+	p.got = append(p.got, data...)
+	if len(p.got)+int(rest) != p.total || p.total > api.MaxAnswerBytes {
+		return nil, errGarbage
+	}
+	if rest > 0 {
+		return nil, nil
+	}
+	delete(a, id)
+	return p.got, nil
 }
 
 // The bodies of requests, as kv.proto has them.

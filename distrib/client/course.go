@@ -7,7 +7,7 @@ import "time"
 //	start -> send 0 -> ... -> won | over
 //
 // Candidates are tried in their order, in two rounds at most: the second comes after a pause, for those that were
-// being connected to, or were overloaded.
+// being connected to, or were overloaded; at once where some only had no room.
 type course struct {
 	candidates int
 	left       int         // how many tries may still be made
@@ -15,6 +15,7 @@ type course struct {
 
 	next    int  // the candidate to be tried next
 	second  bool // round
+	full    bool // a candidate had no room for one more: in the second round it is waited for
 	asked   bool // a try was sent
 	pending int  // tries that were sent and may still be answered
 	doubt   bool // of a try that was sent it is not known that nothing happened
@@ -67,6 +68,9 @@ func (c *course) another() step {
 		return step{do: send, to: c.next - 1}
 	case c.pending == 0 && !c.second && (!c.asked || c.extra()):
 		c.second, c.next = true, 0
+		if c.full {
+			return c.another()
+		}
 		return step{do: pause, after: pauseBetween}
 	}
 	if c.pending > 0 {
@@ -74,6 +78,9 @@ func (c *course) another() step {
 	}
 	return step{do: over}
 }
+
+// goesOn reports whether there is another candidate in this round.
+func (c *course) goesOn() bool { return c.next < c.candidates && c.left > 0 && !c.final }
 
 // rested is called after a pause.
 func (c *course) rested() step { return c.another() }
@@ -85,8 +92,11 @@ func (c *course) sent() step {
 	return step{do: wait}
 }
 
-// unsent is called when the candidate could not be given the request.
-func (c *course) unsent() step { return c.another() }
+// unsent is called when the candidate could not be given the request; full: since it has as many as it may have.
+func (c *course) unsent(full bool) step {
+	c.full = c.full || full
+	return c.another()
+}
 
 // withdrawn is called when a request was taken back before it reached the node, or the stream broke before.
 func (c *course) withdrawn() step {
@@ -104,7 +114,7 @@ func (c *course) lost() step {
 // impatient is called when the last try has waited for longer than the patience with its node. free: another one adds
 // no load.
 func (c *course) impatient(free bool) step {
-	if c.next < c.candidates && c.left > 0 && !c.final && (free || c.extra()) {
+	if c.goesOn() && (free || c.extra()) {
 		return c.another()
 	}
 	return step{do: wait}

@@ -39,7 +39,7 @@ func TestCourse(t *testing.T) {
 			case "sent":
 				s = c.sent()
 			case "unsent":
-				s = c.unsent()
+				s = c.unsent(false)
 			case "withdrawn":
 				s = c.withdrawn()
 			case "lost":

@@ -205,6 +205,12 @@ func (n *fakeNode) Session(stream grpc.BidiStreamingServer[api.SessionRequest, a
 				switch m := n.answer(r, word); {
 				case word == "break":
 					return status.Error(codes.Unavailable, "broken")
+				case word == "parts", word == "broken part":
+					list := partsOf(n.cluster.t, m, 20)
+					if word == "broken part" {
+						list[len(list)-1].GetPart().Rest++
+					}
+					batch = append(batch, list...)
 				case m != nil:
 					batch = append(batch, m)
 				}
@@ -282,7 +288,7 @@ func (n *fakeNode) answer(r *api.SessionRequest, word string) *api.SessionRespon
 		return &api.SessionResponse{Id: r.GetId(), Result: &api.SessionResponse_Failure{Failure: f}}
 	}
 	switch word {
-	case "ok":
+	case "ok", "parts", "broken part":
 		return n.cluster.do(n, r)
 	case "hang", "break":
 		return nil

@@ -18,6 +18,7 @@ func FuzzAnswers(f *testing.F) {
 		get,
 		&api.SessionResponse{Id: 7, Result: &api.SessionResponse_Get{Get: get}},
 		&api.SessionResponse{Result: &api.SessionResponse_Batch{Batch: &api.SessionResponses{Responses: []*api.SessionResponse{{Id: 1}, {Id: 2, Result: &api.SessionResponse_Get{Get: get}}}}}},
+		&api.SessionResponse{Id: 7, Result: &api.SessionResponse_Part{Part: &api.Part{Data: []byte("d"), Rest: 1}}},
 		&api.ScanResponse{Entries: []*api.ScanEntry{{Key: []byte("k"), Siblings: get.Siblings}}},
 	} {
 		b, err := proto.Marshal(m)
@@ -39,6 +40,11 @@ func FuzzAnswers(f *testing.F) {
 			_ = decodeFailure(body)
 		}
 		read(b)
-		_ = eachAnswer(b, func(_ uint64, _ protowire.Number, body []byte) { read(body) })
+		parts := assembly{}
+		_ = eachAnswer(b, func(id uint64, field protowire.Number, body []byte) {
+			if read(body); field == responsePart {
+				_, _ = parts.add(id, body)
+			}
+		})
 	})
 }

@@ -114,7 +114,7 @@ func (o *operation) sending(s step) step {
 		if err := n.submit(t, o.course.second); err != nil {
 			t.session = nil
 			o.note(n, err)
-			s = o.course.unsent()
+			s = o.course.unsent(errors.Is(err, errFull))
 			continue
 		}
 		s = o.course.sent()
@@ -237,6 +237,11 @@ func (o *operation) impatient(now time.Duration) step {
 	n := t.node
 	silentAt := max(time.Duration(n.heard.Load()), t.begun) + n.quiet.wait(len(o.body))
 	if now < o.patience && now < silentAt {
+		o.look = min(o.patience, silentAt)
+		return step{do: wait}
+	}
+	if t.waitsForRoom() && (now < silentAt || !o.course.goesOn()) {
+		o.patience = now + n.patience.wait(len(o.body))
 		o.look = min(o.patience, silentAt)
 		return step{do: wait}
 	}

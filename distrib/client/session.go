@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,9 @@ type session struct {
 	useful  bool       // it has answered something
 	queue   []queued   // not taken by the writer yet; those withdrawn are not in pending
 	pending map[uint64]*try
+	under   int           // how many of them the writer has taken
+	bytes   int           // of their bodies
+	full    bool          // there was no room for some of the queue
 	owing   time.Duration // since when pending is not empty, by Client.now
 	last    uint64        // id
 	broken  error
@@ -69,8 +73,13 @@ func newSession(n *node) *session {
 	return s
 }
 
-// submit gives t to the writer. With an error nothing happens any more. A session that is not open yet takes nothing
-// unless wait is set.
+// inFlightBytes is what the requests at a node hold, but for one alone: half of what it takes.
+const inFlightBytes = api.SessionBytes / 2
+
+var errFull = errors.New("requests are under way at it, the limit")
+
+// submit gives t to the writer. With an error nothing happens any more. A session that is not open yet, or has no
+// room, takes nothing unless wait is set.
 func (s *session) submit(t *try, wait bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,8 +88,8 @@ func (s *session) submit(t *try, wait bool) error {
 		return s.broken
 	case !s.open && !wait:
 		return errConnecting
-	case len(s.pending) >= s.node.client.opts.InFlight:
-		return fmt.Errorf("%d requests are under way at it, the limit", len(s.pending))
+	case !wait && len(s.pending) >= s.node.client.opts.InFlight:
+		return fmt.Errorf("%d %w", len(s.pending), errFull)
 	}
 	if len(s.pending) == 0 {
 		s.owing = t.begun
@@ -89,9 +98,7 @@ func (s *session) submit(t *try, wait bool) error {
 	t.session, t.id, t.taken, t.answered = s, s.last, false, false
 	s.pending[t.id] = t
 	s.queue = append(s.queue, queued{t, t.id})
-	if len(s.queue) == 1 {
-		s.wake.Signal()
-	}
+	s.wake.Signal()
 	return nil
 }
 
@@ -101,10 +108,33 @@ func (t *try) withdraw(onlyWaiting bool) (taken bool) {
 	s := t.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !t.taken || !onlyWaiting {
-		delete(s.pending, t.id)
+	if (!t.taken || !onlyWaiting) && s.pending[t.id] == t {
+		s.done(t)
 	}
 	return t.taken
+}
+
+// waitsForRoom reports whether t was not sent yet since the node had as much as it may have.
+func (t *try) waitsForRoom() bool {
+	s := t.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !t.taken && s.open && s.full
+}
+
+// fits reports whether the node may be given t beside what it has. The caller holds the mutex.
+func (s *session) fits(t *try) bool {
+	return s.under == 0 || s.under < s.node.client.opts.InFlight && s.bytes+len(t.body) <= inFlightBytes
+}
+
+// done takes note that the node has t no more. The caller holds the mutex.
+func (s *session) done(t *try) {
+	delete(s.pending, t.id)
+	if t.taken {
+		s.under--
+		s.bytes -= len(t.body)
+	}
+	s.wake.Signal()
 }
 
 // take waits for requests and returns a message of as many as fit into one. false: the session has ended.
@@ -112,31 +142,45 @@ func (s *session) take(frames []*frame) (outgoing, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.broken == nil {
-		size, i := 0, 0
-		for ; i < len(s.queue); i++ {
-			t := s.queue[i].try
-			if s.pending[s.queue[i].id] != t {
-				continue // withdrawn
-			}
-			if size += len(t.body); len(frames) > 0 && (size > batchBytes || len(t.body) > aloneBytes) {
-				break
-			}
-			t.taken = true
-			frames = append(frames, &t.frame)
-			if len(t.body) > aloneBytes {
-				i++
-				break
-			}
-		}
-		rest := copy(s.queue, s.queue[i:])
-		clear(s.queue[rest:])
-		s.queue = s.queue[:rest]
-		if len(frames) > 0 {
+		if frames = s.next(frames); len(frames) > 0 {
 			return message(frames), true // under the mutex: who withdraws a request uses its bytes again
 		}
 		s.wake.Wait()
 	}
 	return nil, false
+}
+
+// next takes from the queue what goes in the next message. Where the node has as many bytes as it may have, shorter
+// requests pass longer ones. The caller holds the mutex.
+func (s *session) next(frames []*frame) []*frame {
+	size, rest := 0, s.queue[:0]
+	s.full = false
+	for i, q := range s.queue {
+		t := q.try
+		if s.pending[q.id] != t {
+			continue // withdrawn
+		}
+		s.full = s.full || !s.fits(t)
+		if s.under >= s.node.client.opts.InFlight || len(frames) > 0 && (size+len(t.body) > batchBytes || len(t.body) > aloneBytes) {
+			rest = append(rest, s.queue[i:]...)
+			break
+		}
+		if !s.fits(t) {
+			rest = append(rest, q)
+			continue
+		}
+		t.taken = true
+		s.under++
+		s.bytes += len(t.body)
+		frames = append(frames, &t.frame)
+		if size += len(t.body); size > aloneBytes && len(frames) == 1 {
+			rest = append(rest, s.queue[i+1:]...)
+			break
+		}
+	}
+	clear(s.queue[len(rest):])
+	s.queue = rest
+	return frames
 }
 
 var sessionDesc = grpc.StreamDesc{StreamName: "Session", ServerStreams: true, ClientStreams: true}
@@ -170,23 +214,51 @@ func (s *session) run(conn *grpc.ClientConn) {
 }
 
 func (s *session) read(stream grpc.ClientStream) error {
+	parts := assembly{}
 	for {
 		var m incoming
 		if err := stream.RecvMsg(&m); err != nil {
 			return err
 		}
 		s.heard()
+		var bad error
 		err := eachAnswer(m.data, func(id uint64, field protowire.Number, body []byte) {
-			if m.owned != nil {
-				body = bytes.Clone(body)
+			switch {
+			case field == responsePart:
+				bad = errors.Join(bad, s.part(parts, id, body))
+			case m.owned != nil:
+				s.deliver(id, field, bytes.Clone(body))
+			default:
+				s.deliver(id, field, body)
 			}
-			s.deliver(id, field, body)
 		})
 		m.free()
-		if err != nil {
+		if err = cmp.Or(err, bad); err != nil {
 			return err
 		}
 	}
+}
+
+// part takes a part of an answer, and delivers that with its last one.
+func (s *session) part(parts assembly, id uint64, part []byte) error {
+	s.mu.Lock()
+	t := s.pending[id]
+	wanted := t != nil && t.taken
+	s.mu.Unlock()
+	if !wanted {
+		delete(parts, id)
+		return nil
+	}
+	whole, err := parts.add(id, part)
+	if err != nil || whole == nil {
+		return err
+	}
+	_, field, body, err := parseAnswer(whole)
+	if err != nil || field == responseBatch || field == responsePart {
+		return errGarbage
+	}
+	s.deliver(id, field, body)
+	return nil
 }
 
 // heard takes note of a message, and of how long there was none while the node owed answers.
@@ -207,7 +279,7 @@ func (s *session) deliver(id uint64, field protowire.Number, body []byte) {
 	if !ok || !t.taken {
 		return // withdrawn
 	}
-	delete(s.pending, id)
+	s.done(t)
 	s.useful, t.answered = true, true
 	if t.answers == nil {
 		t.node.probeAnswered(t, field, body)

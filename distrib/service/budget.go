@@ -55,6 +55,13 @@ func (b *budget) hold(bytes int) {
 	b.bytes += bytes
 }
 
+// fits reports whether operations under way may hold so many bytes more.
+func (b *budget) fits(bytes int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes+bytes <= b.max
+}
+
 // give ends operations that held so many bytes together.
 func (b *budget) give(operations, bytes int) {
 	b.mu.Lock()

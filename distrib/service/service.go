@@ -8,7 +8,8 @@
 // A request is checked whole before anything is asked of a node: what it says of a wrong one names the field and
 // the limit. Each then waits in a goroutine of its own for the coordinator; how many do, and how many bytes they
 // hold, is bounded for the server and for each session. What is beyond is refused at once and told when to come again:
-// nothing queues.
+// nothing queues. But a read whose answer has no room beside those that its client has not taken yet is put off until
+// it has: its client reads on meanwhile, and its short answers pass the long ones, which go in parts.
 //
 // All methods may be called by many goroutines at once.
 package service
@@ -43,7 +44,8 @@ type Limits struct {
 	// Operations is how many may be under way, and Bytes what their requests and answers hold, until the answers
 	// were sent. Defaults 4096 and 512 MiB. A single operation may exceed Bytes.
 	Operations, Bytes int
-	// SessionOperations and SessionBytes are the same for one session. Defaults 1024 and 128 MiB.
+	// SessionOperations is the same for one session, SessionBytes what its requests hold, and what its answers do.
+	// Defaults 1024 and 128 MiB.
 	SessionOperations, SessionBytes int
 	// Timeout is that of operations whose client named none. Default 5 s.
 	Timeout time.Duration
@@ -52,7 +54,7 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	for field, value := range map[*int]int{&l.Operations: 4096, &l.Bytes: 512 << 20, &l.SessionOperations: 1024, &l.SessionBytes: 128 << 20} {
+	for field, value := range map[*int]int{&l.Operations: 4096, &l.Bytes: 512 << 20, &l.SessionOperations: api.SessionOperations, &l.SessionBytes: api.SessionBytes} {
 		if *field == 0 {
 			*field = value
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,8 @@ import (
 const (
 	// gatherBytes is how much the answers of one message hold; a longer one goes alone.
 	gatherBytes = 64 << 10
+	// partBytes is how much of a long answer one message holds: so much is sent before a short one that comes.
+	partBytes = 128 << 10
 	// unsentMax is how many answers may wait for a client that does not take them, until no more of its requests
 	// are read. Operations are bounded already: this is for refusals.
 	unsentMax = 4096
@@ -36,10 +39,13 @@ type session struct {
 	wake   sync.Cond  // the writer
 	room   sync.Cond  // the reader
 	queue  []reply
-	unsent int   // replies of the queue, and those that the writer has taken from it
-	under  int   // operations that have no answer yet
-	last   bool  // no request comes any more: the stream ends with the last answer
-	ended  error // why nothing is sent any more
+	long   []reply // those that go in parts
+	later  []task  // reads that were put off
+	held   int     // bytes of answers, and those that are reserved for them
+	unsent int     // replies of queue and long, and those that the writer has taken from them
+	under  int     // operations that have no answer yet
+	last   bool    // no request comes any more: the stream ends with the last answer
+	ended  error   // why nothing is sent any more
 }
 
 // task is an operation of a session.
@@ -48,20 +54,33 @@ type task struct {
 	within  *deadline
 	request *api.SessionRequest
 	since   time.Time
-	bytes   int
+	bytes   int // of the request
+	answer  int // what it was put off for, and is held for its answer
 }
 
 // reply is an answer, and what the budgets have for it until it was sent.
 type reply struct {
 	response   *api.SessionResponse
-	operations int // 1, or 0 for a refusal
-	bytes      int
+	operations int  // 1, or 0 for a refusal
+	request    int  // bytes
+	answer     int  // bytes
+	parts      bool // it may go in parts
 }
 
 // Session implements api.KVServer.
 func (s *Server) Session(stream grpc.BidiStreamingServer[api.SessionRequest, api.SessionResponse]) error {
+	return s.newSession(stream).run()
+}
+
+func (s *Server) newSession(stream grpc.BidiStreamingServer[api.SessionRequest, api.SessionResponse]) *session {
 	ss := &session{server: s, stream: stream, budget: newBudget("this session", s.opts.Limits.SessionOperations, s.opts.Limits.SessionBytes)}
 	ss.wake.L, ss.room.L = &ss.mu, &ss.mu
+	return ss
+}
+
+// run reads and writes until the session ends, and returns the stream's status.
+func (ss *session) run() error {
+	s := ss.server
 	written := make(chan error, 1)
 	s.mu.Lock()
 	if s.closed {
@@ -148,23 +167,24 @@ func (ss *session) begin(q *api.SessionRequest, now time.Time) {
 	ss.mu.Unlock()
 	ss.deadline = ss.deadline.next(ss.stream.Context(), s.timeout(ss.stream.Context(), q.GetTimeoutMs()), now)
 	ss.deadline.users.Add(1)
-	s.workers.start(task{ss, ss.deadline, q, now, size})
+	s.workers.start(task{session: ss, within: ss.deadline, request: q, since: now, bytes: size})
 }
 
 // carryOut is what a worker does with an operation.
 func (s *Server) carryOut(t task) {
-	defer t.within.drop()
 	ctx, r := t.within.ctx, &api.SessionResponse{Id: t.request.GetId()}
 	if ctx.Err() != nil {
 		setFailure(r, s.failure(ctx, attempt{op: "session"}, errors.New("the deadline passed before it began")))
 	} else {
 		s.perform(ctx, t.request, r)
 	}
-	s.count(t.request, r.GetFailure(), t.since)
 	size := messageBytes(r)
-	t.session.budget.hold(size)
-	s.budget.hold(size)
-	t.session.answer(reply{r, 1, t.bytes + size})
+	if !t.session.hold(t, size) {
+		return // it is put off
+	}
+	t.within.drop()
+	s.count(t.request, r.GetFailure(), t.since)
+	t.session.answer(reply{r, 1, t.bytes, size, t.request.GetParts()})
 }
 
 // perform carries out what q asks for and sets the result of r.
@@ -194,14 +214,16 @@ func (ss *session) answer(r reply) {
 	defer ss.mu.Unlock()
 	ss.under -= r.operations
 	if ss.ended != nil {
-		ss.give(r.operations, r.bytes)
+		ss.give(r)
 		return
 	}
-	if len(ss.queue) == 0 {
-		ss.wake.Signal()
+	if r.parts && r.answer > partBytes {
+		ss.long = append(ss.long, r)
+	} else {
+		ss.queue = append(ss.queue, r)
 	}
-	ss.queue = append(ss.queue, r)
 	ss.unsent++
+	ss.wake.Signal()
 }
 
 // take begins an operation that holds so many bytes.
@@ -216,21 +238,31 @@ func (ss *session) take(bytes int) error {
 	return err
 }
 
-// give ends operations whose answers were sent, or will not be.
-func (ss *session) give(operations, bytes int) {
-	ss.budget.give(operations, bytes)
-	ss.server.budget.give(operations, bytes)
+// give ends operations whose answers were sent, or will not be. The caller holds mu.
+func (ss *session) give(list ...reply) {
+	operations, requests, answers := 0, 0, 0
+	for _, r := range list {
+		operations += r.operations
+		requests += r.request
+		answers += r.answer
+	}
+	ss.held -= answers
+	ss.budget.give(operations, requests)
+	ss.server.budget.give(operations, requests+answers)
 }
 
-// write sends answers until the session ends, and returns the stream's status.
+// write sends answers until the session ends, and returns the stream's status. Of a long answer it sends a part, then
+// what has gathered of others.
 func (ss *session) write() error {
 	var taken []reply
+	var long parts
 	for {
 		ss.mu.Lock()
-		for len(ss.queue) == 0 && ss.ended == nil && !(ss.last && ss.under == 0) {
+		for len(ss.queue) == 0 && len(ss.long) == 0 && !long.left() && ss.ended == nil && !(ss.last && ss.under == 0) {
 			ss.wake.Wait()
 		}
-		if err := ss.ended; err != nil || len(ss.queue) == 0 {
+		if err := ss.ended; err != nil || len(ss.queue) == 0 && len(ss.long) == 0 && !long.left() {
+			ss.give(long.reply)
 			ss.mu.Unlock()
 			return err
 		}
@@ -238,31 +270,32 @@ func (ss *session) write() error {
 		runtime.Gosched() // what other workers are about to answer goes with it
 		ss.mu.Lock()
 		taken, ss.queue = ss.queue, taken[:0]
+		if !long.left() && len(ss.long) > 0 {
+			long.reply = ss.long[0]
+			ss.long = slices.Delete(ss.long, 0, 1)
+		}
 		ss.mu.Unlock()
 		for rest := taken; len(rest) > 0; {
-			n, bytes := together(rest)
-			if err := ss.send(rest[:n]); err != nil {
-				ss.end(err)
-			}
-			operations := 0
-			for _, r := range rest[:n] {
-				operations += r.operations
-			}
-			ss.sent(n)
-			ss.give(operations, bytes)
+			n := together(rest)
+			ss.sent(ss.send(rest[:n]), rest[:n]...)
 			rest = rest[n:]
 		}
 		clear(taken)
+		if long.operations > 0 {
+			if err := long.send(ss.stream); err != nil || !long.left() {
+				ss.sent(err, long.reply)
+				long = parts{}
+			}
+		}
 	}
 }
 
-// together is how many of the first replies go in one message, and what they hold.
-func together(list []reply) (n, bytes int) {
-	for n < len(list) && (n == 0 || bytes+list[n].bytes <= gatherBytes) {
-		bytes += list[n].bytes
-		n++
+// together is how many of the first replies go in one message.
+func together(list []reply) (n int) {
+	for bytes := 0; n < len(list) && (n == 0 || bytes+list[n].answer <= gatherBytes); n++ {
+		bytes += list[n].answer
 	}
-	return n, bytes
+	return n
 }
 
 func (ss *session) send(list []reply) error {
@@ -276,12 +309,18 @@ func (ss *session) send(list []reply) error {
 	return ss.stream.Send(&api.SessionResponse{Result: &api.SessionResponse_Batch{Batch: &api.SessionResponses{Responses: responses}}})
 }
 
-// sent lets the reader go on.
-func (ss *session) sent(n int) {
+// sent ends what was sent, or with an error the session, and lets those go on that wait for room: the reader, and what
+// was put off.
+func (ss *session) sent(err error, list ...reply) {
+	if err != nil {
+		ss.end(err)
+	}
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	ss.unsent -= n
+	ss.unsent -= len(list)
+	ss.give(list...)
 	ss.room.Signal()
+	ss.resume()
 }
 
 // end ends the session with err, unless it has ended already.
@@ -295,10 +334,12 @@ func (ss *session) end(err error) {
 		err = status.Error(codes.Unknown, err.Error())
 	}
 	ss.ended = err
-	for _, r := range ss.queue {
-		ss.give(r.operations, r.bytes)
+	ss.give(ss.queue...)
+	ss.give(ss.long...)
+	for _, t := range ss.later {
+		ss.drop(t)
 	}
-	ss.queue = nil
+	ss.queue, ss.long, ss.later = nil, nil, nil
 	ss.wake.Signal()
 	ss.room.Signal()
 }
