@@ -58,6 +58,9 @@ type Replica struct {
 
 	seed  maphash.Seed
 	locks [256]sync.Mutex // by hash of the key: each guards the changes of its keys
+
+	forgets    sync.Mutex // held by Forget
+	forgetting atomic.Pointer[forgotten]
 }
 
 // runKey is where NextRun counts.
@@ -103,8 +106,15 @@ func New(opts Options) *Replica {
 // lock makes changes of key wait for each other until the function that it returns is called.
 func (r *Replica) lock(key []byte) (unlock func()) {
 	mu := &r.locks[maphash.Bytes(r.seed, key)%uint64(len(r.locks))]
-	mu.Lock()
-	return mu.Unlock
+	for {
+		mu.Lock()
+		f := r.forgetting.Load()
+		if f == nil || !f.has(key) {
+			return mu.Unlock
+		}
+		mu.Unlock()
+		<-f.done
+	}
 }
 
 func (r *Replica) headKey(key []byte) []byte {
@@ -368,25 +378,4 @@ func (r *Replica) scan(first, last uint64, visit func(token uint64, key []byte, 
 		}
 		return visit(token, key, h)
 	})
-}
-
-// Forget removes all records whose token's top half is first to last.
-func (r *Replica) Forget(first, last uint64) error {
-	var bytes int64
-	if err := r.Scan(first, last, func(key []byte, h distrib.Head) error {
-		bytes += r.SizeOf(key, h)
-		return nil
-	}); err != nil {
-		return fmt.Errorf("forget tokens %016x to %016x: %w", first, last, err)
-	}
-	for i := range r.locks { // a change under way would keep a record's head and lose its values
-		r.locks[i].Lock()
-		defer r.locks[i].Unlock()
-	}
-	lower, upper := distrib.TokenBounds(r.opts.Prefix, first, last)
-	if err := r.opts.Store.DeleteRange(lower, upper, distrib.SyncLater); err != nil {
-		return fmt.Errorf("forget tokens %016x to %016x: %w", first, last, err)
-	}
-	r.size.Add(-bytes)
-	return nil
 }
