@@ -216,6 +216,50 @@ func TestStragglers(t *testing.T) {
 	})
 }
 
+// TestRemovedIsDurable: what a node that does not own it gives to the owners is durable there before it removes it.
+func TestRemovedIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, 4)
+		defer c.stop()
+		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.settled()
+		view, release := c.node(1).mover.View()
+		release()
+		key := keyOf(0)
+		for i := 1; slices.ContainsFunc(view.Seats(ring.TokenOf(key)), func(s ring.Seat) bool { return s.Node == 1 }); i++ {
+			key = keyOf(i)
+		}
+		n := c.node(1)
+		_, err := n.own.Merge(key, distrib.Record{{Dot: c.strange()}}, distrib.SyncNow)
+		require.NoError(t, err)
+		require.NoError(t, n.mover.sweep(t.Context()))
+		held, err := n.own.Read(key)
+		require.NoError(t, err)
+		require.Empty(t, held)
+		for id := uint64(2); id <= 4; id++ {
+			c.kill(id)
+		}
+		for id := uint64(2); id <= 4; id++ {
+			c.restart(id, 0)
+		}
+		require.Len(t, c.requirePlaced(key), 1)
+	})
+}
+
+// TestPlansAreForgotten: those for an epoch that is gone are not kept, and of one epoch so many.
+func TestPlansAreForgotten(t *testing.T) {
+	var p plans
+	for epoch := uint64(1); epoch < 10; epoch++ {
+		for i := range int64(100) {
+			p.keep(&Plan{ID: fmt.Sprintf("%d-%d", epoch, i), Epoch: epoch}, i)
+			require.Contains(t, p.bytes, fmt.Sprintf("%d-%d", epoch, i))
+		}
+		p.keep(&Plan{ID: "old", Epoch: epoch - 1}, 1)
+		require.NotContains(t, p.bytes, "old")
+		require.LessOrEqual(t, len(p.bytes), plansKept)
+	}
+}
+
 // TestRemovalHoldsStage: a change does not go on while a node removes what it may be given by it.
 func TestRemovalHoldsStage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

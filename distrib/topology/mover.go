@@ -60,7 +60,7 @@ type Mover struct {
 	at      progress
 	part    []piece // of the stage that at is of
 	trouble string
-	plans   map[string]int64 // bytes that plans made here move
+	plans   plans
 }
 
 // New returns the mover of a node.
@@ -80,7 +80,7 @@ func New(opts Options) (*Mover, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	m := &Mover{opts: opts, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), plans: map[string]int64{}}
+	m := &Mover{opts: opts, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 	m.pace = rate.NewLimiter(rate.Limit(opts.Rate), int(max(opts.Rate/8, 1)))
 	var err error
 	m.at, err = loadProgress(opts.Store)

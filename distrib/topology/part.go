@@ -228,14 +228,8 @@ func (m *Mover) sweep(ctx context.Context) error {
 			}
 			continue
 		}
-		for _, s := range run {
-			some, err := m.holds(s.First.Hi, s.Last.Hi)
-			if err == nil && some {
-				_, _, _, err = m.exchange(ctx, s.First.Hi, s.Last.Hi, s.Nodes)
-			}
-			if err != nil {
-				return err
-			}
+		if err := m.handOver(ctx, run); err != nil {
+			return err
 		}
 		// Of a token's top half at either end, the neighbour may own a part: so little stays.
 		if run[0].First != (ring.Token{}) {
@@ -255,6 +249,36 @@ func (m *Mover) sweep(ctx context.Context) error {
 	}
 	return nil
 }
+
+// handOver gives the owners of stretches what this node holds of them, durably: it is about to be removed here.
+func (m *Mover) handOver(ctx context.Context, run []ring.Stretch) error {
+	owners := map[uint64]bool{}
+	for _, s := range run {
+		some, err := m.holds(s.First.Hi, s.Last.Hi)
+		if err == nil && some {
+			_, _, _, err = m.exchange(ctx, s.First.Hi, s.Last.Hi, s.Nodes)
+		}
+		if err != nil {
+			return err
+		}
+		for _, id := range s.Nodes {
+			owners[id] = owners[id] || some
+		}
+	}
+	for id, some := range owners {
+		if !some {
+			continue
+		}
+		// Nothing that is to be synced syncs what came before it, now or at a try that failed.
+		if err := m.opts.Transport.Merge(ctx, id, &distrib.MergeRequest{Key: settleKey, Sync: distrib.SyncNow}); err != nil {
+			return fmt.Errorf("what node %d was given is not known to be durable: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// settleKey is of requests that change nothing.
+var settleKey = []byte("settle")
 
 // unowned are the stretches of a ring that a node does not own, those side by side together.
 func unowned(r *ring.Ring, self uint64) (runs [][]ring.Stretch) {

@@ -203,3 +203,22 @@ func (p *Plan) Commit(owner uint64) *distrib.Topology {
 	next.Change = c
 	return &next
 }
+
+// plans are how many bytes the plans made here for an epoch move. Those for an older one cannot be committed.
+type plans struct {
+	epoch uint64
+	bytes map[string]int64 // by id
+}
+
+// plansKept bounds the plans of an epoch: what is forgotten is measured again by the commit.
+const plansKept = 64
+
+func (p *plans) keep(plan *Plan, bytes int64) {
+	switch {
+	case plan.Epoch < p.epoch:
+		return
+	case plan.Epoch > p.epoch || len(p.bytes) >= plansKept:
+		*p = plans{plan.Epoch, map[string]int64{}}
+	}
+	p.bytes[plan.ID] = bytes
+}

@@ -35,7 +35,7 @@ func (m *Mover) Plan(ctx context.Context, r *api.PlanRequest) (*api.PlanResponse
 	}
 	moves, bytes, seconds := p.Measure(sizes, m.opts.Rate)
 	m.mu.Lock()
-	m.plans[p.ID] = bytes
+	m.plans.keep(p, bytes)
 	m.mu.Unlock()
 	answer := &api.PlanResponse{Id: p.ID, Epoch: p.Epoch, Bytes: uint64(bytes), Ranges: uint64(len(p.Gains)), Seconds: seconds, Notes: p.Notes}
 	for _, v := range moves {
@@ -117,7 +117,7 @@ func (m *Mover) Commit(ctx context.Context, r *api.CommitRequest) (*api.CommitRe
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	}
 	m.mu.Lock()
-	bytes, known := m.plans[p.ID]
+	bytes, known := m.plans.bytes[p.ID]
 	m.mu.Unlock()
 	if known {
 		p.bytes = bytes
