@@ -200,6 +200,7 @@ func (n *Node) listen(context.Context) error {
 
 func (n *Node) serverOptions() []grpc.ServerOption {
 	options := append(service.ServerOptions(),
+		grpc.StaticStreamWindowSize(transport.WindowBytes), grpc.StaticConnWindowSize(transport.WindowBytes),
 		grpc.ChainUnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 			if err := n.serves(info.FullMethod); err != nil {
 				return nil, err

@@ -56,7 +56,8 @@ func (c *Client) open(to uint64, name, addr string) (*link, error) {
 		}
 		return fmt.Errorf("node %s at %s: %w: %w", name, addr, err, distrib.ErrUnreachable)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(c.opts.Credentials), grpc.WithDisableServiceConfig())
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(c.opts.Credentials), grpc.WithDisableServiceConfig(),
+		grpc.WithStaticStreamWindowSize(WindowBytes), grpc.WithStaticConnWindowSize(WindowBytes))
 	if err != nil {
 		return nil, refused(err)
 	}

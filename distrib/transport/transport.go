@@ -58,6 +58,10 @@ type Identity struct {
 // Protocol is the version of what two nodes say to each other. Nodes of different ones refuse each other.
 const Protocol = 2
 
+// WindowBytes is how much of a stream may be under way, and the flow control window that a server's options must name. It is fixed since
+// gRPC probes for one that fits with a ping and its answer for each round trip, which costs more than small requests.
+const WindowBytes = 4 << 20
+
 const (
 	// pieceBytes is the longest frame that is sent whole.
 	pieceBytes = 64 << 10
