@@ -34,16 +34,18 @@ type cluster struct {
 	ring  *ring.Ring
 	nodes map[uint64]*node
 
-	mu    sync.Mutex // guards what follows
-	rng   *rand.Rand
-	down  map[uint64]bool          // answers nothing, and everybody knows
-	cut   map[[2]uint64]bool       // from, to: calls hang until their context ends
-	full  map[uint64]bool          // refuses all
-	slow  map[uint64]time.Duration // takes so long
-	reads int                      // requests
-	gone  map[uint64]bool          // there is no way to it
-	lossy bool                     // some requests, and some answers, are lost
-	dirty map[string]bool
+	mu     sync.Mutex // guards what follows
+	rng    *rand.Rand
+	down   map[uint64]bool          // answers nothing, and everybody knows
+	cut    map[[2]uint64]bool       // from, to: calls hang until their context ends
+	full   map[uint64]bool          // refuses all
+	slow   map[uint64]time.Duration // takes so long
+	reads  int                      // requests
+	gone   map[uint64]bool          // there is no way to it
+	lossy  bool                     // some requests, and some answers, are lost
+	syncs  map[uint64]time.Duration // how long a sync of what it stored first takes
+	broken map[uint64]error         // what comes of it
+	dirty  map[string]bool
 	// opinion is what nodes think of those that are not down, observed what they heard of others, since it was cleared.
 	opinion  map[uint64]distrib.Liveness
 	observed []observed
@@ -55,7 +57,7 @@ func newCluster(t *testing.T, seed uint64) *cluster { return newClusterOf(t, see
 
 func newClusterOf(t *testing.T, seed, nodes uint64) *cluster {
 	var members []ring.Node
-	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, full: map[uint64]bool{}, slow: map[uint64]time.Duration{}, gone: map[uint64]bool{}, dirty: map[string]bool{}, opinion: map[uint64]distrib.Liveness{}}
+	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, full: map[uint64]bool{}, slow: map[uint64]time.Duration{}, gone: map[uint64]bool{}, syncs: map[uint64]time.Duration{}, broken: map[uint64]error{}, dirty: map[string]bool{}, opinion: map[uint64]distrib.Liveness{}}
 	for id := uint64(1); id <= nodes; id++ {
 		members = append(members, ring.Node{ID: id, Name: fmt.Sprintf("n%d", id)})
 		c.nodes[id] = &node{store: storetest.NewMem()}
@@ -106,13 +108,25 @@ type observed struct {
 func (c *cluster) coordinator(id uint64) *Coordinator {
 	return New(Options{
 		Self: id, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} }, Transport: &link{c, id}, Liveness: c.liveness, Observe: c.observe, Limits: c.limits,
-		Name: func(id uint64) string { return fmt.Sprintf("n%d", id) },
+		Name: func(id uint64) string { return fmt.Sprintf("n%d", id) }, Settle: func() error { return c.settle(id) },
 		Unfinished: func(key []byte) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			c.dirty[string(key)] = true
 		},
 	})
+}
+
+// settle syncs what a node has stored, when its device has done that.
+func (c *cluster) settle(id uint64) error {
+	c.mu.Lock()
+	delay, err := c.syncs[id], c.broken[id]
+	c.mu.Unlock()
+	time.Sleep(delay)
+	if err != nil {
+		return err
+	}
+	return c.nodes[id].own.Settle()
 }
 
 // link is the transport of one node.
@@ -531,6 +545,9 @@ func nothingIsLost(t *testing.T, seed uint64) {
 			case 4:
 				clear(c.slow)
 				c.slow[id] = 300 * time.Millisecond
+			case 5:
+				clear(c.syncs)
+				c.syncs[id] = 300 * time.Millisecond
 			}
 			c.mu.Unlock()
 		}

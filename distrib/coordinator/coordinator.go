@@ -43,6 +43,9 @@ type Options struct {
 	Observe func(node uint64, err error)
 	// Name is what errors call a node. nil: "node 7".
 	Name func(node uint64) string
+	// Settle makes durable what this node has stored before it was called. Where it is set, a write that this node
+	// stores first goes to the others while it is made durable here. nil: it waits for that.
+	Settle func() error
 	// Patience is how long a node is waited for at most. The next one is asked in its place when it takes four
 	// times as long as it mostly does, at least 20 ms. 0 is 2 s.
 	Patience time.Duration

@@ -219,12 +219,37 @@ func (p *putting) local(s Send, w what, mine bool) {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), p.c.opts.After)
 		defer cancel()
 	}
-	if s.Kind == First {
+	switch {
+	case s.Kind == First && s.For == 0 && p.o.Sync == distrib.SyncNow && p.c.opts.Settle != nil:
+		p.storeEarly(ctx, s, w, mine)
+		return
+	case s.Kind == First:
 		reply, err := p.c.transport.Put(ctx, s.Node, p.request(s, w))
 		p.came(s, reply, err, mine)
 		return
 	}
 	p.came(s, nil, p.c.transport.Merge(ctx, s.Node, p.merge(s, w)), mine)
+}
+
+// storeEarly has this node store the write first, and make it durable while it goes to the others already. A crash
+// here in between leaves the others with a dot that this node has forgotten. It never gives that dot to another write:
+// the next run of a node begins births of its own (package replica).
+func (p *putting) storeEarly(ctx context.Context, s Send, w what, mine bool) {
+	q := p.request(s, w)
+	q.Sync = distrib.SyncLater
+	reply, err := p.c.transport.Put(ctx, s.Node, q)
+	if err != nil {
+		p.came(s, nil, err, mine)
+		return
+	}
+	p.mu.Lock()
+	var sends []Send
+	if p.going != alone {
+		sends = p.learn(s, reply, p.w.stored(s.Try))
+	}
+	p.advance(sends, false)
+	s.Kind = Merge // what the others do is left: make it durable
+	p.came(s, nil, p.c.opts.Settle(), mine)
 }
 
 // came takes an answer.
@@ -242,7 +267,7 @@ func (p *putting) came(s Send, reply *distrib.PutReply, err error, mine bool) {
 	switch {
 	case p.going == alone:
 	case err == nil && s.Kind == First:
-		sends = p.stored(s, reply)
+		sends = p.learn(s, reply, p.w.answer(s.Try, did))
 	case err == nil:
 		sends = p.w.answer(s.Try, did)
 	case errors.Is(err, distrib.ErrTooManySiblings):
@@ -255,9 +280,9 @@ func (p *putting) came(s Send, reply *distrib.PutReply, err error, mine bool) {
 	p.advance(sends, mine)
 }
 
-// stored takes that a node has stored the write first.
-func (p *putting) stored(s Send, reply *distrib.PutReply) []Send {
-	sends := p.w.answer(s.Try, did)
+// learn takes the dot that a node has given the write, and returns what is to be sent: sends, and what mends that
+// another node has given it one before, or may have.
+func (p *putting) learn(s Send, reply *distrib.PutReply, sends []Send) []Send {
 	one, before := distrib.Record{reply.Sibling}, p.record
 	p.record = vclock.Merge(before, one)
 	if before == nil {

@@ -129,6 +129,8 @@ func playWrite(d *datadriven.TestData, w *write) string {
 		switch what {
 		case "slow":
 			show(w.slow(i))
+		case "stored":
+			show(w.stored(i))
 		case "late":
 			show(w.expire(i))
 		default:

@@ -23,6 +23,8 @@ type try struct {
 	at    Place
 	kind  Kind
 	state tryState
+	// stored is that it has stored a write first, and is asked no more than the others: to make that durable.
+	stored bool
 }
 
 // Kind is what a node is asked to do.
@@ -73,7 +75,7 @@ func (s *seats) ask(seat int, at Place, kind Kind) (index int) {
 	if s.tries == nil {
 		s.tries = s.room[:0]
 	}
-	s.tries = append(s.tries, try{seat, at, kind, asked})
+	s.tries = append(s.tries, try{seat: seat, at: at, kind: kind, state: asked})
 	return len(s.tries) - 1
 }
 

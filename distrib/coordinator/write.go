@@ -99,6 +99,17 @@ func (w *write) answer(i int, a answer) []Send {
 	return w.replace(*t)
 }
 
+// stored takes that a node has stored the write first and given it its dot, though it may forget that in a crash yet:
+// the others get it meanwhile. Its answer is still to come, and means what that of the others does.
+func (w *write) stored(i int) []Send {
+	t := &w.tries[i]
+	if t.kind, t.stored = Merge, true; w.first {
+		return nil
+	}
+	w.first, w.retried = true, w.retried || w.strays()
+	return w.spread()
+}
+
 // slow takes that a request has not been answered for some time: another node is asked as well.
 func (w *write) slow(i int) []Send {
 	if w.tries[i].state != asked {
@@ -189,7 +200,9 @@ func (w *write) standIn(seat int) []Send {
 	if at, ok := w.other(seat); ok {
 		return []Send{w.send(seat, at, Merge)}
 	}
-	i := slices.IndexFunc(w.tries, func(t try) bool { return t.state == done && t.kind.counts() })
+	i := slices.IndexFunc(w.tries, func(t try) bool {
+		return t.kind.counts() && (t.state == done || t.stored && t.state.open())
+	})
 	if i < 0 || slices.ContainsFunc(w.tries, func(t try) bool { return t.seat == seat && t.kind == Keep }) {
 		return nil
 	}

@@ -124,7 +124,7 @@ func (n *Node) work(ctx context.Context) error {
 	}
 	p.coordinator = coordinator.New(coordinator.Options{
 		Self: self.ID, View: mover.View, Transport: p.client, Name: n.nameOf,
-		Liveness: p.gossip.Liveness, Observe: p.gossip.Observe,
+		Liveness: p.gossip.Liveness, Observe: p.gossip.Observe, Settle: p.data.Settle,
 		Unfinished: func(key []byte) {
 			if err := p.dirty.Mark(ring.TokenOf(key).Hi); err != nil {
 				n.opts.Logger.Error("a key whose nodes may differ was not noted", "error", err)

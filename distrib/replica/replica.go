@@ -15,6 +15,10 @@
 // that was in this run of the node, and begins a new birth else: the copy may have been gone, or, after a
 // crash, be older than what others got from it. A birth is the run's number and a counter, so none comes twice as
 // long as run numbers are never used again.
+//
+// So a dot may leave the node before its write is durable there, and others may merge it: a node that crashes then
+// has forgotten the dot, and never gives it to another write, since it never counts on from an older run. What of the
+// write is durable elsewhere comes back by repair.
 package replica
 
 import (
@@ -276,6 +280,9 @@ func (r *Replica) Merge(key []byte, other distrib.Record, sync distrib.Sync) (ch
 	}
 	return true, nil
 }
+
+// Settle makes durable what was stored before it was called.
+func (r *Replica) Settle() error { return r.settle(distrib.SyncNow) }
 
 // settle makes what was applied before as durable as sync asks: what is there already may have come with less.
 func (r *Replica) settle(sync distrib.Sync) error {

@@ -389,7 +389,13 @@ func (w *world) step() error {
 			i := w.rng.IntN(len(record))
 			record = record[i : i+1]
 		}
-		_, err = w.nodes[at].Merge(key, record, distrib.Sync(2*w.rng.IntN(2)))
+		sync := distrib.Sync(2 * w.rng.IntN(2))
+		_, err = w.nodes[at].Merge(key, record, sync)
+		if sync == distrib.SyncNow { // durable here, though perhaps not where it was stored first
+			for n := range numbers(record) {
+				w.writes[n].synced = true
+			}
+		}
 		return err
 	default:
 		w.stores[at] = w.stores[at].Crash(w.rng.IntN(4))
