@@ -74,9 +74,8 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
 
 .PHONY: soak
-soak: ## crash, model and race tests for a long time
-	CAMBIUM_SOAK=1 $(GO) test -race -timeout 3h -run 'Concurrent|Kill|Crash|Model' ./engine/... -v
-	CAMBIUM_SOAK=1 $(GO) test -count=1 -timeout 1h -run 'ChaosLong' ./distrib/chaos -v
+soak: ## crash, model and race tests for a long time, real nodes that fail, and docs/soak.md; STEPS="chaos-3 topology" for some of it
+	.ci/soak $(STEPS)
 
 .PHONY: bench
 bench: build peers ## measure beside the peers and write docs/benchmarks.md; STEPS="deep ycsb" for some of it (takes an hour)

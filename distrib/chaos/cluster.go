@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,28 +26,52 @@ const startPatience = 60 * time.Second
 // cluster is the nodes, each a process.
 type cluster struct {
 	executable, dir string
+	etcd            []string // endpoints of the metadata; none: nodes run it
 	spawner         *process.Spawner
 	nodes           []*node
+	gone            []*node // that have left
 }
 
 type node struct {
 	name, dir, log, addr string
+	leaves               bool // by a change under way: others need not know it any more
 	process              *process.Process
 	conn                 *grpc.ClientConn
 }
 
 // startCluster starts nodes in turn and returns when all serve.
-func startCluster(ctx context.Context, executable, dir string, nodes int) (c *cluster, err error) {
-	c = &cluster{executable: executable, dir: dir, spawner: process.NewSpawner()}
-	for i := range nodes {
-		n := &node{name: fmt.Sprintf("n%d", i+1)}
-		n.dir, n.log = filepath.Join(dir, n.name), filepath.Join(dir, n.name+".log")
-		c.nodes = append(c.nodes, n)
-		if err := c.start(ctx, i); err != nil {
+func startCluster(ctx context.Context, o *Options) (c *cluster, err error) {
+	c = &cluster{executable: o.Executable, dir: o.Dir, etcd: o.Etcd, spawner: process.NewSpawner()}
+	for range o.Nodes {
+		if err := c.add(ctx); err != nil {
 			return nil, errors.Join(err, c.close())
 		}
 	}
 	return c, nil
+}
+
+// add starts one more node.
+func (c *cluster) add(ctx context.Context) error {
+	n := &node{name: fmt.Sprintf("n%d", len(c.nodes)+len(c.gone)+1)}
+	n.dir, n.log = filepath.Join(c.dir, n.name), filepath.Join(c.dir, n.name+".log")
+	c.nodes = append(c.nodes, n)
+	return c.start(ctx, len(c.nodes)-1)
+}
+
+// named is the index of a node; -1: there is none.
+func (c *cluster) named(name string) int {
+	return slices.IndexFunc(c.nodes, func(n *node) bool { return n.name == name })
+}
+
+// remove ends a node that has left.
+func (c *cluster) remove(ctx context.Context, i int) error {
+	n := c.nodes[i]
+	c.nodes = slices.Delete(c.nodes, i, i+1)
+	c.gone = append(c.gone, n)
+	if !n.process.Running() {
+		return nil
+	}
+	return c.end(ctx, n)
 }
 
 // start starts a node that does not run, at its address, and returns when it serves.
@@ -66,6 +91,9 @@ func (c *cluster) start(ctx context.Context, i int) error {
 	if len(join) > 0 {
 		args = append(args, "--join", strings.Join(join, ","))
 	}
+	if len(c.etcd) > 0 {
+		args = append(args, "--etcd", strings.Join(c.etcd, ","))
+	}
 	serves := make(chan string, 1)
 	p, err := c.spawner.Start(process.Command{Path: c.executable, Args: args, Log: n.log, Line: func(line string) {
 		for _, word := range strings.Fields(line) {
@@ -81,7 +109,10 @@ func (c *cluster) start(ctx context.Context, i int) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	select {
-	case n.addr = <-serves:
+	case addr := <-serves:
+		if n.addr == "" {
+			n.addr = addr
+		}
 	case <-p.Exited():
 		return fmt.Errorf("start %s: it ended: %s; the end of its log:\n%s", n.name, p.State(), process.Tail(n.log))
 	case <-ctx.Done():
@@ -175,7 +206,7 @@ func (n *node) cut(ctx context.Context, r *api.FaultsRequest) error {
 
 // status asks a node for its view of the cluster.
 func (n *node) status(ctx context.Context) (*api.StatusResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // it asks the metadata, which may be down
 	defer cancel()
 	return api.NewClusterClient(n.conn).Status(ctx, &api.StatusRequest{})
 }
@@ -184,7 +215,7 @@ func (n *node) status(ctx context.Context) (*api.StatusResponse, error) {
 func (c *cluster) close() error {
 	var errs []error
 	var all sync.WaitGroup
-	for _, n := range c.nodes {
+	for _, n := range slices.Concat(c.nodes, c.gone) {
 		if n.process != nil {
 			all.Go(n.process.Kill)
 		}

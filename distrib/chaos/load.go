@@ -36,6 +36,8 @@ type worker struct {
 	random *rand.Rand
 	writes uint64
 
+	valueBytes int
+
 	history  History
 	success  []time.Duration // when operations have succeeded, since load.began
 	failures []failure
@@ -60,13 +62,28 @@ func startLoad(ctx context.Context, o Options, endpoints []string) (*load, error
 			l.close()
 			return nil, err
 		}
-		w := &worker{load: l, number: i, client: c, keys: o.Keys, pause: o.Pause, random: rand.New(rand.NewPCG(o.Seed, uint64(i)))}
+		w := &worker{load: l, number: i, client: c, keys: o.Keys, valueBytes: o.ValueBytes, pause: o.Pause, random: rand.New(rand.NewPCG(o.Seed, uint64(i)))}
 		l.workers = append(l.workers, w)
 	}
+	l.fill()
 	for _, w := range l.workers {
 		l.all.Go(func() { w.run(ctx) })
 	}
 	return l, nil
+}
+
+// fill writes each key once, before the time of the load begins.
+func (l *load) fill() {
+	for _, w := range l.workers {
+		l.all.Go(func() {
+			for i := w.number; i < w.keys; i += len(l.workers) {
+				w.write(fmt.Sprintf("key%d", i), nil, false)
+			}
+			w.success = nil
+		})
+	}
+	l.all.Wait()
+	l.began = time.Now()
 }
 
 // end returns when no client works any more; no operation is broken off.
@@ -127,7 +144,7 @@ func (w *worker) get(key string) *seen {
 		return nil
 	}
 	for _, s := range item.Siblings {
-		if !s.Value.Deleted && string(s.Value.Data) != string(valueOf(s.Op)) {
+		if !s.Value.Deleted && string(s.Value.Data) != string(w.value(s.Op)) {
 			w.wrong = append(w.wrong, Violation{key, s.Op, fmt.Sprintf("a read gave %d bytes that are not its value", len(s.Value.Data))})
 		}
 	}
@@ -178,7 +195,7 @@ func (w *worker) write(key string, read *seen, remove bool) {
 	if remove {
 		_, err = w.client.Delete(context.Background(), []byte(key), client.DeleteOptions{Context: had, Op: record.Op})
 	} else {
-		_, err = w.client.Put(context.Background(), []byte(key), valueOf(record.Op), client.PutOptions{Context: had, Op: record.Op})
+		_, err = w.client.Put(context.Background(), []byte(key), w.value(record.Op), client.PutOptions{Context: had, Op: record.Op})
 	}
 	w.note(begun, err)
 	record.Outcome = outcomeOf(err)
@@ -207,12 +224,13 @@ func outcomeOf(err error) Outcome {
 	return Unknown
 }
 
-// valueOf is what a put stores: 100 to 355 bytes that follow from its operation.
-func valueOf(op distrib.OpID) []byte {
+// value is what a put stores: it follows from its operation.
+func (w *worker) value(op distrib.OpID) []byte {
 	sum := sha256.Sum256(op[:])
-	value := make([]byte, 0, 384)
-	for len(value) < 100+int(sum[0]) {
+	size := w.valueBytes + int(sum[0])
+	value := make([]byte, 0, size+len(sum))
+	for len(value) < size {
 		value = append(value, sum[:]...)
 	}
-	return value[:100+int(sum[0])]
+	return value[:size]
 }

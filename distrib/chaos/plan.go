@@ -9,7 +9,7 @@ import (
 // Kind is what is done to a node.
 type Kind uint8
 
-// The kinds of faults. All but Restore and Wipe leave the node's directory alone.
+// The kinds of faults. All but Restore and Wipe leave the directory of the node alone.
 const (
 	Kill      Kind = iota // kill -9; it is started again
 	Pause                 // SIGSTOP; it goes on
@@ -27,8 +27,12 @@ var kindNames = [...]string{"kill", "pause", "partition", "deaf", "mute", "link"
 // String is the kind's name.
 func (k Kind) String() string { return kindNames[k] }
 
-// Kinds are those that leave directories alone: with them no write that counts at two nodes may be lost.
+// Kinds are those that leave directories alone.
 var Kinds = []Kind{Kill, Pause, Partition, Deaf, Mute, Link, Restart}
+
+// Disks are those that do not, and Kill beside them. One such fault comes when nobody owes writes to others: so no write that
+// counts at two nodes may be lost.
+var Disks = []Kind{Wipe, Restore, Kill}
 
 // Fault is a node's trouble.
 type Fault struct {

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/meta"
 )
 
 // until asks what is missing again and again, until nothing is. The error of ctx says what still was.
@@ -31,22 +35,32 @@ func until(ctx context.Context, missing func(context.Context) []string) error {
 
 // recovered says what keeps the cluster from bearing the next fault: all must see each other, and all reads count.
 func (c *cluster) recovered(ctx context.Context) (missing []string) {
-	for _, n := range c.nodes {
+	for _, n := range c.staying() {
 		status, err := n.status(ctx)
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("%s: %v", n.name, err))
 			continue
 		}
-		if len(status.Members) != len(c.nodes) {
-			missing = append(missing, fmt.Sprintf("%s knows %d members, want %d", n.name, len(status.Members), len(c.nodes)))
-		}
-		for _, m := range status.Members {
-			if m.State != "up" || m.Member.Name == n.name && m.Reason != "" {
-				missing = append(missing, fmt.Sprintf("%s says that %s is %s: %s", n.name, m.Member.Name, m.State, m.Reason))
+		for _, other := range c.staying() {
+			i := slices.IndexFunc(status.Members, func(m *api.MemberState) bool { return m.Member.Name == other.name })
+			if i < 0 {
+				missing = append(missing, fmt.Sprintf("%s does not know %s", n.name, other.name))
+			} else if m := status.Members[i]; m.State != "up" || other == n && m.Reason != "" {
+				missing = append(missing, fmt.Sprintf("%s says that %s is %s: %s", n.name, other.name, m.State, m.Reason))
 			}
 		}
 	}
 	return missing
+}
+
+// staying are the nodes without those that leave.
+func (c *cluster) staying() (list []*node) {
+	for _, n := range c.nodes {
+		if !n.leaves {
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 // healed says what nodes still owe each other.
@@ -67,39 +81,75 @@ func (c *cluster) healed(ctx context.Context) []string {
 	return missing
 }
 
+// bearsLoss says what keeps the cluster from bearing the loss of a directory: nobody may owe anything to others, and the
+// metadata must be on as many nodes as it is to be.
+func (c *cluster) bearsLoss(ctx context.Context) []string {
+	missing := c.healed(ctx)
+	if len(c.etcd) > 0 {
+		return missing
+	}
+	for _, n := range c.nodes {
+		t := meta.Cached(filepath.Join(n.dir, "topology"))
+		if t == nil || len(t.Metadata) < min(len(c.nodes), 3) {
+			missing = append(missing, n.name+" does not know three nodes with metadata")
+		}
+	}
+	return missing
+}
+
 // final reads each key from each of its nodes alone, and then from all together. It returns what they have, and where
 // they do not have the same.
 func (c *cluster) final(ctx context.Context, keys int) (final Final, different []string, err error) {
 	final = Final{}
-	first := api.NewClusterClient(c.nodes[0].conn)
+	var mu sync.Mutex // guards final and different
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
 	for i := range keys {
-		key := fmt.Sprintf("key%d", i)
-		where, err := first.Where(ctx, &api.WhereRequest{Key: []byte(key)})
-		if err != nil {
-			return nil, nil, err
-		}
-		var held []string
-		for _, owner := range where.Owners {
-			at := slices.IndexFunc(c.nodes, func(n *node) bool { return n.name == owner.Name })
-			siblings, err := c.nodes[at].read(ctx, key, &api.Level{Nodes: 1, Strict: true})
-			if err != nil {
-				return nil, nil, err
+		g.Go(func() error {
+			key := fmt.Sprintf("key%d", i)
+			siblings, differ, err := c.finalOf(ctx, key)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, s := range siblings {
+				final[key] = append(final[key], distrib.OpID(s.OpId))
 			}
-			held = append(held, owner.Name+" "+describe(siblings))
-		}
-		siblings, err := c.nodes[0].read(ctx, key, &api.Level{Consistency: api.Consistency_ALL, Strict: true})
-		if err != nil {
-			return nil, nil, err
-		}
-		for _, s := range siblings {
-			final[key] = append(final[key], distrib.OpID(s.OpId))
-		}
-		held = append(held, "all "+describe(siblings))
-		if slices.ContainsFunc(held, func(s string) bool { return after(s) != after(held[0]) }) {
-			different = append(different, key+": "+strings.Join(held, ", "))
-		}
+			if differ != "" {
+				different = append(different, key+": "+differ)
+			}
+			return err
+		})
 	}
-	return final, different, nil
+	err = g.Wait()
+	slices.Sort(different)
+	return final, different, err
+}
+
+// finalOf is final for one key. differ is what each of its nodes has, if that is not the same.
+func (c *cluster) finalOf(ctx context.Context, key string) (siblings []*api.Sibling, differ string, err error) {
+	where, err := api.NewClusterClient(c.nodes[0].conn).Where(ctx, &api.WhereRequest{Key: []byte(key)})
+	if err != nil {
+		return nil, "", err
+	}
+	var held []string
+	for _, owner := range where.Owners {
+		at := c.named(owner.Name)
+		if at < 0 {
+			return nil, "", fmt.Errorf("%s is on %s, which has left", key, owner.Name)
+		}
+		alone, err := c.nodes[at].read(ctx, key, &api.Level{Nodes: 1, Strict: true})
+		if err != nil {
+			return nil, "", err
+		}
+		held = append(held, owner.Name+" "+describe(alone))
+	}
+	if siblings, err = c.nodes[0].read(ctx, key, &api.Level{Consistency: api.Consistency_ALL, Strict: true}); err != nil {
+		return nil, "", err
+	}
+	held = append(held, "all "+describe(siblings))
+	if slices.ContainsFunc(held, func(s string) bool { return after(s) != after(held[0]) }) {
+		differ = strings.Join(held, ", ")
+	}
+	return siblings, differ, nil
 }
 
 func after(s string) string {

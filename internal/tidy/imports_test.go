@@ -76,7 +76,7 @@ var allowed = map[string][]string{
 	"distrib/topology":    append([]string{"distrib/antientropy", "distrib/replica"}, distribValues...),
 	"distrib/node":        append([]string{"distrib/certs", "distrib/observe", "distrib/service"}, distribParts...),
 	"distrib/demo":        {"distrib/api", "internal/process"},
-	"distrib/chaos":       {"distrib", "distrib/api", "distrib/client", "distrib/vclock", "internal/process"},
+	"distrib/chaos":       {"distrib", "distrib/api", "distrib/client", "distrib/meta", "distrib/vclock", "internal/process"},
 	"distrib/sim":         append([]string{"distrib/node"}, distribParts...),
 	"distrib/local":       {"distrib", "distrib/vclock", "engine"},
 
