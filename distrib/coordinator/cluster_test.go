@@ -45,6 +45,7 @@ type cluster struct {
 	lossy  bool                     // some requests, and some answers, are lost
 	syncs  map[uint64]time.Duration // how long a sync of what it stored first takes
 	broken map[uint64]error         // what comes of it
+	writes int                      // likewise
 	dirty  map[string]bool
 	// opinion is what nodes think of those that are not down, observed what they heard of others, since it was cleared.
 	opinion  map[uint64]distrib.Liveness
@@ -179,6 +180,7 @@ func (l *link) pass(ctx context.Context, to uint64) (*node, error, error) {
 func (l *link) Put(ctx context.Context, to uint64, r *distrib.PutRequest) (*distrib.PutReply, error) {
 	l.mu.Lock()
 	held := l.holds[to]
+	l.writes++
 	l.mu.Unlock()
 	if held != nil {
 		<-held // whatever the asker thinks of that
@@ -196,6 +198,9 @@ func (l *link) Put(ctx context.Context, to uint64, r *distrib.PutRequest) (*dist
 }
 
 func (l *link) Merge(ctx context.Context, to uint64, r *distrib.MergeRequest) error {
+	l.mu.Lock()
+	l.writes++
+	l.mu.Unlock()
 	n, request, answer := l.pass(ctx, to)
 	if request != nil {
 		return request

@@ -12,7 +12,8 @@
 //
 // An *Error says whether the operation FAILED, and nothing happened, or is UNKNOWN, and may have happened or may
 // still. A write that is UNKNOWN can be tried again with the same op id without being done twice at one node. Where
-// too few nodes are not thought to be down, it fails before anything is sent.
+// too few nodes are not thought to be down, those that are get a probe, which changes nothing, and count if they answer;
+// else it fails before anything is sent.
 package coordinator
 
 import (
@@ -72,6 +73,7 @@ type Coordinator struct {
 	underWay  load // operations that callers wait for
 	behind    load // puts that go on
 	repairs   load
+	probes    probes
 	// selfSlow is that this node is slow to answer itself: then requests to it get goroutines, and callers do not
 	// hang with it.
 	selfSlow atomic.Bool
@@ -116,7 +118,7 @@ func (c *Coordinator) observe(node uint64, err error) {
 	switch {
 	case node == c.opts.Self:
 		return
-	case errors.Is(err, distrib.ErrRefused) && !errors.Is(err, distrib.ErrUnreachable):
+	case answered(err):
 		err = nil
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled):
 		return

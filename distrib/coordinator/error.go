@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/cambiumdb/cambium/distrib"
-	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
 // State is what became of the request to a node.
@@ -18,7 +17,7 @@ const (
 	Acknowledged State = iota
 	Refused            // nothing happened there
 	NoAnswer           // it may have happened there, or may still
-	Down               // it was not asked, since it is thought to be down
+	Down               // it was not asked, since it is thought to be down and answered no probe
 )
 
 // String returns the state in words.
@@ -116,9 +115,9 @@ func noteState(list []ReplicaState, r ReplicaState) []ReplicaState {
 }
 
 // passedOver are owners of a key that are thought to be down.
-func passedOver(owners []ring.Seat) (list []ReplicaState) {
-	for _, n := range owners {
-		list = append(list, ReplicaState{Node: n.Node, State: Down, Err: errDown})
+func passedOver(owners []uint64) (list []ReplicaState) {
+	for _, node := range owners {
+		list = append(list, ReplicaState{Node: node, State: Down, Err: errDown})
 	}
 	return list
 }

@@ -84,7 +84,7 @@ func (g *getting) told(r *repairing) (*ReadResult, error) {
 func (g *getting) failure(r *repairing, why error) *Error {
 	e := &Error{Op: "get", Key: g.key, Outcome: Failed, Need: g.r.need[0], Replicas: g.replicas, Err: why, name: g.c.opts.Name}
 	if g.outcome != OK {
-		e.Replicas = append(e.Replicas, passedOver(g.r.owners[g.r.reachable:])...)
+		e.Replicas = append(e.Replicas, passedOver(g.r.down())...)
 	}
 	e.Replicas = append(e.Replicas, r.refused()...)
 	return e
@@ -133,22 +133,28 @@ func (g *getting) advance(asks []Ask, mine bool) {
 		l := g.c.latencies.of(a.Node)
 		g.begin(a.Try, a.Node, now, max(hedgeMin, l.read95.get()), patience(l.read99.get(), 0, g.c.opts.Patience))
 	}
+	var doubted []uint64
 	if outcome := g.r.outcome(); !g.settled && outcome != Pending {
 		if outcome == OK {
 			g.result = ReadResult{Record: g.r.record, Context: vclock.Context(g.r.record), Places: g.r.places(), Stale: g.r.stale()}
 		}
-		g.settle(outcome, &g.r.seats, nil)
+		if doubted = g.r.doubt(outcome); len(doubted) == 0 {
+			g.settle(outcome, &g.r.seats, nil)
+		}
 	}
 	switch {
-	case g.open == 0:
+	case g.open > 0:
+		g.arm(now, g.tick)
+	case g.r.probing == 0:
 		if g.timer != nil {
 			g.timer.Stop()
 		}
 		g.c.work.Done()
-	default:
-		g.arm(now, g.tick)
 	}
 	g.mu.Unlock()
+	for _, node := range doubted {
+		g.c.probe(node, g.key, func(up bool) { g.probed(node, up) })
+	}
 	for _, a := range asks {
 		if a.Node != g.c.opts.Self {
 			g.c.transport.StartRead(g.deadline, a.Node, g.request(a), func(reply *distrib.ReadReply, err error) { g.came(a, reply, err, false) })
@@ -163,6 +169,12 @@ func (g *getting) advance(asks []Ask, mine bool) {
 			g.c.opts.Go(func() { g.local(a, false) })
 		}
 	}
+}
+
+// probed takes what came of a probe.
+func (g *getting) probed(node uint64, up bool) {
+	g.mu.Lock()
+	g.advance(g.r.probed(node, up && !g.settled), false)
 }
 
 func (g *getting) request(a Ask) *distrib.ReadRequest {

@@ -82,7 +82,7 @@ func (p *putting) told() (*WriteResult, error) {
 	if p.outcome == OK {
 		return &p.result, nil
 	}
-	return nil, &Error{Op: verb(p.remove), Key: p.key, OpID: p.o.Op, Outcome: p.outcome, Need: max(p.w.need[0], p.w.need[1]), Replicas: append(p.replicas, passedOver(p.w.owners[p.w.reachable:])...),
+	return nil, &Error{Op: verb(p.remove), Key: p.key, OpID: p.o.Op, Outcome: p.outcome, Need: max(p.w.need[0], p.w.need[1]), Replicas: append(p.replicas, passedOver(p.w.down())...),
 		Err: p.err, name: p.c.opts.Name}
 }
 
@@ -92,7 +92,7 @@ func (p *putting) leave(ended error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.settled {
-		p.settlePut(Unknown, ended)
+		p.settlePut(p.w.without(), ended)
 	}
 	switch limits := &p.c.opts.Limits; {
 	case p.open == 0:
@@ -145,16 +145,23 @@ func (p *putting) advance(sends []Send, mine bool) {
 		slow = patience(p.c.latencies.of(s.Node).write99.get(), p.bytes, p.c.opts.Patience)
 		p.begin(s.Try, s.Node, now, 0, slow)
 	}
+	var doubted []uint64
 	if outcome := p.w.outcome(); !p.settled && outcome != Pending {
-		p.settlePut(outcome, nil)
+		if doubted = p.w.doubt(outcome); len(doubted) == 0 {
+			p.settlePut(outcome, nil)
+		}
 	}
 	w := what{p.value, p.record}
-	if p.open == 0 {
-		p.finish()
-	} else {
+	switch {
+	case p.open > 0:
 		p.arm(now, p.tick)
+	case p.w.probing == 0:
+		p.finish()
 	}
 	p.mu.Unlock()
+	for _, node := range doubted {
+		p.c.probe(node, p.key, func(up bool) { p.probed(node, up) })
+	}
 	deadline := now.Add(p.c.opts.After)
 	for _, s := range sends {
 		if s.Node != p.c.opts.Self {
@@ -170,6 +177,12 @@ func (p *putting) advance(sends []Send, mine bool) {
 			p.c.opts.Go(func() { p.local(s, w, false) })
 		}
 	}
+}
+
+// probed takes what came of a probe.
+func (p *putting) probed(node uint64, up bool) {
+	p.mu.Lock()
+	p.advance(p.w.probed(node, up && !p.settled), false)
 }
 
 // finish ends the put: no answer is to come. p.mu is held.

@@ -71,6 +71,14 @@ func (r *read) slow(i int) []Ask {
 	return r.next()
 }
 
+// probed takes whether a node answered that is thought to be down.
+func (r *read) probed(node uint64, up bool) []Ask {
+	if r.seats.probed(node, up); !up || r.complete {
+		return nil
+	}
+	return r.next()
+}
+
 // next asks more nodes until enough have answered and all that these hold is there.
 func (r *read) next() []Ask {
 	if !r.count(filled).reaches(r.need) {
@@ -154,7 +162,7 @@ func (r *read) outcome() Outcome {
 	switch {
 	case r.complete:
 		return OK
-	case r.possible() && r.waited():
+	case r.possible() && r.waited(), r.probing > 0:
 		return Pending
 	}
 	return Failed

@@ -51,15 +51,16 @@ func (c *Coordinator) Resolve(ctx context.Context, key []byte, op distrib.OpID) 
 	defer release()
 	nodes := c.readersOf(view, ring.TokenOf(key), false)
 	e := &Error{Op: "resolve", Key: key, Outcome: Failed, Need: 1, name: c.opts.Name}
+	var down []uint64
 	for need := len(nodes.owners); need > 0; need-- { // as many as answer, and then all that these hold
 		g := c.ask(ctx, key, nodes, need)
-		if g.outcome == OK {
+		if down = g.r.down(); g.outcome == OK {
 			return fateOf(g.result.Record, op), g.result.Places, nil
 		}
 		if e.Replicas, e.Err = g.replicas, g.err; e.Err != nil {
 			break
 		}
 	}
-	e.Replicas = append(e.Replicas, passedOver(nodes.owners[nodes.reachable:])...)
+	e.Replicas = append(e.Replicas, passedOver(down)...)
 	return NotSeen, nil, e
 }

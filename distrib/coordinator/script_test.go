@@ -104,6 +104,9 @@ func playWrite(d *datadriven.TestData, w *write) string {
 			}
 			out.WriteByte(',')
 		}
+		for _, node := range w.doubt(w.outcome()) {
+			fmt.Fprintf(&out, " %d probe,", node)
+		}
 		fmt.Fprintf(&out, " -> %s", w.outcome())
 		if w.outcome() == OK {
 			fmt.Fprintf(&out, " at %v", w.places())
@@ -115,13 +118,17 @@ func playWrite(d *datadriven.TestData, w *write) string {
 	}
 	out.WriteString("send")
 	show(w.start())
-	for line := range strings.Lines(d.Input) { // NODE WHAT, own and others for a second dot
+	for line := range strings.Lines(d.Input) { // NODE WHAT, up or silent to a probe, own and others for a second dot
 		var node uint64
 		var what string
 		if _, err := fmt.Sscan(line, &node, &what); err != nil {
 			return err.Error()
 		}
 		fmt.Fprintf(&out, "%s: send", strings.TrimSpace(line))
+		if what == "up" || what == "silent" {
+			show(w.probed(node, what == "up"))
+			continue
+		}
 		i, err := w.tryOf(node)
 		if err != nil {
 			return err.Error()
@@ -183,6 +190,9 @@ func playRead(d *datadriven.TestData, r *read) string {
 			}
 			out.WriteByte(',')
 		}
+		for _, node := range r.doubt(r.outcome()) {
+			fmt.Fprintf(&out, " %d probe,", node)
+		}
 		fmt.Fprintf(&out, " -> %s", r.outcome())
 		if r.outcome() == OK {
 			fmt.Fprintf(&out, " %s", namesOf(vclock.Dots(r.record)))
@@ -194,13 +204,17 @@ func playRead(d *datadriven.TestData, r *read) string {
 	}
 	out.WriteString("ask")
 	show(r.start())
-	for line := range strings.Lines(d.Input) { // NODE VERSIONS, NODE nothing or NODE slow
+	for line := range strings.Lines(d.Input) { // NODE VERSIONS, NODE nothing, NODE slow, or up or silent to a probe
 		var node uint64
 		var what string
 		if _, err := fmt.Sscan(line, &node, &what); err != nil {
 			return err.Error()
 		}
 		fmt.Fprintf(&out, "%d %s: ask", node, what)
+		if what == "up" || what == "silent" {
+			show(r.probed(node, what == "up"))
+			continue
+		}
 		i, err := r.tryOf(node)
 		if err != nil {
 			return err.Error()

@@ -11,7 +11,10 @@ import (
 type seats struct {
 	owners    []ring.Seat
 	need      counts // how many seats must be filled
-	reachable int    // owners from here on are down: they are not asked
+	reachable int    // owners from here on are thought to be down: they are not asked
+	revived   uint64 // a bit for each seat of those that have answered a probe: they are up
+	doubted   bool   // whether they are down was asked
+	probing   int    // probes without an answer
 	spare     spares
 	tries     []try
 	room      [6]try // for most operations
@@ -88,10 +91,44 @@ func (s *seats) other(seat int) (at Place, ok bool) {
 	return Place{Node: node, For: s.owners[seat].Node}, ok
 }
 
+// isDown reports whether the owner of a seat is thought to be down.
+func (s *seats) isDown(seat int) bool { return seat >= s.reachable && s.revived&(1<<seat) == 0 }
+
+// down are the owners that are thought to be down.
+func (s *seats) down() (nodes []uint64) {
+	for seat, o := range s.owners {
+		if s.isDown(seat) {
+			nodes = append(nodes, o.Node)
+		}
+	}
+	return nodes
+}
+
+// doubt returns the nodes that are to be probed, since the operation, which has ended so, would need them: all that are
+// thought to be down, once.
+func (s *seats) doubt(o Outcome) (nodes []uint64) {
+	if o == Pending || o == OK || s.doubted {
+		return nil
+	}
+	s.doubted, nodes = true, s.down()
+	s.probing = len(nodes)
+	return nodes
+}
+
+// probed takes what came of the probe of a node.
+func (s *seats) probed(node uint64, up bool) (seat int) {
+	s.probing--
+	seat = slices.IndexFunc(s.owners, func(o ring.Seat) bool { return o.Node == node })
+	if up {
+		s.revived |= 1 << seat
+	}
+	return seat
+}
+
 // state is that of a seat.
 func (s *seats) state(seat int) seatState {
 	state := free
-	if seat >= s.reachable {
+	if s.isDown(seat) {
 		state = vacant
 	}
 	for i := range s.tries {

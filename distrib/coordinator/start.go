@@ -7,7 +7,7 @@ import (
 )
 
 // StartPut is Put without a goroutine that waits: done hears of its end, called by Options.Go. giveUp is what the end of
-// the context is to Put: where the put has not ended yet, done is told that it is UNKNOWN, because of why.
+// the context is to Put: where the put has not ended yet, done is told that it is UNKNOWN, or FAILED where nothing was sent, because of why.
 func (c *Coordinator) StartPut(key []byte, value distrib.Value, o WriteOptions, done func(*WriteResult, error)) (giveUp func(why error)) {
 	p, err := c.newPut(context.Background(), key, value, o)
 	if err != nil {
@@ -28,7 +28,7 @@ func (p *putting) giveUp(why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.settled {
-		p.settlePut(Unknown, why)
+		p.settlePut(p.w.without(), why)
 	}
 }
 

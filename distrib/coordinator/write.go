@@ -128,6 +128,27 @@ func (w *write) expire(i int) []Send {
 	return sends
 }
 
+// doubt is that of the seats. Where the key has too many siblings it is not for want of nodes.
+func (w *write) doubt(o Outcome) (nodes []uint64) {
+	if w.denied && !w.first {
+		return nil
+	}
+	return w.seats.doubt(o)
+}
+
+// probed takes whether a node answered that is thought to be down.
+func (w *write) probed(node uint64, up bool) []Send {
+	seat := w.seats.probed(node, up)
+	switch {
+	case !up:
+	case !w.first && !w.waited():
+		return w.findFirst()
+	case w.first && w.state(seat) == free:
+		return []Send{w.send(seat, w.owner(seat), Merge)}
+	}
+	return nil
+}
+
 // mend takes that a node has stored the write first, and another had done so before or may. The dot of one of them
 // stands, and that it was retried is to be known: own says that the node must learn it, others that all others must.
 func (w *write) mend(i int, own, others bool) (sends []Send) {
@@ -214,9 +235,15 @@ func (w *write) outcome() Outcome {
 	switch {
 	case w.count(filled).reaches(w.need):
 		return OK
-	case w.possible() && w.waited():
+	case w.possible() && w.waited(), w.probing > 0:
 		return Pending
-	case w.first || w.strays():
+	}
+	return w.without()
+}
+
+// without is the outcome of a write that is not OK.
+func (w *write) without() Outcome {
+	if w.first || w.strays() {
 		return Unknown
 	}
 	return Failed

@@ -148,7 +148,7 @@ func (c *cluster) stored(t *testing.T) (n int) {
 // reach waits as long as key is held, and refuses what a node is not fit for.
 func (c *cluster) reach(ctx context.Context, to uint64, key []byte) (*node, error) {
 	c.mu.Lock()
-	held, down, busy := c.held[string(key)], c.down[to], c.busy[to]
+	held, down, busy := c.held[string(key)], c.down[to] || c.gone[to], c.busy[to]
 	c.mu.Unlock()
 	switch {
 	case down:
