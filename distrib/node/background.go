@@ -2,13 +2,13 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/antientropy"
 	"github.com/cambiumdb/cambium/distrib/gossip"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
@@ -154,12 +154,12 @@ func owners(r *ring.Ring, t ring.Token) (ids []uint64) {
 }
 
 // refilled says whether the node may lack something.
-func (n *Node) refilled() refill { return *n.lost.Load() }
+func (n *Node) refilled() recovery.Refill { return *n.lost.Load() }
 
 // setRefill notes whether the node may lack something.
-func (n *Node) setRefill(r refill) error {
-	if err := mark(*n.store.Load(), refillKey, r.bytes()); err != nil {
-		return fmt.Errorf("note that the node is refilled: %w", err)
+func (n *Node) setRefill(r recovery.Refill) error {
+	if err := recovery.MarkRefill(*n.store.Load(), r); err != nil {
+		return err
 	}
 	n.lost.Store(&r)
 	return nil
@@ -171,7 +171,7 @@ func (n *Node) keepComparing(ctx context.Context) {
 	for tries := 0; ; tries++ {
 		n.compareDirty(ctx)
 		wait := tick
-		if n.refilled() != refillNot && tries < eager {
+		if n.refilled() != recovery.RefillNot && tries < eager {
 			wait = tick / 10
 		}
 		select {
@@ -185,7 +185,7 @@ func (n *Node) keepComparing(ctx context.Context) {
 // awaitRefill waits until the node's reads count, for some seconds at most: with another node down it may take until
 // that is back, and meanwhile this one can do all else.
 func (n *Node) awaitRefill(ctx context.Context) {
-	for end := time.Now().Add(refillPatience); n.refilled() != refillNot && time.Now().Before(end) && ctx.Err() == nil; {
+	for end := time.Now().Add(refillPatience); n.refilled() != recovery.RefillNot && time.Now().Before(end) && ctx.Err() == nil; {
 		time.Sleep(refillPatience / 300)
 	}
 }
@@ -197,7 +197,7 @@ const refillPatience = 3 * time.Second
 func (n *Node) compareDirty(ctx context.Context) {
 	p := n.parts
 	began, enough := n.refilled(), true
-	if began == refillAll && !n.known() {
+	if began == recovery.RefillAll && !n.known() {
 		return
 	}
 	for next, more := uint64(0), true; more; {
@@ -214,12 +214,12 @@ func (n *Node) compareDirty(ctx context.Context) {
 		if !all {
 			n.log("mark ranges", p.dirty.MarkRange(s))
 		}
-		enough = enough && err == nil && (all || began == refillUp)
+		enough = enough && err == nil && (all || began == recovery.RefillUp)
 		next = s.Last + 1
 		more = next != 0 && ctx.Err() == nil
 	}
-	if began != refillNot && enough && ctx.Err() == nil {
-		n.log("refill", n.setRefill(refillNot))
+	if began != recovery.RefillNot && enough && ctx.Err() == nil {
+		n.log("refill", n.setRefill(recovery.RefillNot))
 		n.opts.Logger.Info("the node holds all that it should: its reads count")
 	}
 }
@@ -235,7 +235,7 @@ func (n *Node) known() bool {
 }
 
 // compare makes those who hold tokens hold the same. all: nobody was left out since he is down.
-func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode refill) (all bool, err error) {
+func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode recovery.Refill) (all bool, err error) {
 	self := n.self.Load().ID
 	all = true
 	for _, stretch := range n.view().keys.Reads().Stretches() {
@@ -245,7 +245,7 @@ func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode refill) (a
 		}
 		nodes := slices.DeleteFunc(slices.Clone(stretch.Nodes), func(id uint64) bool { return n.parts.gossip.Liveness(id) == distrib.Down })
 		if len(nodes) < len(stretch.Nodes) {
-			if all = false; mode != refillUp {
+			if all = false; mode != recovery.RefillUp {
 				continue
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/meta"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/topology"
 )
 
@@ -19,7 +20,7 @@ import (
 func (n *Node) newMover(p *parts, s distrib.Store) (*topology.Mover, error) {
 	m, err := topology.New(topology.Options{
 		Self: n.self.Load().ID, Store: s, Replica: p.data, Hints: p.hints, Meta: n.meta, Transport: patient{p.client},
-		Liveness: p.gossip.Liveness, Ask: n.askStage, Whole: func() bool { return n.refilled() == refillNot }, MayLeave: n.mayLeave,
+		Liveness: p.gossip.Liveness, Ask: n.askStage, Whole: func() bool { return n.refilled() == recovery.RefillNot }, MayLeave: n.mayLeave,
 		Sync: n.opts.Sync, Logger: n.opts.Logger,
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/meta"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 )
 
 func (c *testCluster) cluster(name string) api.ClusterClient {
@@ -65,7 +66,7 @@ func TestJoinAndLeave(t *testing.T) {
 		require.Equal(t, p.Bytes, status.Transition.BytesPlanned)
 	}
 	require.Equal(t, []string{"n1", "n2", "n3", "n4"}, c.members("n2"))
-	c.eventually("its reads count", func() bool { return n4.refilled() == refillNot })
+	c.eventually("its reads count", func() bool { return n4.refilled() == recovery.RefillNot })
 	held := 0
 	for i := range keys {
 		if c.holds("n4", fmt.Sprintf("k%d", i), "v") {

@@ -12,6 +12,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/antientropy"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/gossip"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
@@ -73,7 +74,7 @@ func (s cluster) Status(ctx context.Context, _ *api.StatusRequest) (*api.StatusR
 
 func (s cluster) ownState(state *api.MemberState) {
 	state.State, state.Epoch, state.DataBytes = "up", s.epoch(), uint64((*s.store.Load()).DiskBytes())
-	if s.refilled() != refillNot {
+	if s.refilled() != recovery.RefillNot {
 		state.Reason = "being refilled: its reads do not count yet"
 	}
 	for _, k := range s.parts.hints.Kept() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/meta"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/replica"
 )
 
@@ -39,8 +39,8 @@ func (n *Node) findCluster(ctx context.Context) error {
 		return err
 	}
 	best := newest(last, told)
-	if n.found.self != nil && best == nil && len(n.opts.Etcd) == 0 && !meta.HasSeat(n.metaDir()) {
-		return fmt.Errorf("%s holds data of node %s of cluster %s, but no ring metadata: name some of its nodes (join)", n.opts.Dir, n.found.self.Name, n.found.self.ClusterID)
+	if n.found.Self != nil && best == nil && len(n.opts.Etcd) == 0 && !meta.HasSeat(n.metaDir()) {
+		return fmt.Errorf("%s holds data of node %s of cluster %s, but no ring metadata: name some of its nodes (join)", n.opts.Dir, n.found.Self.Name, n.found.Self.ClusterID)
 	}
 	o := meta.Options{Dir: n.metaDir(), Name: n.opts.Name, External: n.opts.Etcd, TLS: n.opts.metaTLS(), Logger: n.opts.Logger}
 	if o.ListenHost, _, err = net.SplitHostPort(n.self.Load().Addr); err != nil {
@@ -85,10 +85,10 @@ func (n *Node) findCluster(ctx context.Context) error {
 // seatAside puts a member of the metadata's etcd aside where the directory is an old copy: it has forgotten what it agreed to.
 // The only member is kept, since nobody else has what it holds.
 func (n *Node) seatAside(best *distrib.Topology, told []*heard) error {
-	if n.found.self == nil || !n.isOld(told) || !meta.HasSeat(n.metaDir()) || len(best.Metadata) < 2 {
+	if n.found.Self == nil || !n.isOld(told) || !meta.HasSeat(n.metaDir()) || len(best.Metadata) < 2 {
 		return nil
 	}
-	return os.Rename(n.metaDir(), aside(n.metaDir(), n.found.run))
+	return os.Rename(n.metaDir(), aside(n.metaDir(), n.found.Run))
 }
 
 // aside is a free name for what is put aside.
@@ -106,14 +106,14 @@ func (n *Node) metaDir() string { return filepath.Join(n.opts.Dir, "meta") }
 
 // isOld reports whether one of those heard knows of a later start of this node: its directory is an old copy.
 func (n *Node) isOld(told []*heard) bool {
-	return slices.ContainsFunc(told, func(h *heard) bool { return h.KnownRun > n.found.run })
+	return slices.ContainsFunc(told, func(h *heard) bool { return h.KnownRun > n.found.Run })
 }
 
 // mayServe reports whether enough is known for the node's member of the metadata's etcd, if it has one, to start: a majority of
 // the other nodes has answered and none of them knows a later start, or one does. They answer as soon as they listen, so
 // nodes that start all at once do not wait for each other.
 func (n *Node) mayServe(t *distrib.Topology, told []*heard) bool {
-	if n.found.self == nil || len(n.opts.Etcd) > 0 || !meta.HasSeat(n.metaDir()) || n.isOld(told) {
+	if n.found.Self == nil || len(n.opts.Etcd) > 0 || !meta.HasSeat(n.metaDir()) || n.isOld(told) {
 		return true
 	}
 	others, answered := map[string]bool{}, 0
@@ -138,8 +138,8 @@ var seatPatience = 3 * time.Second
 // part of the metadata for some seconds for those who know whether it is an old copy.
 func (n *Node) askForCluster(ctx context.Context, last *distrib.Topology, addrs []string) ([]*heard, error) {
 	cluster := ""
-	if n.found.self != nil {
-		cluster = n.found.self.ClusterID
+	if n.found.Self != nil {
+		cluster = n.found.Self.ClusterID
 	}
 	patience := time.Now().Add(seatPatience)
 	for tries := 0; len(addrs) > 0; tries++ {
@@ -216,8 +216,8 @@ func (n *Node) takePlace(ctx context.Context) error {
 			n.self.Store(&m)
 			return nil
 		}
-		if n.found.self != nil {
-			_, err := judge(n.found, n.opts.Name, known{cluster: v.topology.ClusterID})
+		if n.found.Self != nil {
+			_, err := recovery.Judge(n.found, n.opts.Name, recovery.Known{Cluster: v.topology.ClusterID})
 			return err
 		}
 		if err := n.change(ctx, func(t *distrib.Topology) *distrib.Topology { return joined(t, *n.self.Load()) }); err != nil {
@@ -258,8 +258,8 @@ func (n *Node) begin(ctx context.Context) error {
 		return err
 	}
 	v, m := n.view(), *n.self.Load()
-	k := known{cluster: v.topology.ClusterID, id: m.ID, run: max(run, m.Run), others: len(v.others(m.ID)) > 0}
-	if n.verdict, err = judge(n.found, n.opts.Name, k); err != nil {
+	k := recovery.Known{Cluster: v.topology.ClusterID, ID: m.ID, Run: max(run, m.Run), Others: len(v.others(m.ID)) > 0}
+	if n.verdict, err = recovery.Judge(n.found, n.opts.Name, k); err != nil {
 		return err
 	}
 	if n.verdict.Aside {
@@ -268,35 +268,17 @@ func (n *Node) begin(ctx context.Context) error {
 		}
 	}
 	s := *n.store.Load()
-	if err := n.markBegun(s, self{k.cluster, m.ID, m.Name}); err != nil {
+	lost := n.verdict.Refill
+	if err := recovery.MarkBegun(s, recovery.Self{ClusterID: k.Cluster, ID: m.ID, Name: m.Name}, lost, n.opts.Sync); err != nil {
 		return err
 	}
-	if n.births, err = replica.NextRun(s, k.run); err != nil {
+	n.lost.Store(&lost)
+	if n.births, err = replica.NextRun(s, k.Run); err != nil {
 		return err
 	}
 	m.Run = n.births.Run()
 	n.self.Store(&m)
 	return n.tellRun(ctx)
-}
-
-// markBegun notes what a start after a crash of this run must know, as one change and before the run has its number: a store
-// that has one says whose it is, and whether it lacks something.
-func (n *Node) markBegun(s Store, w self) error {
-	b, err := json.Marshal(w)
-	if err != nil {
-		return err
-	}
-	var synced []byte
-	if n.opts.Sync == distrib.SyncNow {
-		synced = []byte{1}
-	}
-	lost := n.verdict.Refill
-	ops := []distrib.Op{change(selfKey, b), change(cleanKey, nil), change(syncedKey, synced), change(refillKey, lost.bytes())}
-	if err := s.Apply(ops, distrib.SyncNow); err != nil {
-		return fmt.Errorf("note that a run begins: %w", err)
-	}
-	n.lost.Store(&lost)
-	return nil
 }
 
 // putAside opens an empty store in place of one that lacks what the node had stored.
@@ -305,8 +287,8 @@ func (n *Node) putAside() error {
 	if err := (*s).Close(); err != nil {
 		return err
 	}
-	to := aside(n.dataDir(), n.found.run)
-	n.opts.Logger.Warn("the store is older than the node's last start: it is put aside, and the node is refilled from the others", "aside", to, "run", n.found.run)
+	to := aside(n.dataDir(), n.found.Run)
+	n.opts.Logger.Warn("the store is older than the node's last start: it is put aside, and the node is refilled from the others", "aside", to, "run", n.found.Run)
 	if err := os.Rename(n.dataDir(), to); err != nil {
 		return err
 	}

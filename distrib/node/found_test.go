@@ -15,6 +15,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/meta"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 )
 
 // starting is a node that knows its cluster only when it was asked for the second time.
@@ -65,7 +66,7 @@ func TestOldCopyWaits(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "meta", "seat"), nil, 0o600))
 	opts, err := Options{Name: "n1", Dir: dir, Listen: "127.0.0.1:0", OpenStore: new(disks).open}.withDefaults()
 	require.NoError(t, err)
-	n := &Node{opts: opts, found: found{self: &self{"c", 1, "n1"}, run: 6}}
+	n := &Node{opts: opts, found: recovery.Found{Self: &recovery.Self{ClusterID: "c", ID: 1, Name: "n1"}, Run: 6}}
 	n.self.Store(&distrib.Member{ID: 1, Name: "n1"})
 	last := joined(founded("c", nil, 3, nil, distrib.Member{Name: "n1", Weight: 1}), distrib.Member{Name: "n2", Addr: l.Addr().String(), Weight: 1})
 	told, err := n.askForCluster(t.Context(), last, n.addresses(last))
@@ -79,7 +80,7 @@ func TestOldCopyWaits(t *testing.T) {
 	other.last.Store(v)
 	store, err := new(disks).open(t.TempDir())
 	require.NoError(t, err)
-	require.NoError(t, remember(store, 1, 7))
+	require.NoError(t, recovery.Remember(store, 1, 7))
 	other.store.Store(&store)
 	answer, err := membership{Node: other}.Hello(t.Context(), &api.HelloRequest{ClusterId: "c", Self: &api.Member{Name: "n1"}})
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/hint"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/replica"
 	"github.com/cambiumdb/cambium/distrib/transport"
 	"github.com/cambiumdb/cambium/distrib/vclock"
@@ -17,7 +18,7 @@ type handler struct {
 	data  *replica.Replica
 	hints *hint.Hints
 	// lost says whether the node may lack what counted as stored.
-	lost func() refill
+	lost func() recovery.Refill
 }
 
 var _ transport.Handler = (*handler)(nil)
@@ -65,7 +66,7 @@ func (h *handler) Read(_ context.Context, r *distrib.ReadRequest) (*distrib.Read
 
 // complete refuses reads that would count as long as the node may lack something.
 func (h *handler) complete(partial bool) error {
-	if lost := h.lost(); lost != refillNot && !partial {
+	if lost := h.lost(); lost != recovery.RefillNot && !partial {
 		return fmt.Errorf("node %s is being refilled from the others: what it holds does not count yet: %w", h.name, distrib.ErrRefused)
 	}
 	return nil

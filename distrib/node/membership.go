@@ -16,6 +16,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 )
 
 // membership is what a node tells others that start. It answers before the node itself is ready, and of their last starts
@@ -56,9 +57,9 @@ func (s membership) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRes
 	if store == nil {
 		return nil, status.Errorf(codes.Unavailable, "node %s opens its store", s.opts.Name)
 	}
-	run, err := knownRun(*store, m.ID)
+	run, err := recovery.KnownRun(*store, m.ID)
 	if err == nil && r.Started {
-		err = remember(*store, m.ID, r.Self.GetRun())
+		err = recovery.Remember(*store, m.ID, r.Self.GetRun())
 	}
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "run of node %s: %v", m.Name, err)

@@ -7,7 +7,7 @@
 // # How a node starts
 //
 // It opens its store, listens, finds its cluster (found.go, membership.go), takes its place there, and begins a run: a number
-// that no start of the node had before, which the metadata and the other nodes remember. judge.go says from that whether
+// that no start of the node had before, which the metadata and the other nodes remember. distrib/recovery says from that whether
 // the store is whose it should be and holds what it held: a node that comes back without its data, or with an old copy
 // of it, is refilled from the others before its reads count. Then all parts begin to work (parts.go), and what goes
 // on in the background (background.go).
@@ -45,6 +45,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/gossip"
 	"github.com/cambiumdb/cambium/distrib/meta"
 	"github.com/cambiumdb/cambium/distrib/observe"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/replica"
 	"github.com/cambiumdb/cambium/distrib/service"
 	"github.com/cambiumdb/cambium/distrib/topology"
@@ -61,8 +62,8 @@ type Node struct {
 	gossip atomic.Pointer[gossip.Gossip]
 	faults transport.Faults
 
-	found   found
-	verdict verdict
+	found   recovery.Found
+	verdict recovery.Verdict
 	births  *replica.Births
 	seats   *meta.Store
 	meta    *meta.Cache // of seats
@@ -77,7 +78,7 @@ type Node struct {
 	mover  atomic.Pointer[topology.Mover]
 	conns  conns
 	ready  atomic.Bool
-	lost   atomic.Pointer[refill]
+	lost   atomic.Pointer[recovery.Refill]
 
 	kick     chan struct{} // the topology may have changed
 	awake    chan struct{} // a node may be back
@@ -154,7 +155,7 @@ func (n *Node) open(context.Context) error {
 		return nil
 	})
 	var err error
-	n.found, err = look(*n.store.Load())
+	n.found, err = recovery.Look(*n.store.Load())
 	return err
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/meta"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/storetest"
 )
 
@@ -110,7 +111,7 @@ func (c *testCluster) begin(t *testing.T, n int) {
 	}
 	c.eventually("all reads count", func() bool {
 		for _, n := range c.nodes {
-			if n.refilled() != refillNot {
+			if n.refilled() != recovery.RefillNot {
 				return false
 			}
 		}
@@ -266,9 +267,9 @@ func TestLostData(t *testing.T) {
 
 	c.disks.stores[2] = saved // the copy of before
 	n3 := c.start("n3")
-	require.Equal(t, verdict{Aside: true, Refill: refillAll, Dirty: true}, n3.verdict)
+	require.Equal(t, recovery.Verdict{Aside: true, Refill: recovery.RefillAll, Dirty: true}, n3.verdict)
 	require.EqualValues(t, 3, n3.births.Run())
-	c.eventually("it is refilled", func() bool { return n3.refilled() == refillNot })
+	c.eventually("it is refilled", func() bool { return n3.refilled() == recovery.RefillNot })
 	require.True(t, c.holds("n3", "a", "new"))
 	require.DirExists(t, filepath.Join(c.dir, "n3", "data.aside-1"))
 
@@ -277,7 +278,7 @@ func TestLostData(t *testing.T) {
 	n3 = c.start("n3")
 	require.EqualValues(t, 4, n3.births.Run(), "others know of the three before")
 	require.EqualValues(t, 3, n3.self.Load().ID)
-	c.eventually("it is refilled", func() bool { return n3.refilled() == refillNot })
+	c.eventually("it is refilled", func() bool { return n3.refilled() == recovery.RefillNot })
 	require.True(t, c.holds("n3", "a", "new"))
 	require.Equal(t, []string{"new"}, c.values("n3", "a"))
 }
@@ -301,8 +302,8 @@ func TestCrashesAtStart(t *testing.T) {
 		}
 		require.ErrorContains(t, err, "the power is gone")
 		n2 := c.start("n2")
-		require.Equal(t, refillAll, n2.verdict.Refill, "after %d changes", changes)
-		c.eventually("it is refilled", func() bool { return n2.refilled() == refillNot })
+		require.Equal(t, recovery.RefillAll, n2.verdict.Refill, "after %d changes", changes)
+		c.eventually("it is refilled", func() bool { return n2.refilled() == recovery.RefillNot })
 		require.True(t, c.holds("n2", "a", "1"))
 		c.stop("n2")
 		require.NoError(t, n2.Close(t.Context()), "again")

@@ -14,6 +14,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/coordinator"
 	"github.com/cambiumdb/cambium/distrib/gossip"
 	"github.com/cambiumdb/cambium/distrib/hint"
+	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/replica"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/service"
@@ -179,7 +180,7 @@ func (n *Node) drain(ctx context.Context) error {
 	}()
 	select {
 	case <-ended:
-		return mark(*n.store.Load(), cleanKey, []byte(time.Now().UTC().Format(time.RFC3339)))
+		return recovery.MarkClean(*n.store.Load(), time.Now().UTC().Format(time.RFC3339))
 	case <-ctx.Done():
 		n.grpc.Stop()
 		<-ended

@@ -70,14 +70,15 @@ var allowed = map[string][]string{
 	"distrib/register":    distribValues,
 	"distrib/coordinator": append([]string{"distrib/register"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/ring", "distrib/vclock"},
+	"distrib/recovery":    {"distrib", "distrib/replica", "distrib/vclock"},
 	"distrib/service":     {"distrib", "distrib/api", "distrib/observe", "distrib/vclock", "distrib/ring", "distrib/coordinator"},
 	"distrib/client":      {"distrib", "distrib/api", "distrib/ring", "distrib/vclock"},
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
 	"distrib/topology":    append([]string{"distrib/antientropy", "distrib/replica"}, distribValues...),
-	"distrib/node":        append([]string{"distrib/certs", "distrib/observe", "distrib/service"}, distribParts...),
+	"distrib/node":        append([]string{"distrib/certs", "distrib/observe", "distrib/recovery", "distrib/service"}, distribParts...),
 	"distrib/demo":        {"distrib/api", "internal/process"},
 	"distrib/chaos":       {"distrib", "distrib/api", "distrib/client", "distrib/meta", "distrib/vclock", "internal/process"},
-	"distrib/sim":         append([]string{"distrib/node"}, distribParts...),
+	"distrib/sim":         append([]string{"distrib/chaos", "distrib/recovery", "distrib/storetest"}, distribParts...),
 	"distrib/local":       {"distrib", "distrib/vclock", "engine"},
 
 	// 5 and 6: wiring
