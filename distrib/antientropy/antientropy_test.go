@@ -286,3 +286,47 @@ func TestDirty(t *testing.T) {
 	_, err = OpenDirty(s)
 	require.ErrorContains(t, err, "dirty slots")
 }
+
+// TestNext finds all runs of slots, beside a model that steps.
+func TestNext(t *testing.T) {
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		d, err := OpenDirty(storetest.NewMem())
+		require.NoError(t, err)
+		dirty := map[uint32]bool{}
+		for range rng.IntN(6) {
+			first := uint32(rng.IntN(1 << slotBits))
+			last := min(first+uint32(rng.IntN(1<<rng.IntN(17))), 1<<slotBits-1)
+			remove := rng.IntN(3) == 0
+			s := Slots{uint64(first) << (64 - slotBits), SlotAt(uint64(last) << (64 - slotBits)).Last}
+			if remove {
+				require.NoError(t, d.Clean(s))
+			} else {
+				require.NoError(t, d.MarkRange(s))
+			}
+			for i := first; i <= last; i++ {
+				dirty[i] = !remove
+			}
+		}
+		got := map[uint32]bool{}
+		for next := uint64(0); ; {
+			s, ok := d.Next(next)
+			if !ok {
+				break
+			}
+			require.False(t, s.First>>(64-slotBits) > 0 && dirty[slotOf(s.First)-1] && next < s.First, "a run begins at its begin")
+			for i := slotOf(s.First); i <= slotOf(s.Last); i++ {
+				got[i] = true
+			}
+			require.False(t, dirty[slotOf(s.Last)+1], "a run ends at its end")
+			if next = s.Last + 1; next == 0 {
+				break
+			}
+		}
+		for i := range uint32(1 << slotBits) {
+			if got[i] != dirty[i] {
+				t.Fatalf("seed %d: slot %d: got %v want %v", seed, i, got[i], dirty[i])
+			}
+		}
+	}
+}

@@ -3,6 +3,7 @@ package antientropy
 import (
 	"errors"
 	"fmt"
+	"sort"
 	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -99,10 +100,11 @@ func (d *Dirty) Next(token uint64) (s Slots, ok bool) {
 		return Slots{}, false
 	}
 	first := it.Next()
-	last := first
-	for it.HasNext() && it.PeekNext() == last+1 {
-		last = it.Next()
-	}
+	before := d.slots.Rank(first)
+	gap := sort.Search(1<<slotBits-int(first), func(n int) bool { // the first so far behind it that is not dirty
+		return d.slots.Rank(first+uint32(n))-before < uint64(n)
+	})
+	last := first + uint32(gap) - 1
 	return Slots{uint64(first) << (64 - slotBits), SlotAt(uint64(last) << (64 - slotBits)).Last}, true
 }
 
