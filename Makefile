@@ -3,6 +3,8 @@
 GO          ?= go
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.7.0
 FUZZTIME    ?= 30s
+SEEDS       ?= 10000
+FROM        ?= 1
 DATASET     ?= ../shared/data/real/debian-packages.jsonl.zst
 RACE        := ./engine/... ./memtable/... ./wal/... ./internal/cache/... ./internal/manifest/... ./internal/vfs/... ./compaction/... ./distrib/...
 
@@ -76,6 +78,10 @@ fuzz: ## each fuzz target for FUZZTIME (30s)
 .PHONY: soak
 soak: ## crash, model and race tests for a long time, real nodes that fail, and docs/soak.md; STEPS="chaos-3 topology" for some of it
 	.ci/soak $(STEPS)
+
+.PHONY: sim
+sim: ## SEEDS simulated clusters from seed FROM on; it prints the next seed, and how to repeat one that fails
+	$(GO) test -count=1 -timeout 0 ./distrib/sim -run 'TestSeeds$$' -from $(FROM) -seeds $(SEEDS) -v
 
 .PHONY: bench
 bench: build peers ## measure beside the peers and write docs/benchmarks.md; STEPS="deep ycsb" for some of it (takes an hour)

@@ -1,0 +1,224 @@
+package sim
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/antientropy"
+	"github.com/cambiumdb/cambium/distrib/recovery"
+	"github.com/cambiumdb/cambium/distrib/ring"
+)
+
+// handOver gives nodes that are back what was kept for them, as node.handOver does.
+func (p *process) handOver() {
+	if p.draining {
+		return
+	}
+	var targets []uint64
+	for _, k := range p.hints.Kept() {
+		if p.n.opinion[k.Target] != distrib.Down {
+			targets = append(targets, k.Target)
+		}
+	}
+	p.draining = true
+	p.drain(targets)
+}
+
+// handed is a hint on its way.
+type handed struct {
+	key    []byte
+	record distrib.Record
+}
+
+var errEnded = errors.New("the process has ended")
+
+// drain hands over what is kept for targets. hint.Drain waits for each answer: it runs as a coroutine that is gone on
+// with when that has come.
+func (p *process) drain(targets []uint64) {
+	if len(targets) == 0 {
+		p.draining, p.drained = false, nil
+		return
+	}
+	target, w := targets[0], p.w
+	var outcome error
+	next, stop := iter.Pull(func(yield func(handed) bool) {
+		_, _ = p.hints.Drain(context.Background(), target, func(key []byte, record distrib.Record) error { // it goes on another time
+			if !yield(handed{key, record}) {
+				return errEnded
+			}
+			return outcome
+		})
+	})
+	p.drained = []func(){stop}
+	var step func()
+	step = func() {
+		h, ok := next()
+		if !ok {
+			p.drain(targets[1:])
+			return
+		}
+		p.askMerge(w.time().Add(2*time.Second), target, &distrib.MergeRequest{Key: h.key, Record: h.record, Sync: w.sync}, func(err error) {
+			outcome = err
+			if w.bug != HintForgotten {
+				step()
+			}
+		})
+		if w.bug == HintForgotten {
+			step()
+		}
+	}
+	step()
+}
+
+// pieceTokens is how many tokens are compared at a time, as in distrib/node.
+const pieceTokens = uint64(1) << 58
+
+// compareDirty compares what may differ with the others that hold it, as node.compareDirty does, and comes again.
+func (p *process) compareDirty() {
+	c := &comparing{p: p, began: p.refill, enough: true}
+	c.from(0)
+}
+
+type comparing struct {
+	p      *process
+	began  recovery.Refill
+	enough bool
+}
+
+// from goes on with the first dirty slots at or behind a token.
+func (c *comparing) from(token uint64) {
+	s, ok := c.p.dirty.Next(token)
+	if !ok {
+		c.end()
+		return
+	}
+	s.Last = min(s.Last, s.First|(pieceTokens-1))
+	check(c.p.dirty.Clean(s))
+	c.piece(s, c.p.w.stretches, func(all bool, err error) {
+		if !all {
+			check(c.p.dirty.MarkRange(s))
+		}
+		c.enough = c.enough && err == nil && (all || c.began == recovery.RefillUp)
+		if s.Last+1 == 0 {
+			c.end()
+			return
+		}
+		c.from(s.Last + 1)
+	})
+}
+
+func (c *comparing) end() {
+	p, wait := c.p, time.Second
+	if c.began != recovery.RefillNot && c.enough {
+		p.w.trace("refilled", p.n.id, 0)
+		p.refill = recovery.RefillNot
+		check(recovery.MarkRefill(p.store(), p.refill))
+	}
+	if p.refill != recovery.RefillNot {
+		wait /= 10
+	}
+	p.after(wait, p.compareDirty)
+}
+
+// piece compares slots, stretch by stretch: as node.compare does. all: nobody was left out.
+func (c *comparing) piece(s antientropy.Slots, rest []ring.Stretch, done func(all bool, err error)) {
+	p, all := c.p, true
+	for i, stretch := range rest {
+		first, last := max(s.First, stretch.First.Hi), min(s.Last, stretch.Last.Hi)
+		if first > last || !slices.Contains(stretch.Nodes, p.n.id) {
+			continue
+		}
+		nodes := slices.DeleteFunc(slices.Clone(stretch.Nodes), func(id uint64) bool { return p.n.opinion[id] == distrib.Down })
+		if len(nodes) < len(stretch.Nodes) {
+			if all = false; c.began != recovery.RefillUp {
+				continue
+			}
+		}
+		p.exchange(nodes, first, last, func(err error) {
+			if err != nil {
+				done(false, err)
+				return
+			}
+			c.piece(s, rest[i+1:], func(others bool, err error) { done(all && others, err) })
+		})
+		return
+	}
+	done(all, nil)
+}
+
+// exchange compares nodes as they are now, and gives them what they lack by requests.
+func (p *process) exchange(nodes []uint64, first, last uint64, done func(error)) {
+	w := p.w
+	for _, id := range nodes {
+		if n := w.nodes[id-1]; n.process == nil || n.process.paused || w.cut[p.n.id][id] || w.cut[id][p.n.id] {
+			p.after(time.Second, func() { done(errSilent) })
+			return
+		}
+	}
+	f := &frozen{w: w}
+	if _, err := antientropy.Exchange(context.Background(), f, nodes, first, last, antientropy.Options{}); err != nil {
+		p.after(w.delay(), func() { done(err) })
+		return
+	}
+	slices.SortFunc(f.gifts, func(a, b gift) int { return cmp.Or(cmp.Compare(a.to, b.to), bytes.Compare(a.r.Key, b.r.Key)) })
+	w.trace("compare", p.n.id, uint64(len(f.gifts)))
+	open, failed := len(f.gifts), error(nil)
+	came := func(err error) {
+		failed = cmp.Or(failed, err)
+		if open--; open <= 0 {
+			done(failed)
+		}
+	}
+	if open == 0 {
+		p.after(w.delay(), func() { came(nil) })
+	}
+	for _, g := range f.gifts {
+		if g.to == p.n.id {
+			p.after(w.between(0, time.Millisecond), func() { came(p.merge(g.r)) })
+			continue
+		}
+		p.askMerge(w.time().Add(2*time.Second), g.to, g.r, came)
+	}
+}
+
+// frozen is a transport to all nodes as they are at one moment. What they are to merge is kept.
+type frozen struct {
+	distrib.Transport
+	w     *world
+	mu    sync.Mutex // guards gifts: an exchange has goroutines
+	gifts []gift
+}
+
+// gift is what a node lacks.
+type gift struct {
+	to uint64
+	r  *distrib.MergeRequest
+}
+
+func (f *frozen) at(node uint64) *process { return f.w.nodes[node-1].process }
+
+func (f *frozen) Parts(_ context.Context, to uint64, r *distrib.PartsRequest) ([]distrib.Part, error) {
+	return f.at(to).data.Parts(r)
+}
+
+func (f *frozen) Keys(_ context.Context, to uint64, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
+	return f.at(to).data.Keys(r)
+}
+
+func (f *frozen) Read(_ context.Context, to uint64, r *distrib.ReadRequest) (*distrib.ReadReply, error) {
+	return f.at(to).read(r)
+}
+
+func (f *frozen) Merge(_ context.Context, to uint64, r *distrib.MergeRequest) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gifts = append(f.gifts, gift{to, r})
+	return nil
+}

@@ -1,0 +1,83 @@
+package sim
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+var (
+	oneSeed   = flag.Uint64("seed", 0, "what TestSeed runs")
+	manySeeds = flag.Uint64("seeds", 200, "how many TestSeeds runs")
+	fromSeed  = flag.Uint64("from", 1, "the first that TestSeeds runs")
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestSeed runs one seed, and prints all that happens.
+func TestSeed(t *testing.T) {
+	if *oneSeed == 0 {
+		t.Skip("-seed is not set")
+	}
+	r := Run(Options{Seed: *oneSeed, Log: os.Stdout})
+	t.Logf("%+v", *r)
+	require.Empty(t, r.Violations)
+}
+
+// TestSeeds runs many. make sim runs more of them.
+func TestSeeds(t *testing.T) {
+	var sum Stats
+	var events uint64
+	began := time.Now()
+	report := func(next uint64) {
+		t.Logf("%d seeds, the next is %d: %d events, %d reads, %d writes acknowledged; %d keys differed until all was compared, %d late second copies came back; %v",
+			next-*fromSeed, next, events, sum.Got, sum.Acked, sum.Different, sum.Twice, time.Since(began).Round(time.Second))
+	}
+	for seed := *fromSeed; seed < *fromSeed+*manySeeds; seed++ {
+		r := Run(Options{Seed: seed})
+		events += r.Events
+		sum.Got += r.Stats.Got
+		sum.Acked += r.Stats.Acked
+		sum.Different += r.Stats.Different
+		sum.Twice += r.Stats.Twice
+		if len(r.Violations) > 0 {
+			t.Fatalf("seed %d: %s\nto repeat it: go test ./distrib/sim -run 'TestSeed$' -seed %d -v", seed, strings.Join(r.Violations, "\n"), seed)
+		}
+		if done := seed - *fromSeed + 1; done%1000 == 0 {
+			report(seed + 1)
+		}
+	}
+	report(*fromSeed + *manySeeds)
+	require.NotZero(t, sum.Acked)
+}
+
+// TestSame runs seeds twice: the same happens.
+func TestSame(t *testing.T) {
+	for seed := uint64(1); seed <= 10; seed++ {
+		a, b := Run(Options{Seed: seed}), Run(Options{Seed: seed})
+		require.Equal(t, a, b, "seed %d", seed)
+	}
+}
+
+// TestControls brings known bugs back: each must be found.
+func TestControls(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes some hundred runs")
+	}
+	for bug := NoBug + 1; bug < bugs; bug++ {
+		t.Run(bug.String(), func(t *testing.T) {
+			for seed := uint64(1); seed <= 300; seed++ {
+				if r := Run(Options{Seed: seed, Bug: bug}); len(r.Violations) > 0 {
+					t.Logf("found by seed %d: %s", seed, r.Violations[0])
+					return
+				}
+			}
+			t.Error("not found in 300 seeds")
+		})
+	}
+}
