@@ -114,6 +114,12 @@ func FuzzDecodeRecord(f *testing.F) {
 		if r, err := DecodeRecord(b); err == nil {
 			require.Equal(t, b, AppendRecord(nil, r))
 		}
+		_, _ = DecodeHead(b) // of a node's own records, and those that it keeps for others
+		for _, prefix := range [][]byte{nil, DataPrefix(), HintPrefix(7)} {
+			if token, key, head, err := ParseKey(prefix, append(prefix, b...)); err == nil && head {
+				require.Equal(t, append(prefix, b...), HeadKey(prefix, token, key))
+			}
+		}
 	})
 }
 

@@ -63,7 +63,7 @@ func (s membership) Stage(ctx context.Context, r *api.StageRequest) (*api.StageR
 	case m == nil || v == nil:
 		return nil, status.Errorf(codes.Unavailable, "node %s is starting", s.opts.Name)
 	case r.ClusterId != v.topology.ClusterID:
-		return nil, status.Errorf(codes.FailedPrecondition, "this is cluster %s, not %s", v.topology.ClusterID, r.ClusterId)
+		return nil, status.Errorf(codes.FailedPrecondition, "this is cluster %s, who asks is of cluster %s: it was given an address of another cluster", v.topology.ClusterID, r.ClusterId)
 	}
 	s.sawEpoch(r.Epoch)
 	return m.Stage(ctx, r)

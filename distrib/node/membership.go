@@ -38,7 +38,7 @@ func (s membership) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRes
 	}
 	t := v.topology
 	if r.ClusterId != "" && r.ClusterId != t.ClusterID {
-		return nil, status.Errorf(codes.FailedPrecondition, "this is cluster %s, node %s is of cluster %s", t.ClusterID, r.Self.GetName(), r.ClusterId)
+		return nil, status.Errorf(codes.FailedPrecondition, "this is cluster %s, node %s is of cluster %s: look at its --join; a node moves to another cluster with an empty directory", t.ClusterID, r.Self.GetName(), r.ClusterId)
 	}
 	var err error
 	if v != last {

@@ -344,26 +344,3 @@ func TestWithoutMetadata(t *testing.T) {
 	require.ErrorIs(t, err, meta.ErrDown)
 	require.ErrorContains(t, err, "join cluster")
 }
-
-// TestStrangers: who does not belong here is told so.
-func TestStrangers(t *testing.T) {
-	c := newTestCluster(t, 1)
-	other := newTestCluster(t, 1)
-	other.stop("n1")
-	o := other.options("n1")
-	o.Join = []string{c.addrs["n1"]}
-	_, err := c.try(o)
-	require.ErrorContains(t, err, "is of cluster")
-
-	o = c.options("n1")
-	o.Dir, o.Listen, o.Join = filepath.Join(c.dir, "another"), "127.0.0.1:0", []string{c.addrs["n1"]}
-	_, err = c.try(o)
-	require.ErrorContains(t, err, "node n1 runs at "+c.addrs["n1"]+" already")
-
-	o.Name, o.Listen = "n2", "0.0.0.0:0"
-	_, err = c.try(o)
-	require.ErrorContains(t, err, "say by which one others reach it")
-	o.Listen, o.Advertise = "0.0.0.0:0", "127.0.0.1:1"
-	_, err = c.try(o)
-	require.ErrorContains(t, err, "without TLS")
-}

@@ -73,8 +73,13 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("node %s: listen at %q: %w", o.Name, o.Listen, err)
 	case o.Advertise == "" && (host == "" || ip.IsUnspecified()):
 		return o, fmt.Errorf("node %s: it listens at %s, all addresses of this machine: say by which one others reach it", o.Name, o.Listen)
-	case o.Security == nil && !o.Insecure && host != "localhost" && !ip.IsLoopback():
-		return o, fmt.Errorf("node %s: it listens at %s, beyond this machine, without TLS: give certificates, or say that it is to be insecure", o.Name, o.Listen)
+	}
+	if o.Security == nil && !o.Insecure {
+		for _, addr := range []string{o.Listen, o.HTTP, o.Gossip} {
+			if addr != "" && !onLoopback(addr) {
+				return o, fmt.Errorf("node %s: it listens at %s, beyond this machine, without TLS: give certificates, or say that it is to be insecure", o.Name, addr)
+			}
+		}
 	}
 	if o.Security != nil {
 		if err := o.Security.CheckNode(o.Name); err != nil {
@@ -93,6 +98,12 @@ func (o Options) withDefaults() (Options, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o, nil
+}
+
+// onLoopback reports whether only this machine reaches an address to listen at.
+func onLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	return err != nil || host == "localhost" || net.ParseIP(host).IsLoopback() // where it is no address, listening says so
 }
 
 // gossipAt is any free port of an address of host.

@@ -35,10 +35,10 @@ func (i Identity) check(md metadata.MD) (from Identity, err error) {
 		return from, fmt.Errorf("node %q speaks protocol %q, this node %d: give both the same version", get(keyName), p, Protocol)
 	}
 	if c := get(keyCluster); c != i.ClusterID {
-		return from, fmt.Errorf("node %q is of cluster %q, this node of %q", get(keyName), c, i.ClusterID)
+		return from, fmt.Errorf("node %q is of cluster %q, this node of %q: one of them was given an address of the other's cluster", get(keyName), c, i.ClusterID)
 	}
 	if to := get(keyTo); to != strconv.FormatUint(i.Node, 10) {
-		return from, fmt.Errorf("node %q wants node %s, this is node %d (%s)", get(keyName), to, i.Node, i.Name)
+		return from, fmt.Errorf("node %q wants node %s, this is node %d (%s): the other has moved, or this one took its address", get(keyName), to, i.Node, i.Name)
 	}
 	from = Identity{ClusterID: i.ClusterID, Name: get(keyName)}
 	if from.Node, err = strconv.ParseUint(get(keyNode), 10, 64); err != nil || from.Node == 0 {
