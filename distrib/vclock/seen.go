@@ -39,7 +39,12 @@ type knownOp struct {
 func SeenOf(c Clock) Seen { return Seen{Clock: c} }
 
 func (s Seen) find(op Op) int {
-	return slices.IndexFunc(s.ops, func(k knownOp) bool { return k.Op == op })
+	for i := range s.ops {
+		if s.ops[i].Op == op {
+			return i
+		}
+	}
+	return -1
 }
 
 // HasOp reports whether op is one of the operations that s remembers.

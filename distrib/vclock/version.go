@@ -35,7 +35,7 @@ func (v Version[T]) Retry(op Op) Version[T] {
 // learn returns v, which knows what w shows to have been retried, of the operations that v knows.
 func (v Version[T]) learn(w Version[T]) Version[T] {
 	// Who has seen an operation, and not this dot of it, has seen another.
-	if w.Retried || w.Dot != v.Dot && (w.Op == v.Op || v.Past.HasOp(w.Op) && !v.Past.Contains(w.Dot)) {
+	if w.Retried || w.Dot != v.Dot && (w.Op == v.Op || !v.Past.Contains(w.Dot) && v.Past.HasOp(w.Op)) {
 		v = v.Retry(w.Op)
 	}
 	for _, k := range w.Past.ops {
@@ -124,7 +124,12 @@ func Merge[T any](a, b Set[T]) Set[T] {
 //
 // An error says that no counter is left, which only a forged context brings about.
 func Next[T any](set Set[T], actor Actor, minted uint64, past Seen) (Dot, error) {
-	last := max(minted, Context(set).Last(actor), past.Last(actor))
+	last := max(minted, past.Last(actor))
+	for _, v := range set {
+		if last = max(last, v.Past.Last(actor)); v.Dot.Actor == actor {
+			last = max(last, v.Dot.Counter)
+		}
+	}
 	if last+1 == 0 {
 		return Dot{}, fmt.Errorf("context counts %d writes of actor %d.%d: no more can follow", last, actor.Node, actor.Birth)
 	}
