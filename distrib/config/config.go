@@ -35,6 +35,8 @@ type Config struct {
 	Sync                            distrib.Sync
 	Memory                          int64 // bytes; 0: as the engine says
 	HintBytes                       int64
+	Operations                      int
+	OperationBytes                  int64
 	TLS                             certs.Files
 	Insecure, AllowFaults           bool
 	LogLevel                        slog.Level

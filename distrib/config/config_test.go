@@ -41,6 +41,7 @@ weight: 2
 sync: per-write
 hints:
   bytes: 2GiB
+operations: {limit: 100}
 tls: {ca: ca.crt, cert: n1.crt}
 `, []string{"CAMBIUM_WEIGHT=3", "CAMBIUM_LISTEN=10.0.0.1:7800", "CAMBIUM_TLS_KEY=n1.key", "CAMBIUM_PORT=tcp://10.1.2.3:7800", "HOME=/"},
 		[]string{"--weight", "4", "--etcd", "10.0.0.9:2379", "--etcd", "https://10.0.0.8:2379", "--allow-faults", "--memory=512MiB"})
@@ -55,14 +56,14 @@ tls: {ca: ca.crt, cert: n1.crt}
 	}
 	require.Equal(t, map[string]string{
 		"name": "n1 c.yaml:2", "dir": "/data c.yaml:3", "join": "10.0.0.2:7800,10.0.0.3:7800 c.yaml:4", "sync": "per-write c.yaml:6",
-		"hints.bytes": "2GiB c.yaml:8", "tls.ca": "ca.crt c.yaml:9", "tls.cert": "n1.crt c.yaml:9", "tls.key": "n1.key CAMBIUM_TLS_KEY",
+		"hints.bytes": "2GiB c.yaml:8", "operations.limit": "100 c.yaml:9", "tls.ca": "ca.crt c.yaml:10", "tls.cert": "n1.crt c.yaml:10", "tls.key": "n1.key CAMBIUM_TLS_KEY",
 		"weight": "4 --weight", "listen": "10.0.0.1:7800 CAMBIUM_LISTEN", "etcd": "10.0.0.9:2379,https://10.0.0.8:2379 --etcd",
 		"allow-faults": "true --allow-faults", "memory": "512MiB --memory",
 	}, origins)
 	c.values = nil
 	require.Equal(t, &Config{
 		Name: "n1", Dir: "/data", Listen: "10.0.0.1:7800", Join: []string{"10.0.0.2:7800", "10.0.0.3:7800"},
-		Etcd: []string{"10.0.0.9:2379", "https://10.0.0.8:2379"}, Weight: 4, Replicas: 3, Sync: distrib.SyncNow, Memory: 512 << 20, HintBytes: 2 << 30,
+		Etcd: []string{"10.0.0.9:2379", "https://10.0.0.8:2379"}, Weight: 4, Replicas: 3, Sync: distrib.SyncNow, Memory: 512 << 20, HintBytes: 2 << 30, Operations: 100, OperationBytes: 256 << 20,
 		TLS: certs.Files{CA: "ca.crt", Cert: "n1.crt", Key: "n1.key"}, AllowFaults: true, LogLevel: slog.LevelInfo,
 	}, c)
 }
@@ -91,6 +92,8 @@ func TestRefuses(t *testing.T) {
 		{"memory: 1MiB", `c.yaml:1: memory is "1MiB", want 64MiB to 1024TiB`},
 		{"memory: lots", `c.yaml:1: memory is "lots", want a number of bytes, as 1073741824 or 1GiB, of KiB, MiB, GiB or TiB`},
 		{"hints: {bytes: 0}", `c.yaml:1: hints.bytes is "0", want 1MiB to 1024TiB`},
+		{"operations: {limit: 0}", `c.yaml:1: operations.limit is "0", want a number from 1 to 1048576`},
+		{"operations: {bytes: 9MiB}", `c.yaml:1: operations.bytes is "9MiB", want 16MiB to 1024TiB`},
 		{"hints: 5", `c.yaml:1: hints: want settings, as name: n1`},
 		{"listen: 7800", `c.yaml:1: listen is "7800", want host:port, with an IPv6 address in brackets`},
 		{"listen: 127.0.0.1:99999", `c.yaml:1: listen is "127.0.0.1:99999", the port is "99999", want 0 to 65535`},

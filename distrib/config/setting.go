@@ -35,6 +35,8 @@ const (
 	maxReplicas          = 7
 	minMemory            = 64 << 20
 	minHintBytes         = 1 << 20
+	maxOperations        = 1 << 20
+	minOperationBytes    = 16 << 20 // more than the largest value
 	maxBytes             = 1 << 50
 )
 
@@ -55,6 +57,9 @@ var settings = []setting{
 	{"sync", "string", "per-second", "when a write is durable at each node: per-write or per-second", setSync, func(c *Config) string { return syncs[c.Sync] }},
 	size("memory", "0", "what the engine may take: its budget in bytes, or as 512MiB; 0: a quarter of the machine's, at most 1GiB", func(c *Config) *int64 { return &c.Memory }, minMemory, true),
 	size("hints.bytes", "1GiB", "what is kept at most for each node that does not answer", func(c *Config) *int64 { return &c.HintBytes }, minHintBytes, false),
+	{"operations.limit", "number", "4096", fmt.Sprintf("how many operations of clients are carried out at a time, 1 to %d; others are refused", maxOperations), setOperations,
+		func(c *Config) string { return strconv.Itoa(c.Operations) }},
+	size("operations.bytes", "256MiB", "what their keys and values take at most", func(c *Config) *int64 { return &c.OperationBytes }, minOperationBytes, false),
 	word("tls.ca", "", "file of the certificates of CAs to trust", func(c *Config) *string { return &c.TLS.CA }, nil),
 	word("tls.cert", "", "file of the node's certificate", func(c *Config) *string { return &c.TLS.Cert }, nil),
 	word("tls.key", "", "file of its private key", func(c *Config) *string { return &c.TLS.Key }, nil),
@@ -167,6 +172,15 @@ func setReplicas(c *Config, text string) error {
 		return fmt.Errorf("want a number from 1 to %d", maxReplicas)
 	}
 	c.Replicas = n
+	return nil
+}
+
+func setOperations(c *Config, text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxOperations {
+		return fmt.Errorf("want a number from 1 to %d", maxOperations)
+	}
+	c.Operations = n
 	return nil
 }
 

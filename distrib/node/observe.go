@@ -80,6 +80,7 @@ func (n *Node) registerFigures(p *parts) {
 		},
 		Stored:  func() int64 { return (*n.store.Load()).DiskBytes() },
 		Refused: n.gates.peer.Refused,
+		Load:    func() observe.Load { return observe.Load(p.coordinator.Load()) },
 	}
 	if n.opts.Security != nil {
 		s.Certificate = n.opts.Security.Expires

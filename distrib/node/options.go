@@ -48,6 +48,10 @@ type Options struct {
 	Sync distrib.Sync
 	// HintBytes bounds what is kept for each node that does not answer; 0 is 1 GiB.
 	HintBytes int64
+	// Operations is how many operations of clients are carried out at a time, and OperationBytes what their keys and
+	// values take: others are refused. 0 are 4096 and 256 MiB.
+	Operations     int
+	OperationBytes int64
 
 	// Security is the certificates of the node. nil: all is in the clear, which a node refuses off loopback unless
 	// Insecure says that it may.

@@ -125,6 +125,7 @@ func (n *Node) work(ctx context.Context) error {
 	}
 	p.coordinator = coordinator.New(coordinator.Options{
 		Self: self.ID, View: mover.View, Transport: p.client, Name: n.nameOf,
+		Limits:   coordinator.Limits{Operations: n.opts.Operations, Bytes: n.opts.OperationBytes},
 		Liveness: p.gossip.Liveness, Observe: p.gossip.Observe, Settle: p.data.Settle,
 		Unfinished: func(key []byte) {
 			if err := p.dirty.Mark(ring.TokenOf(key).Hi); err != nil {

@@ -31,11 +31,14 @@ func all() (*prometheus.Registry, *Operations) {
 		Hints: func() []Hints {
 			return []Hints{{Target: "n2", Bytes: 700, Oldest: 90 * time.Second}, {Target: "n3", Bytes: 1}}
 		},
-		Dirty:       func() int { return 12 },
-		Epoch:       func() uint64 { return 7 },
-		Members:     func() map[distrib.Liveness]int { return map[distrib.Liveness]int{distrib.Up: 2, distrib.Down: 1} },
-		Stored:      func() int64 { return 1 << 30 },
-		Refused:     func() uint64 { return 6 },
+		Dirty:   func() int { return 12 },
+		Epoch:   func() uint64 { return 7 },
+		Members: func() map[distrib.Liveness]int { return map[distrib.Liveness]int{distrib.Up: 2, distrib.Down: 1} },
+		Stored:  func() int64 { return 1 << 30 },
+		Refused: func() uint64 { return 6 },
+		Load: func() Load {
+			return Load{Operations: 3, Behind: 4, Repairs: 1, Bytes: 300, BehindBytes: 400, Hedged: 9}
+		},
 		Certificate: func() time.Time { return time.Unix(1_800_000_000, 0) },
 	})
 	return r, operations
@@ -65,15 +68,33 @@ cambium_hints_oldest_age_seconds{target="n2"} 90
 cambium_members{state="down"} 1
 cambium_members{state="suspect"} 0
 cambium_members{state="up"} 2
+# HELP cambium_operations_in_progress Operations of clients under way.
+# TYPE cambium_operations_in_progress gauge
+cambium_operations_in_progress 3
+# HELP cambium_operations_in_progress_bytes Bytes of the keys and values of the operations under way.
+# TYPE cambium_operations_in_progress_bytes gauge
+cambium_operations_in_progress_bytes 300
 # HELP cambium_peer_requests_refused_total Requests of other nodes refused since too many waited.
 # TYPE cambium_peer_requests_refused_total counter
 cambium_peer_requests_refused_total 6
+# HELP cambium_read_repairs_in_progress Repairs of nodes that lacked something that was read.
+# TYPE cambium_read_repairs_in_progress gauge
+cambium_read_repairs_in_progress 1
+# HELP cambium_reads_hedged_total Reads for which another node was asked too, since one took longer than it mostly does.
+# TYPE cambium_reads_hedged_total counter
+cambium_reads_hedged_total 9
 # HELP cambium_ring_epoch Epoch of the topology that this node has.
 # TYPE cambium_ring_epoch gauge
 cambium_ring_epoch 7
 # HELP cambium_store_bytes Bytes of the store on the device.
 # TYPE cambium_store_bytes gauge
 cambium_store_bytes 1.073741824e+09
+# HELP cambium_writes_behind Writes that were answered and still go to the rest of their nodes.
+# TYPE cambium_writes_behind gauge
+cambium_writes_behind 4
+# HELP cambium_writes_behind_bytes Bytes of the keys and values of these writes.
+# TYPE cambium_writes_behind_bytes gauge
+cambium_writes_behind_bytes 400
 `, "\n"), figures)
 
 	empty := prometheus.NewRegistry()

@@ -16,6 +16,7 @@ type Sources struct {
 	Members func() map[distrib.Liveness]int // this node's opinion, itself included
 	Stored  func() int64                    // bytes of the store on the device
 	Refused func() uint64                   // requests of other nodes, since the start, since too many waited
+	Load    func() Load
 	// Certificate is when this node's certificate ends.
 	Certificate func() time.Time
 }
@@ -25,6 +26,13 @@ type Hints struct {
 	Target string
 	Bytes  int64
 	Oldest time.Duration // the age of the oldest; 0: not known
+}
+
+// Load is what a node does for its clients at the moment.
+type Load struct {
+	Operations, Behind, Repairs int64
+	Bytes, BehindBytes          int64
+	Hedged                      int64 // reads, since the start
 }
 
 // figures are what Sources say, as metrics.
@@ -47,12 +55,18 @@ var (
 	members     = desc("members", "Nodes by this node's own opinion of them.", "state")
 	stored      = desc("store_bytes", "Bytes of the store on the device.")
 	refused     = desc("peer_requests_refused_total", "Requests of other nodes refused since too many waited.")
+	operations  = desc("operations_in_progress", "Operations of clients under way.")
+	bytes       = desc("operations_in_progress_bytes", "Bytes of the keys and values of the operations under way.")
+	behind      = desc("writes_behind", "Writes that were answered and still go to the rest of their nodes.")
+	behindBytes = desc("writes_behind_bytes", "Bytes of the keys and values of these writes.")
+	repairs     = desc("read_repairs_in_progress", "Repairs of nodes that lacked something that was read.")
+	hedged      = desc("reads_hedged_total", "Reads for which another node was asked too, since one took longer than it mostly does.")
 	certificate = desc("certificate_expiry_timestamp_seconds", "When this node's certificate ends, in seconds since 1970.")
 )
 
 // Describe implements prometheus.Collector.
 func (f figures) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{hintBytes, hintAge, dirty, epoch, members, stored, refused, certificate} {
+	for _, d := range []*prometheus.Desc{hintBytes, hintAge, dirty, epoch, members, stored, refused, operations, bytes, behind, behindBytes, repairs, hedged, certificate} {
 		to <- d
 	}
 }
@@ -91,6 +105,15 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 	}
 	if s.Refused != nil {
 		to <- prometheus.MustNewConstMetric(refused, prometheus.CounterValue, float64(s.Refused()))
+	}
+	if s.Load != nil {
+		l := s.Load()
+		gauge(operations, float64(l.Operations))
+		gauge(bytes, float64(l.Bytes))
+		gauge(behind, float64(l.Behind))
+		gauge(behindBytes, float64(l.BehindBytes))
+		gauge(repairs, float64(l.Repairs))
+		to <- prometheus.MustNewConstMetric(hedged, prometheus.CounterValue, float64(l.Hedged))
 	}
 	if s.Certificate != nil {
 		gauge(certificate, float64(s.Certificate().Unix()))
