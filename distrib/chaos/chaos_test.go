@@ -89,7 +89,7 @@ func moved(t *testing.T, r *Report, want int) {
 
 func buildNode(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "kvnode")
-	out, err := exec.Command("go", "build", "-buildvcs=auto", "-o", path, "github.com/cambiumdb/cambium/cmd/kvnode").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", path, "github.com/cambiumdb/cambium/cmd/kvnode").CombinedOutput()
 	require.NoError(t, err, string(out))
 	return path
 }

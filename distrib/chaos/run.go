@@ -24,6 +24,7 @@ type Options struct {
 	Keys       int           // 0 is 40
 	ValueBytes int           // the least of a value, which has up to 255 more; 0 is 100
 	Pause      time.Duration // of a client between operations
+	Lasts      time.Duration // Run leaves the rest of a plan out when the load has lasted so long; 0: it does not
 	Patience   time.Duration // of each wait for nodes to recover, and of the last until they agree; 0 is 2 min
 	Logf       func(format string, args ...any)
 }
@@ -41,6 +42,9 @@ type run struct {
 func Run(ctx context.Context, o Options, plan []Fault) (*Report, error) {
 	return o.run(ctx, func(ctx context.Context, r *run) error {
 		for _, f := range plan {
+			if o.Lasts > 0 && time.Since(r.load.began) >= o.Lasts {
+				break
+			}
 			if err := r.fault(ctx, f, f.String()); err != nil {
 				return err
 			}

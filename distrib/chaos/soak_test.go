@@ -1,11 +1,12 @@
 package chaos
 
 import (
-	"debug/buildinfo"
 	"fmt"
 	"os"
+	"os/exec"
 	"path"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,7 @@ func TestSoak(t *testing.T) {
 	}
 	faults := func(kinds []Kind, d time.Duration) func(t *testing.T, o Options) (*Report, error) {
 		return func(t *testing.T, o Options) (*Report, error) {
+			o.Lasts = d
 			return Run(t.Context(), o, Plan(o.Seed, o.Nodes, kinds, d))
 		}
 	}
@@ -72,16 +74,7 @@ func record(t *testing.T, title string, o Options, r *Report, err error) {
 		return
 	}
 	report := perf.NewReport("soak", []string{"make", "soak", "STEPS=" + path.Base(t.Name())}, o.Dir, perf.Config{}, time.Now())
-	info, infoErr := buildinfo.ReadFile(o.Executable)
-	require.NoError(t, infoErr)
-	for _, s := range info.Settings {
-		switch s.Key {
-		case "vcs.revision":
-			report.Build.Revision = s.Value
-		case "vcs.modified":
-			report.Build.Modified = s.Value == "true"
-		}
-	}
+	report.Build.Revision, report.Build.Modified = git(t, "rev-parse", "HEAD"), git(t, "status", "--porcelain", ":/", ":!/docs/soak.md") != ""
 	text := fmt.Sprintf("seed %d\n", o.Seed)
 	if err != nil {
 		text += "FAILED " + err.Error()
@@ -92,4 +85,13 @@ func record(t *testing.T, title string, o Options, r *Report, err error) {
 		require.NoError(t, os.WriteFile(file, []byte(soakHead), 0o666))
 	}
 	require.NoError(t, perf.WriteSection(file, title, report.Section(title, text, nil)))
+}
+
+// git is what git says; empty: this is no clone.
+func git(t *testing.T, args ...string) string {
+	out, err := exec.Command("git", args...).Output()
+	if err != nil {
+		t.Logf("git %v: %v", args, err)
+	}
+	return strings.TrimSpace(string(out))
 }
