@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"time"
 
@@ -98,6 +99,21 @@ func start(ctx context.Context, opts node.Options) error {
 type store struct {
 	*local.Store
 	db *engine.DB
+	// room counts as live to the collector, which lets the heap grow by as much as is live before it runs. The engine
+	// keeps its memory outside of the heap, so that little is, and it would run many times a second. Nobody
+	// writes to room: the system gives it no memory.
+	room []byte
+}
+
+// maxHeapRoom bounds it. More would save little.
+const maxHeapRoom = 64 << 20
+
+// heapRoom is by how much garbage may grow where the engine may take so many bytes of memory: an eighth of that.
+func heapRoom(memory int64) []byte {
+	if memory == 0 {
+		memory = math.MaxInt64
+	}
+	return make([]byte, min(maxHeapRoom, memory/8))
 }
 
 // openStore opens the engine in dir, which may take so many bytes of memory; 0: as it says itself.
@@ -106,7 +122,7 @@ func openStore(dir string, memory int64) (node.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store{local.New(db), db}, nil
+	return store{local.New(db), db, heapRoom(memory)}, nil
 }
 
 func (s store) Close() error     { return s.db.Close() }
