@@ -43,6 +43,24 @@ func BenchmarkInsert(b *testing.B) {
 	}
 }
 
+// BenchmarkOverwrite adds versions of keys that are there.
+func BenchmarkOverwrite(b *testing.B) {
+	const distinct = 20_000
+	keys := benchKeys(distinct)
+	value := make([]byte, 1000)
+	var m *Memtable
+	for i := 0; b.Loop(); i++ {
+		if i%(4*distinct) == 0 {
+			if m != nil {
+				m.Unref()
+			}
+			m = New(Options{SizeBytes: 64 << 20})
+		}
+		m.Add(ikey.Make(keys[i*7919%distinct], uint64(i), ikey.KindSet), value)
+	}
+	m.Unref()
+}
+
 func BenchmarkInsertSorted(b *testing.B) {
 	keys := make([][]byte, benchEntries)
 	for i := range keys {

@@ -94,8 +94,10 @@ func (t *indexTable) grown() *indexTable {
 }
 
 // lookup returns the newest node of user, 0 if there is none.
-func (m *Memtable) lookup(user []byte) uint32 {
-	hash := hashOf(user)
+func (m *Memtable) lookup(user []byte) uint32 { return m.lookupHash(user, hashOf(user)) }
+
+// lookupHash is lookup of a user key whose hash is known.
+func (m *Memtable) lookupHash(user []byte, hash uint64) uint32 {
 	t := m.index.parts[hash>>58].table.Load()
 	if t == nil {
 		return 0

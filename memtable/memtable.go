@@ -69,19 +69,21 @@ func New(opts Options) *Memtable {
 // Add puts an entry in; it copies key and value. A key that is already there, trailer and
 // all, is kept too and comes after the new one: the owner's sequence numbers exclude it.
 //
-// Entries that arrive in order, or nearly, are added without a search.
+// Entries that arrive in order, or nearly, and new versions of keys that are there, are added without a search of the
+// tree.
 func (m *Memtable) Add(key ikey.Key, value []byte) {
 	p := makeProbe(key)
 	off, n := m.newNode(&p, value)
-	pl := m.locate(&p)
+	hash := hashOf(p.user)
+	pl := m.locate(&p, hash)
 	m.link(off, n, pl)
 	m.finger = off
-	m.indexNode(off, &p, pl)
+	m.indexNode(off, &p, pl, hash)
 	m.count.Add(1)
 }
 
 // indexNode makes the index find the node when it is the newest of its user key.
-func (m *Memtable) indexNode(off uint32, p *probe, pl place) {
+func (m *Memtable) indexNode(off uint32, p *probe, pl place, hash uint64) {
 	if pl.pred != 0 && m.sameUser(m.node(pl.pred), p) {
 		return // not the newest
 	}
@@ -89,7 +91,7 @@ func (m *Memtable) indexNode(off uint32, p *probe, pl place) {
 	if pl.succ != 0 && m.sameUser(m.node(pl.succ), p) {
 		older = pl.succ
 	}
-	m.index.put(hashOf(p.user), off, older)
+	m.index.put(hash, off, older)
 }
 
 // AddRangeDelete puts a tombstone over [start, end) in; it copies the keys.

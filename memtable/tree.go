@@ -8,9 +8,12 @@ type place struct {
 	right      bool // the side of parent
 }
 
-// locate finds the place of a new entry. Called by the writer.
-func (m *Memtable) locate(p *probe) place {
+// locate finds the place of a new entry, whose user key has this hash. Called by the writer.
+func (m *Memtable) locate(p *probe, hash uint64) place {
 	if pl, ok := m.locateNear(p); ok {
+		return pl
+	}
+	if pl, ok := m.locateOlder(p, hash); ok {
 		return pl
 	}
 	var pl place
@@ -61,14 +64,33 @@ func (m *Memtable) locateNear(p *probe) (pl place, ok bool) {
 			return place{}, false
 		}
 	}
-	// Of two neighbours in order, either the left one has no right child or the right one has
-	// no left child.
+	m.below(&pl)
+	return pl, true
+}
+
+// locateOlder finds the place before the newest entry of the same user key, if there is one and it is older.
+func (m *Memtable) locateOlder(p *probe, hash uint64) (pl place, ok bool) {
+	newest := m.lookupHash(p.user, hash)
+	if newest == 0 {
+		return place{}, false
+	}
+	n := m.node(newest)
+	if n.trailer > p.trailer {
+		return place{}, false
+	}
+	pl.pred, pl.succ = n.prev.Load(), newest // pred is of another key
+	m.below(&pl)
+	return pl, true
+}
+
+// below finds where a node between the neighbours of pl goes in the tree: either the left one has no right child, or
+// the right one has no left child.
+func (m *Memtable) below(pl *place) {
 	if pl.pred != 0 && m.node(pl.pred).right.Load() == 0 {
 		pl.parent, pl.right = pl.pred, true
 	} else {
 		pl.parent = pl.succ
 	}
-	return pl, true
 }
 
 // link publishes the node on the list, then hangs it into the tree.
