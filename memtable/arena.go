@@ -20,6 +20,7 @@ type arena struct {
 	maps   []chunk // what free gives back
 	next   uint32  // the next free unit
 	end    uint32  // the end of the current chunk
+	worn   bool    // the current chunk is not zero: another arena had it
 	used   atomic.Int64
 }
 
@@ -41,7 +42,8 @@ func (a *arena) addChunk(i uint32, n int) {
 	if i >= maxChunks {
 		panic(fmt.Sprintf("memtable: arena of %d bytes is full", uint64(maxChunks)*chunkLen))
 	}
-	c := newChunk(n)
+	c, worn := newChunk(n)
+	a.worn = worn
 	a.maps = append(a.maps, c)
 	a.chunks[i] = c.base()
 	a.next = i << chunkShift
@@ -59,6 +61,9 @@ func (a *arena) alloc(n uintptr) uint32 {
 	off := a.next
 	a.next += units
 	a.used.Add(int64(units) * unit)
+	if a.worn {
+		clear(unsafe.Slice((*uint64)(a.at(off)), units))
+	}
 	return off
 }
 

@@ -12,7 +12,7 @@ const chunkShift = 20
 // would neither find a race nor take our atomics for the synchronisation that they are.
 type chunk []uint64
 
-func newChunk(n int) chunk { return make(chunk, n/unit) }
+func newChunk(n int) (c chunk, worn bool) { return make(chunk, n/unit), false }
 
 func (c chunk) base() unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(c)) }
 

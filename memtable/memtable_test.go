@@ -376,3 +376,31 @@ func TestPrevWhileLinking(t *testing.T) {
 		m.node(succ).prev.Store(was)
 	}
 }
+
+// TestSpareChunks: what a memtable finds in a chunk that another one had is as good as nothing.
+func TestSpareChunks(t *testing.T) {
+	for round := range 3 {
+		m := New(Options{SizeBytes: chunkLen})
+		for i := range 1000 {
+			key := bytes.Repeat([]byte{0xff}, 1+(i*7+round)%40)
+			m.Add(ikey.Make(key, uint64(i+1), ikey.KindSet), key)
+		}
+		n := 0
+		it := m.NewIterator()
+		for ok := it.First(); ok; ok = it.Next() {
+			require.Equal(t, it.Key().User, it.Value())
+			n++
+		}
+		it.Close()
+		require.Equal(t, 1000, n)
+		for length := 1; length <= 40; length++ {
+			key := bytes.Repeat([]byte{0xff}, length)
+			_, v, ok := m.Get(key, ikey.MaxSeq)
+			require.True(t, ok, "round %d, key of %d bytes", round, length)
+			require.Equal(t, key, v)
+		}
+		_, _, ok := m.Get([]byte{0xff, 0}, ikey.MaxSeq)
+		require.False(t, ok)
+		m.Unref()
+	}
+}

@@ -184,7 +184,7 @@ const firstOutside = 256 << 10
 func (o *outside) keep(b []byte) []byte {
 	if len(b) > len(o.room) {
 		n := max(len(b), min(chunkLen, firstOutside<<min(len(o.maps), 16)))
-		c := newChunk((n + unit - 1) / unit * unit)
+		c, _ := newChunk((n + unit - 1) / unit * unit)
 		o.maps = append(o.maps, c)
 		o.room = unsafe.Slice((*byte)(c.base()), n)
 	}
