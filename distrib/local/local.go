@@ -9,6 +9,7 @@ package local
 
 import (
 	"errors"
+	"sync"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/engine"
@@ -25,12 +26,18 @@ func Options(opts *engine.Options) *engine.Options {
 }
 
 // Store is an engine as a distrib.Store.
-type Store struct{ db *engine.DB }
+type Store struct {
+	db      *engine.DB
+	batches sync.Pool // of *engine.Batch
+}
 
 var _ distrib.Store = (*Store)(nil)
 
 // New returns db as a store.
-func New(db *engine.DB) *Store { return &Store{db} }
+func New(db *engine.DB) *Store { return &Store{db: db} }
+
+// keptBatch is the longest batch, in bytes, whose memory is used again.
+const keptBatch = 1 << 20
 
 var policies = map[distrib.Sync]*engine.WriteOptions{
 	distrib.SyncNow:   {Sync: engine.SyncPerWrite},
@@ -48,8 +55,17 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 }
 
 // Apply implements distrib.Store.
-func (s *Store) Apply(ops []distrib.Op, sync distrib.Sync) error {
-	b := s.db.NewBatch()
+func (s *Store) Apply(ops []distrib.Op, when distrib.Sync) error {
+	b, _ := s.batches.Get().(*engine.Batch)
+	if b == nil {
+		b = s.db.NewBatch()
+	}
+	defer func() {
+		if b.Size() <= keptBatch {
+			b.Reset()
+			s.batches.Put(b)
+		}
+	}()
 	for _, op := range ops {
 		if op.Delete {
 			b.Delete(op.Key)
@@ -57,7 +73,7 @@ func (s *Store) Apply(ops []distrib.Op, sync distrib.Sync) error {
 			b.Put(op.Key, op.Value)
 		}
 	}
-	return s.db.Apply(b, policies[sync])
+	return s.db.Apply(b, policies[when])
 }
 
 // Scan implements distrib.Store.
@@ -77,6 +93,6 @@ func (s *Store) Scan(lower, upper []byte, visit func(key, value []byte) error) e
 }
 
 // DeleteRange implements distrib.Store.
-func (s *Store) DeleteRange(lower, upper []byte, sync distrib.Sync) error {
-	return s.db.DeleteRange(lower, upper, policies[sync])
+func (s *Store) DeleteRange(lower, upper []byte, when distrib.Sync) error {
+	return s.db.DeleteRange(lower, upper, policies[when])
 }

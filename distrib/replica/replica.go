@@ -298,8 +298,13 @@ func (r *Replica) settle(sync distrib.Sync) error {
 // settleKey is written to have what was written before synced.
 var settleKey = []byte{byte(distrib.SpaceMeta), 's', 'y', 'n', 'c'}
 
+// heads are buffers for heads on their way to the store, which keeps none. keptHead is the largest that is used again.
+var heads = sync.Pool{New: func() any { return new([]byte) }}
+
+const keptHead = 8 * distrib.InlineBytes
+
 // store replaces the record of old, in one change.
-func (r *Replica) store(head []byte, old distrib.Head, minted vclock.Dot, record distrib.Record, sync distrib.Sync) error {
+func (r *Replica) store(head []byte, old distrib.Head, minted vclock.Dot, record distrib.Record, when distrib.Sync) error {
 	apart := map[vclock.Dot]int{} // where the bytes are in the store already
 	for _, m := range old.Missing {
 		apart[old.Record[m.Sibling].Dot] = m.Bytes
@@ -323,14 +328,19 @@ func (r *Replica) store(head []byte, old distrib.Head, minted vclock.Dot, record
 		ops = append(ops, distrib.Op{Key: distrib.ValueKey(head, dot), Delete: true})
 	}
 	if len(record) > 0 {
-		ops = append(ops, distrib.Op{Key: head, Value: distrib.AppendHead(nil, minted, record, lengths)})
+		b := heads.Get().(*[]byte)
+		*b = distrib.AppendHead((*b)[:0], minted, record, lengths)
+		if cap(*b) <= keptHead {
+			defer heads.Put(b)
+		}
+		ops = append(ops, distrib.Op{Key: head, Value: *b})
 	} else {
 		ops = append(ops, distrib.Op{Key: head, Delete: true})
 	}
 	for _, n := range lengths {
 		grown += int64(len(head) + n)
 	}
-	err := r.opts.Store.Apply(ops, sync)
+	err := r.opts.Store.Apply(ops, when)
 	if err == nil {
 		r.size.Add(grown)
 	}
