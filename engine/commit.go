@@ -48,6 +48,7 @@ type group struct {
 	log     *wal.Log
 	pos     wal.Position // end of its last record; the zero value when it has none
 	lastSeq uint64
+	alone   [1]*commit // members, where there is one
 }
 
 // fail gives every member err.
@@ -110,9 +111,10 @@ func (db *DB) lead(c *commit) *group {
 	q := &db.queue
 	q.stage.Lock()
 	err := db.makeRoom(c)
-	g := &group{members: []*commit{c}}
+	g := &group{alone: [1]*commit{c}}
+	g.members = g.alone[:]
 	if !errors.Is(err, ErrStalled) { // the others have not waited that long
-		g.members = q.gather(c)
+		g.members = q.gather(g.members)
 	}
 	if err == nil {
 		db.stageGroup(g)
@@ -138,17 +140,15 @@ func (db *DB) lead(c *commit) *group {
 	return g
 }
 
-// gather takes c and the pending commits that fit in one group.
-func (q *commitQueue) gather(c *commit) []*commit {
+// gather adds to the leader, the only one of members, the pending commits that fit in one group with it.
+func (q *commitQueue) gather(members []*commit) []*commit {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n, size := 0, len(c.rep)
+	n, size := 0, len(members[0].rep)
 	for n < len(q.pending) && n < maxGroupMembers && size+len(q.pending[n].rep) <= maxGroupBytes {
 		size += len(q.pending[n].rep)
 		n++
 	}
-	members := make([]*commit, 1, 1+n)
-	members[0] = c
 	members = append(members, q.pending[:n]...)
 	clear(q.pending[:n])
 	if q.pending = q.pending[n:]; len(q.pending) == 0 {
