@@ -192,6 +192,9 @@ func (g *Gossip) Members() []Member {
 	return list
 }
 
+// Forget drops what is known of nodes that are gone, unless they gossip still.
+func (g *Gossip) Forget(gone func(node uint64) bool) { g.opinions.forget(gone) }
+
 // Leave tells the others that the node goes, so that they need not find out.
 func (g *Gossip) Leave(timeout time.Duration) error { return g.list.Leave(timeout) }
 

@@ -160,3 +160,14 @@ func (o *opinions) members() (list []Member) {
 	}
 	return list
 }
+
+// forget drops nodes that are gone and that memberlist has lost, or never found.
+func (o *opinions) forget(gone func(node uint64) bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, w := range o.nodes {
+		if gone(id) && (w.gone != "" || w.Name == "") {
+			delete(o.nodes, id)
+		}
+	}
+}

@@ -26,3 +26,20 @@ func TestNeverHeard(t *testing.T) {
 	o.heard(Member{Node: 4, Name: "n4"}, now)
 	require.Equal(t, distrib.Up, o.of(4).Liveness)
 }
+
+// TestForget: nodes that are gone are forgotten, unless they gossip.
+func TestForget(t *testing.T) {
+	o, now := newOpinions(1, nil), time.Now()
+	for id := uint64(2); id <= 4; id++ {
+		o.heard(Member{Node: id, Name: "n"}, now)
+	}
+	o.gone(2, "it left", now)
+	o.gone(3, "it left", now)
+	o.observe(5, distrib.ErrRefused, now)
+	o.forget(func(node uint64) bool { return node != 3 })
+	var left []uint64
+	for _, m := range o.members() {
+		left = append(left, m.Node)
+	}
+	require.ElementsMatch(t, []uint64{3, 4}, left)
+}

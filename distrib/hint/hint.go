@@ -58,6 +58,7 @@ type Hints struct {
 type target struct {
 	*replica.Replica
 	opened int64 // bytes that were there when it was opened
+	users  int   // guarded by Hints.mu: who uses it holds it
 	drain  sync.Mutex
 	// since is when the oldest of what is kept came, or earlier, in milliseconds since 1970. It says something where
 	// something is kept.
@@ -88,7 +89,8 @@ func Open(opts Options) (*Hints, error) {
 		if err != nil || id == 0 {
 			return h, err
 		}
-		t := h.target(id)
+		t := h.take(id)
+		defer h.give(t)
 		if err := t.Scan(0, 1<<64-1, func(key []byte, head distrib.Head) error {
 			t.opened += t.SizeOf(key, head)
 			if ms := writtenAt(head.Record); t.since.Load() == 0 || ms < t.since.Load() {
@@ -121,7 +123,8 @@ func firstTarget(s distrib.Store, from, end []byte) (id uint64, err error) {
 	return id, err
 }
 
-func (h *Hints) target(id uint64) *target {
+// take is what is kept for a node. It is not forgotten until give.
+func (h *Hints) take(id uint64) *target {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := h.targets[id]
@@ -129,7 +132,25 @@ func (h *Hints) target(id uint64) *target {
 		t = &target{Replica: replica.New(replica.Options{Store: h.opts.Store, Prefix: distrib.HintPrefix(id), Node: h.opts.Node, Births: h.opts.Births})}
 		h.targets[id] = t
 	}
+	t.users++
 	return t
+}
+
+func (h *Hints) give(t *target) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	t.users--
+}
+
+// Forget drops the nodes that are gone and for which nothing is kept any more.
+func (h *Hints) Forget(gone func(node uint64) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, t := range h.targets {
+		if t.users == 0 && t.bytes() <= 0 && gone(id) {
+			delete(h.targets, id)
+		}
+	}
 }
 
 // writtenAt is when the first version of a record was written, by the clock of its coordinator: when it came is not
@@ -165,7 +186,8 @@ func (h *Hints) admit(t *target, id uint64, bytes int) error {
 
 // Put stores a write first, for node r.For.
 func (h *Hints) Put(r *distrib.PutRequest) (*distrib.PutReply, error) {
-	t := h.target(r.For)
+	t := h.take(r.For)
+	defer h.give(t)
 	if err := h.admit(t, r.For, len(r.Key)+len(r.Value.Data)); err != nil {
 		return nil, err
 	}
@@ -179,7 +201,8 @@ func (h *Hints) Put(r *distrib.PutRequest) (*distrib.PutReply, error) {
 
 // Merge adds versions to what is kept for node r.For.
 func (h *Hints) Merge(r *distrib.MergeRequest) error {
-	t := h.target(r.For)
+	t := h.take(r.For)
+	defer h.give(t)
 	bytes := 0
 	for _, s := range r.Record {
 		bytes += len(r.Key) + len(s.Value.Data)
@@ -196,7 +219,9 @@ func (h *Hints) Merge(r *distrib.MergeRequest) error {
 
 // Read returns what is kept of a key for node r.For.
 func (h *Hints) Read(r *distrib.ReadRequest) (distrib.Record, error) {
-	return h.target(r.For).Read(r.Key)
+	t := h.take(r.For)
+	defer h.give(t)
+	return t.Read(r.Key)
 }
 
 // Kept is what is kept for one node.
@@ -240,7 +265,8 @@ func (h *Hints) Counts() (list []Counts) {
 // it has changed meanwhile. It ends at the first error, or with ctx; another call goes on from there, since
 // what was handed over is gone. One drain of a target runs at a time.
 func (h *Hints) Drain(ctx context.Context, id uint64, send func(key []byte, record distrib.Record) error) (sent int, err error) {
-	t := h.target(id)
+	t := h.take(id)
+	defer h.give(t)
 	t.drain.Lock()
 	defer t.drain.Unlock()
 	began := time.Now().UnixMilli() // what is left at the end has come since

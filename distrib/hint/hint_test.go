@@ -196,3 +196,32 @@ func TestDrainIsThrottled(t *testing.T) {
 	h.opts.Pace = func(context.Context, int) error { return nil }
 	require.Len(t, drain(t, h, 3), 6)
 }
+
+// TestForget: nodes that are gone are forgotten once nothing is kept for them and nobody writes it.
+func TestForget(t *testing.T) {
+	h := open(t, storetest.NewMem(), 0)
+	put(t, h, 3, "a", "1")
+	put(t, h, 4, "a", "1")
+	drain(t, h, 4)
+	gone := func(node uint64) bool { return node != 5 }
+	_, err := h.Read(&distrib.ReadRequest{Key: []byte("a"), For: 5})
+	require.NoError(t, err)
+	h.Forget(gone)
+	targets := func() (list []uint64) {
+		for _, c := range h.Counts() {
+			list = append(list, c.Target)
+		}
+		return list
+	}
+	require.Equal(t, []uint64{3, 5}, targets(), "something is kept for 3, and 5 is there")
+	_, err = h.Drain(t.Context(), 3, func([]byte, distrib.Record) error {
+		h.Forget(gone)
+		require.Equal(t, []uint64{3, 5}, targets(), "it is being drained")
+		return nil
+	})
+	require.NoError(t, err)
+	h.Forget(gone)
+	require.Equal(t, []uint64{5}, targets())
+	put(t, h, 3, "b", "2")
+	require.Equal(t, map[string]string{"b": "2"}, drain(t, h, 3))
+}
