@@ -90,14 +90,14 @@ type clusterStatus struct {
 
 // memberState is a node's opinion of another.
 type memberState struct {
-	Name   string    `json:"name"`
-	State  string    `json:"state"` // up, suspect, down
-	Since  time.Time `json:"since"`
-	Reason string    `json:"reason,omitempty"`
-	Epoch  uint64    `json:"epoch"`
-	Data   uint64    `json:"data_bytes"`
-	Hints  uint64    `json:"hint_bytes"`
-	Share  float64   `json:"share"` // of the ring's keys, replicas included
+	Name   string     `json:"name"`
+	State  string     `json:"state"`           // up, suspect, down
+	Since  *time.Time `json:"since,omitempty"` // nil: it was not heard of yet
+	Reason string     `json:"reason,omitempty"`
+	Epoch  uint64     `json:"epoch"`
+	Data   uint64     `json:"data_bytes"`
+	Hints  uint64     `json:"hint_bytes"`
+	Share  float64    `json:"share"` // of the ring's keys, replicas included
 }
 
 // transition is a change of the nodes that is under way.
@@ -115,7 +115,7 @@ type transition struct {
 func statusOf(m *api.StatusResponse) *clusterStatus {
 	s := &clusterStatus{Ring: ringOf(m.GetRing()), By: m.GetSelf().GetName(), Members: []memberState{}, Metadata: m.GetMetadata(), Dirty: m.GetDirtySlots(), Hints: []hint{}}
 	for _, x := range m.GetMembers() {
-		s.Members = append(s.Members, memberState{x.GetMember().GetName(), x.GetState(), time.UnixMilli(x.GetSinceMs()).UTC(), x.GetReason(), x.GetEpoch(),
+		s.Members = append(s.Members, memberState{x.GetMember().GetName(), x.GetState(), timeOf(x.GetSinceMs()), x.GetReason(), x.GetEpoch(),
 			x.GetDataBytes(), x.GetHintBytes(), x.GetShare()})
 	}
 	for _, h := range m.GetHints() {
@@ -132,7 +132,7 @@ func (s *clusterStatus) WriteText(w io.Writer, _ inspect.Style) {
 	fmt.Fprintf(w, "cluster %s, epoch %d, as %s sees it; metadata %s; %d of 65536 slots to compare\n", s.Ring.ClusterID, s.Ring.Epoch, s.By, s.Metadata, s.Dirty)
 	rows := [][]string{{"name", "state", "since", "share", "data", "hints", "epoch", "why"}}
 	for _, m := range s.Members {
-		rows = append(rows, []string{m.Name, m.State, m.Since.Format(time.DateTime), fmt.Sprintf("%.1f %%", 100*m.Share), perf.Bytes(int64(m.Data)), perf.Bytes(int64(m.Hints)),
+		rows = append(rows, []string{m.Name, m.State, timeText(m.Since), fmt.Sprintf("%.1f %%", 100*m.Share), perf.Bytes(int64(m.Data)), perf.Bytes(int64(m.Hints)),
 			fmt.Sprint(m.Epoch), dash(m.Reason)})
 	}
 	writeRows(w, rows)
@@ -159,16 +159,31 @@ type hint struct {
 	Target string     `json:"target"`
 	Bytes  uint64     `json:"bytes"`
 	Oldest *time.Time `json:"oldest,omitempty"`
-	State  string     `json:"state"` // waiting, draining, paused
+	State  string     `json:"state"` // waiting, draining, drained
+	// Of records, since the node started.
+	Kept       uint64 `json:"kept"`
+	HandedOver uint64 `json:"handed_over"`
+	Refused    uint64 `json:"refused"`
 }
 
 func hintOf(h *api.KeptHints) hint {
-	v := hint{Node: h.GetNode(), Target: h.GetTarget(), Bytes: h.GetBytes(), State: h.GetState()}
-	if ms := h.GetOldestMs(); ms > 0 {
-		at := time.UnixMilli(ms).UTC()
-		v.Oldest = &at
+	return hint{h.GetNode(), h.GetTarget(), h.GetBytes(), timeOf(h.GetOldestMs()), h.GetState(), h.GetKept(), h.GetHandedOver(), h.GetRefused()}
+}
+
+// timeOf is a time of an answer; nil: it has none.
+func timeOf(ms int64) *time.Time {
+	if ms <= 0 {
+		return nil
 	}
-	return v
+	at := time.UnixMilli(ms).UTC()
+	return &at
+}
+
+func timeText(at *time.Time) string {
+	if at == nil {
+		return "-"
+	}
+	return at.Format(time.DateTime)
 }
 
 // add adds what another node has not said already.
@@ -184,13 +199,9 @@ func (r *hints) WriteText(w io.Writer, _ inspect.Style) {
 		fmt.Fprintln(w, "no node keeps writes for another")
 		return
 	}
-	rows := [][]string{{"kept by", "for", "bytes", "oldest", "state"}}
+	rows := [][]string{{"kept by", "for", "bytes", "oldest", "state", "kept", "handed over", "refused"}}
 	for _, h := range r.Hints {
-		oldest := "-"
-		if h.Oldest != nil {
-			oldest = h.Oldest.Format(time.DateTime)
-		}
-		rows = append(rows, []string{h.Node, h.Target, perf.Bytes(int64(h.Bytes)), oldest, h.State})
+		rows = append(rows, []string{h.Node, h.Target, perf.Bytes(int64(h.Bytes)), timeText(h.Oldest), h.State, fmt.Sprint(h.Kept), fmt.Sprint(h.HandedOver), fmt.Sprint(h.Refused)})
 	}
 	writeRows(w, rows)
 }

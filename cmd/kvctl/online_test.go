@@ -190,10 +190,10 @@ func (n *testNode) Where(_ context.Context, r *api.WhereRequest) (*api.WhereResp
 func (n *testNode) Status(ctx context.Context, _ *api.StatusRequest) (*api.StatusResponse, error) {
 	m, err := n.Ring(ctx, nil)
 	s := &api.StatusResponse{Ring: m, Self: n.member(), Metadata: "reachable", DirtySlots: 7,
-		Hints:      []*api.KeptHints{{Node: "n1", Target: "n3", Bytes: 2048, OldestMs: 1_000, State: "waiting"}},
+		Hints:      []*api.KeptHints{{Node: "n1", Target: "n3", Bytes: 2048, OldestMs: 1_000, State: "waiting", Kept: 9, HandedOver: 4, Refused: 2}},
 		Transition: &api.TransitionStatus{Id: "p1", Stage: "stream", Owner: "n2", Changes: []string{"join n4"}, BytesPlanned: 4096, BytesMoved: 1024, KeysMoved: 9, Waiting: []string{"n3"}}}
 	for i, member := range m.GetMembers() {
-		s.Members = append(s.Members, &api.MemberState{Member: member, State: []string{"up", "up", "down"}[i], SinceMs: 60_000, Reason: []string{"", "", "3 probes failed"}[i],
+		s.Members = append(s.Members, &api.MemberState{Member: member, State: []string{"up", "up", "down"}[i], SinceMs: []int64{60_000, 0, 60_000}[i], Reason: []string{"", "", "3 probes failed"}[i],
 			Epoch: 4, DataBytes: 3 << 20, HintBytes: 2048, Share: 0.334})
 	}
 	return s, err

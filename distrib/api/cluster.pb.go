@@ -1086,12 +1086,16 @@ func (x *HintsResponse) GetHints() []*KeptHints {
 }
 
 type KeptHints struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // that keeps them
-	Target        string                 `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
-	Bytes         uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	OldestMs      int64                  `protobuf:"varint,4,opt,name=oldest_ms,json=oldestMs,proto3" json:"oldest_ms,omitempty"`
-	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // waiting, draining, paused
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Node     string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // that keeps them
+	Target   string                 `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	Bytes    uint64                 `protobuf:"varint,3,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	OldestMs int64                  `protobuf:"varint,4,opt,name=oldest_ms,json=oldestMs,proto3" json:"oldest_ms,omitempty"`
+	State    string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // waiting, draining, drained
+	// Of records, since the node started.
+	Kept          uint64 `protobuf:"varint,6,opt,name=kept,proto3" json:"kept,omitempty"`
+	HandedOver    uint64 `protobuf:"varint,7,opt,name=handed_over,json=handedOver,proto3" json:"handed_over,omitempty"`
+	Refused       uint64 `protobuf:"varint,8,opt,name=refused,proto3" json:"refused,omitempty"` // it was full, or had waited for too long
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1159,6 +1163,27 @@ func (x *KeptHints) GetState() string {
 		return x.State
 	}
 	return ""
+}
+
+func (x *KeptHints) GetKept() uint64 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+func (x *KeptHints) GetHandedOver() uint64 {
+	if x != nil {
+		return x.HandedOver
+	}
+	return 0
+}
+
+func (x *KeptHints) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
 }
 
 type RepairRequest struct {
@@ -1931,13 +1956,17 @@ const file_cambium_v1_cluster_proto_rawDesc = "" +
 	"\tfallbacks\x18\x03 \x03(\v2\x12.cambium.v1.MemberR\tfallbacks\"\x0e\n" +
 	"\fHintsRequest\"<\n" +
 	"\rHintsResponse\x12+\n" +
-	"\x05hints\x18\x01 \x03(\v2\x15.cambium.v1.KeptHintsR\x05hints\"\x80\x01\n" +
+	"\x05hints\x18\x01 \x03(\v2\x15.cambium.v1.KeptHintsR\x05hints\"\xcf\x01\n" +
 	"\tKeptHints\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x14\n" +
 	"\x05bytes\x18\x03 \x01(\x04R\x05bytes\x12\x1b\n" +
 	"\toldest_ms\x18\x04 \x01(\x03R\boldestMs\x12\x14\n" +
-	"\x05state\x18\x05 \x01(\tR\x05state\"!\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x12\n" +
+	"\x04kept\x18\x06 \x01(\x04R\x04kept\x12\x1f\n" +
+	"\vhanded_over\x18\a \x01(\x04R\n" +
+	"handedOver\x12\x18\n" +
+	"\arefused\x18\b \x01(\x04R\arefused\"!\n" +
 	"\rRepairRequest\x12\x10\n" +
 	"\x03all\x18\x01 \x01(\bR\x03all\"\x96\x01\n" +
 	"\x0eRepairProgress\x12\x16\n" +

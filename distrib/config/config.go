@@ -35,6 +35,7 @@ type Config struct {
 	Sync                            distrib.Sync
 	Memory                          int64 // bytes; 0: as the engine says
 	HintBytes                       int64
+	HintRate                        int64
 	Operations                      int
 	OperationBytes                  int64
 	TLS                             certs.Files

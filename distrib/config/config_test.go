@@ -63,7 +63,7 @@ tls: {ca: ca.crt, cert: n1.crt}
 	c.values = nil
 	require.Equal(t, &Config{
 		Name: "n1", Dir: "/data", Listen: "10.0.0.1:7800", Join: []string{"10.0.0.2:7800", "10.0.0.3:7800"},
-		Etcd: []string{"10.0.0.9:2379", "https://10.0.0.8:2379"}, Weight: 4, Replicas: 3, Sync: distrib.SyncNow, Memory: 512 << 20, HintBytes: 2 << 30, Operations: 100, OperationBytes: 256 << 20,
+		Etcd: []string{"10.0.0.9:2379", "https://10.0.0.8:2379"}, Weight: 4, Replicas: 3, Sync: distrib.SyncNow, Memory: 512 << 20, HintBytes: 2 << 30, HintRate: 64 << 20, Operations: 100, OperationBytes: 256 << 20,
 		TLS: certs.Files{CA: "ca.crt", Cert: "n1.crt", Key: "n1.key"}, AllowFaults: true, LogLevel: slog.LevelInfo,
 	}, c)
 }

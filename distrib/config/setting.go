@@ -35,6 +35,7 @@ const (
 	maxReplicas          = 7
 	minMemory            = 64 << 20
 	minHintBytes         = 1 << 20
+	minHintRate          = 64 << 10
 	maxOperations        = 1 << 20
 	minOperationBytes    = 16 << 20 // more than the largest value
 	maxBytes             = 1 << 50
@@ -57,6 +58,7 @@ var settings = []setting{
 	{"sync", "string", "per-second", "when a write is durable at each node: per-write or per-second", setSync, func(c *Config) string { return syncs[c.Sync] }},
 	size("memory", "0", "what the engine may take: its budget in bytes, or as 512MiB; 0: a quarter of the machine's, at most 1GiB", func(c *Config) *int64 { return &c.Memory }, minMemory, true),
 	size("hints.bytes", "1GiB", "what is kept at most for each node that does not answer", func(c *Config) *int64 { return &c.HintBytes }, minHintBytes, false),
+	size("hints.rate", "64MiB", "how much of it a second is handed over at most to those that are back", func(c *Config) *int64 { return &c.HintRate }, minHintRate, false),
 	{"operations.limit", "number", "4096", fmt.Sprintf("how many operations of clients are carried out at a time, 1 to %d; others are refused", maxOperations), setOperations,
 		func(c *Config) string { return strconv.Itoa(c.Operations) }},
 	size("operations.bytes", "256MiB", "what their keys and values take at most", func(c *Config) *int64 { return &c.OperationBytes }, minOperationBytes, false),

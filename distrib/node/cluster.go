@@ -12,6 +12,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/antientropy"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/gossip"
+	"github.com/cambiumdb/cambium/distrib/hint"
 	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/ring"
 )
@@ -50,7 +51,7 @@ func (s cluster) Status(ctx context.Context, _ *api.StatusRequest) (*api.StatusR
 	v, p := s.view(), s.parts
 	answer := &api.StatusResponse{
 		Ring: ringToAPI(v.topology, 0), Self: memberToAPI(s.self.Load()), Metadata: s.metadata(ctx),
-		DirtySlots: uint64(p.dirty.Count()), Hints: s.kept(),
+		DirtySlots: uint64(p.dirty.Count()), Hints: slices.DeleteFunc(s.kept(), func(h *api.KeptHints) bool { return h.Bytes == 0 }),
 	}
 	answer.Transition = s.mover.Load().Status(ctx)
 	shares := map[uint64]float64{}
@@ -73,7 +74,7 @@ func (s cluster) Status(ctx context.Context, _ *api.StatusRequest) (*api.StatusR
 }
 
 func (s cluster) ownState(state *api.MemberState) {
-	state.State, state.Epoch, state.DataBytes = "up", s.epoch(), uint64((*s.store.Load()).DiskBytes())
+	state.State, state.SinceMs, state.Epoch, state.DataBytes = "up", s.since.UnixMilli(), s.epoch(), uint64((*s.store.Load()).DiskBytes())
 	if s.refilled() != recovery.RefillNot {
 		state.Reason = "being refilled: its reads do not count yet"
 	}
@@ -122,13 +123,21 @@ func (s cluster) Hints(context.Context, *api.HintsRequest) (*api.HintsResponse, 
 	return &api.HintsResponse{Hints: s.kept()}, nil
 }
 
+// kept is what the node keeps, or has kept since its start, for others.
 func (s cluster) kept() (list []*api.KeptHints) {
-	for _, k := range s.parts.hints.Kept() {
-		state := "draining"
-		if s.parts.gossip.Liveness(k.Target) == distrib.Down {
-			state = "waiting"
+	kept := s.parts.hints.Kept()
+	for _, c := range s.parts.hints.Counts() {
+		h := &api.KeptHints{
+			Node: s.opts.Name, Target: s.nameOf(c.Target), State: "drained",
+			Kept: uint64(c.Kept), HandedOver: uint64(c.HandedOver), Refused: uint64(c.Refused),
 		}
-		list = append(list, &api.KeptHints{Node: s.opts.Name, Target: s.nameOf(k.Target), Bytes: uint64(k.Bytes), OldestMs: k.Oldest.UnixMilli(), State: state})
+		if i := slices.IndexFunc(kept, func(k hint.Kept) bool { return k.Target == c.Target }); i >= 0 {
+			h.Bytes, h.OldestMs, h.State = uint64(kept[i].Bytes), kept[i].Oldest.UnixMilli(), "draining"
+			if s.parts.gossip.Liveness(c.Target) == distrib.Down {
+				h.State = "waiting"
+			}
+		}
+		list = append(list, h)
 	}
 	return list
 }

@@ -61,6 +61,7 @@ type Node struct {
 	store  atomic.Pointer[Store]
 	gossip atomic.Pointer[gossip.Gossip]
 	faults transport.Faults
+	since  time.Time // its start
 
 	found   recovery.Found
 	verdict recovery.Verdict
@@ -96,7 +97,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{opts: opts, kick: make(chan struct{}, 1), awake: make(chan struct{}, 1)}
+	n := &Node{opts: opts, since: time.Now(), kick: make(chan struct{}, 1), awake: make(chan struct{}, 1)}
 	n.self.Store(&distrib.Member{Name: opts.Name, Addr: opts.Advertise, Zone: opts.Zone, Weight: opts.Weight})
 	for _, step := range []func(context.Context) error{n.open, n.observe, n.listen, n.findCluster, n.takePlace, n.begin, n.work} {
 		if err := step(ctx); err != nil {

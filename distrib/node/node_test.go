@@ -249,6 +249,16 @@ func TestCluster(t *testing.T) {
 	for i := range 20 {
 		require.True(t, c.holds("n3", fmt.Sprintf("k%d", i), "v"))
 	}
+	kept := uint64(0)
+	for _, name := range []string{"n1", "n2"} {
+		r, err := c.cluster(name).Hints(t.Context(), &api.HintsRequest{})
+		require.NoError(t, err)
+		for _, h := range r.Hints {
+			require.Equal(t, []any{name, "n3", "drained", h.HandedOver}, []any{h.Node, h.Target, h.State, h.Kept})
+			kept += h.Kept
+		}
+	}
+	require.EqualValues(t, 20, kept)
 }
 
 // TestLostData: a node whose directory was wiped is known, and refilled; one with an old copy is set aside.

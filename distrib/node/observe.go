@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/hint"
 	"github.com/cambiumdb/cambium/distrib/observe"
 )
 
@@ -60,8 +62,13 @@ func (n *Node) HTTP() string { return n.self.Load().HTTP }
 func (n *Node) registerFigures(p *parts) {
 	s := observe.Sources{
 		Hints: func() (list []observe.Hints) {
-			for _, k := range p.hints.Kept() {
-				list = append(list, observe.Hints{Target: n.nameOf(k.Target), Bytes: k.Bytes, Oldest: time.Since(k.Oldest)})
+			kept := p.hints.Kept()
+			for _, c := range p.hints.Counts() {
+				h := observe.Hints{Target: n.nameOf(c.Target), Kept: c.Kept, HandedOver: c.HandedOver, Refused: c.Refused}
+				if i := slices.IndexFunc(kept, func(k hint.Kept) bool { return k.Target == c.Target }); i >= 0 {
+					h.Bytes, h.Oldest = kept[i].Bytes, time.Since(kept[i].Oldest)
+				}
+				list = append(list, h)
 			}
 			return list
 		},

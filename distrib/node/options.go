@@ -48,6 +48,8 @@ type Options struct {
 	Sync distrib.Sync
 	// HintBytes bounds what is kept for each node that does not answer; 0 is 1 GiB.
 	HintBytes int64
+	// HintRate is how many bytes a second of them are handed over at most; 0 is 64 MiB.
+	HintRate int64
 	// Operations is how many operations of clients are carried out at a time, and OperationBytes what their keys and
 	// values take: others are refused. 0 are 4096 and 256 MiB.
 	Operations     int
@@ -94,6 +96,9 @@ func (o Options) withDefaults() (Options, error) {
 		if o.Gossip, err = gossipAt(host); err != nil {
 			return o, fmt.Errorf("node %s: %w", o.Name, err)
 		}
+	}
+	if o.HintRate == 0 {
+		o.HintRate = 64 << 20
 	}
 	if o.Replicas == 0 {
 		o.Replicas = 3

@@ -104,7 +104,7 @@ func (n *Node) work(ctx context.Context) error {
 	n.gossip.Store(p.gossip)
 	n.onClose(p.gossip.Close)
 	p.data = replica.New(replica.Options{Store: s, Prefix: distrib.DataPrefix(), Node: self.ID, Births: n.births})
-	if p.hints, err = hint.Open(hint.Options{Store: s, Node: self.ID, Births: n.births, MaxBytes: n.opts.HintBytes}); err != nil {
+	if p.hints, err = hint.Open(hint.Options{Store: s, Node: self.ID, Births: n.births, MaxBytes: n.opts.HintBytes, Pace: pace(n.opts.HintRate)}); err != nil {
 		return err
 	}
 	if p.dirty, err = antientropy.OpenDirty(s); err != nil {

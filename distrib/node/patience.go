@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/cambiumdb/cambium/distrib"
 )
 
@@ -39,4 +41,19 @@ func (p patient) Parts(ctx context.Context, to uint64, r *distrib.PartsRequest) 
 
 func (p patient) Keys(ctx context.Context, to uint64, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
 	return limited(ctx, func(ctx context.Context) ([]distrib.KeyDots, error) { return p.Transport.Keys(ctx, to, r) })
+}
+
+// pace lets so many bytes pass in a second.
+func pace(bytesPerSecond int64) func(ctx context.Context, bytes int) error {
+	l := rate.NewLimiter(rate.Limit(bytesPerSecond), int(max(bytesPerSecond/8, 1)))
+	return func(ctx context.Context, bytes int) error {
+		for bytes > 0 {
+			n := min(bytes, l.Burst())
+			if err := l.WaitN(ctx, n); err != nil {
+				return err
+			}
+			bytes -= n
+		}
+		return nil
+	}
 }

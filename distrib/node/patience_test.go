@@ -50,3 +50,17 @@ func TestLostRequestsEnd(t *testing.T) {
 		}
 	})
 }
+
+// TestPace: so many bytes pass in a second, more than that at once too.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wait, began := pace(800), time.Now()
+		require.NoError(t, wait(t.Context(), 100))
+		require.Zero(t, time.Since(began), "an eighth of a second's is there")
+		require.NoError(t, wait(t.Context(), 1600))
+		require.Equal(t, 2*time.Second, time.Since(began).Round(10*time.Millisecond))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.ErrorIs(t, wait(ctx, 1), context.Canceled)
+	})
+}

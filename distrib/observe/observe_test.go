@@ -29,7 +29,7 @@ func all() (*prometheus.Registry, *Operations) {
 	operations := NewOperations(r)
 	Register(r, Sources{
 		Hints: func() []Hints {
-			return []Hints{{Target: "n2", Bytes: 700, Oldest: 90 * time.Second}, {Target: "n3", Bytes: 1}}
+			return []Hints{{Target: "n2", Bytes: 700, Oldest: 90 * time.Second, Kept: 9, HandedOver: 4, Refused: 2}, {Target: "n3", Bytes: 1}}
 		},
 		Dirty:   func() int { return 12 },
 		Epoch:   func() uint64 { return 7 },
@@ -60,9 +60,21 @@ cambium_dirty_slots 12
 # TYPE cambium_hints_bytes gauge
 cambium_hints_bytes{target="n2"} 700
 cambium_hints_bytes{target="n3"} 1
+# HELP cambium_hints_handed_over_total Records handed over to that node, or to those who own their keys now.
+# TYPE cambium_hints_handed_over_total counter
+cambium_hints_handed_over_total{target="n2"} 4
+cambium_hints_handed_over_total{target="n3"} 0
+# HELP cambium_hints_kept_total Records kept for a node that could not be reached.
+# TYPE cambium_hints_kept_total counter
+cambium_hints_kept_total{target="n2"} 9
+cambium_hints_kept_total{target="n3"} 0
 # HELP cambium_hints_oldest_age_seconds Age of the oldest record kept for a node.
 # TYPE cambium_hints_oldest_age_seconds gauge
 cambium_hints_oldest_age_seconds{target="n2"} 90
+# HELP cambium_hints_refused_total Records refused, since too much was kept for that node, or for too long.
+# TYPE cambium_hints_refused_total counter
+cambium_hints_refused_total{target="n2"} 2
+cambium_hints_refused_total{target="n3"} 0
 # HELP cambium_members Nodes by this node's own opinion of them.
 # TYPE cambium_members gauge
 cambium_members{state="down"} 1

@@ -21,11 +21,13 @@ type Sources struct {
 	Certificate func() time.Time
 }
 
-// Hints are what is kept for a node that cannot be reached.
+// Hints are what is kept, or was, for a node that cannot be reached.
 type Hints struct {
 	Target string
 	Bytes  int64
 	Oldest time.Duration // the age of the oldest; 0: not known
+	// Of records, since the start.
+	Kept, HandedOver, Refused int64
 }
 
 // Load is what a node does for its clients at the moment.
@@ -50,6 +52,9 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	hintBytes   = desc("hints_bytes", "Bytes of keys and values kept for a node that cannot be reached.", "target")
 	hintAge     = desc("hints_oldest_age_seconds", "Age of the oldest record kept for a node.", "target")
+	hintsKept   = desc("hints_kept_total", "Records kept for a node that could not be reached.", "target")
+	hintsGiven  = desc("hints_handed_over_total", "Records handed over to that node, or to those who own their keys now.", "target")
+	hintsNot    = desc("hints_refused_total", "Records refused, since too much was kept for that node, or for too long.", "target")
 	dirty       = desc("dirty_slots", "Ranges of tokens whose replicas may differ until they are compared.")
 	epoch       = desc("ring_epoch", "Epoch of the topology that this node has.")
 	members     = desc("members", "Nodes by this node's own opinion of them.", "state")
@@ -66,7 +71,7 @@ var (
 
 // Describe implements prometheus.Collector.
 func (f figures) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{hintBytes, hintAge, dirty, epoch, members, stored, refused, operations, bytes, behind, behindBytes, repairs, hedged, certificate} {
+	for _, d := range []*prometheus.Desc{hintBytes, hintAge, hintsKept, hintsGiven, hintsNot, dirty, epoch, members, stored, refused, operations, bytes, behind, behindBytes, repairs, hedged, certificate} {
 		to <- d
 	}
 }
@@ -79,6 +84,9 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	count := func(d *prometheus.Desc, n int64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
 	s := f.of
 	if s.Hints != nil {
 		for _, h := range s.Hints() {
@@ -86,6 +94,9 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 			if h.Oldest > 0 {
 				gauge(hintAge, h.Oldest.Seconds(), h.Target)
 			}
+			count(hintsKept, h.Kept, h.Target)
+			count(hintsGiven, h.HandedOver, h.Target)
+			count(hintsNot, h.Refused, h.Target)
 		}
 	}
 	if s.Dirty != nil {
@@ -104,7 +115,7 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 		gauge(stored, float64(s.Stored()))
 	}
 	if s.Refused != nil {
-		to <- prometheus.MustNewConstMetric(refused, prometheus.CounterValue, float64(s.Refused()))
+		count(refused, int64(s.Refused()))
 	}
 	if s.Load != nil {
 		l := s.Load()
@@ -113,7 +124,7 @@ func (f figures) Collect(to chan<- prometheus.Metric) {
 		gauge(behind, float64(l.Behind))
 		gauge(behindBytes, float64(l.BehindBytes))
 		gauge(repairs, float64(l.Repairs))
-		to <- prometheus.MustNewConstMetric(hedged, prometheus.CounterValue, float64(l.Hedged))
+		count(hedged, l.Hedged)
 	}
 	if s.Certificate != nil {
 		gauge(certificate, float64(s.Certificate().Unix()))
