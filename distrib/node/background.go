@@ -8,6 +8,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/antientropy"
 	"github.com/cambiumdb/cambium/distrib/gossip"
+	"github.com/cambiumdb/cambium/distrib/meta"
 	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/ring"
 )
@@ -23,12 +24,22 @@ func (n *Node) startBackground() {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stopping = cancel
 	n.onClose(func() error { n.stopBackground(); return nil })
-	n.loops.Go(func() { n.meta.Watch(ctx, n.watched) })
+	watch, unwatch := context.WithCancel(ctx)
+	n.loops.Go(func() { n.meta.Watch(watch, n.watched) })
 	n.loops.Go(func() { n.mover.Load().Run(ctx) })
 	n.loops.Go(func() { n.every(ctx, n.kick, n.meet) })
 	n.loops.Go(func() { n.every(ctx, n.awake, n.handOver) })
 	n.loops.Go(func() { n.keepComparing(ctx) })
-	n.loops.Go(func() { n.every(ctx, nil, n.seat) })
+	n.loops.Go(func() {
+		defer unwatch()
+		n.every(ctx, nil, func(ctx context.Context) {
+			if n.hasLeft() {
+				unwatch()
+				return
+			}
+			n.seat(ctx)
+		})
+	})
 }
 
 func (n *Node) stopBackground() {
@@ -73,6 +84,7 @@ func (n *Node) meet(ctx context.Context) {
 		state.HintBytes += uint64(k.Bytes)
 	}
 	p.gossip.SetState(state)
+	n.forgetGone(v)
 	members := p.gossip.Members()
 	strange := slices.ContainsFunc(v.others(n.self.Load().ID), func(m distrib.Member) bool {
 		return !slices.ContainsFunc(members, func(g gossip.Member) bool { return g.Node == m.ID && g.Liveness != distrib.Down && g.Addr != "" })
@@ -88,6 +100,25 @@ func (n *Node) meet(ctx context.Context) {
 	if strange {
 		_ = p.gossip.Join(seedsOf(list)) // likewise
 	}
+}
+
+// forgetGone drops what is kept of nodes that are no more in the cluster.
+func (n *Node) forgetGone(v *view) {
+	n.parts.hints.Forget(v.gone)
+	n.parts.gossip.Forget(v.gone)
+	n.conns.keep(v)
+}
+
+// hasLeft reports whether the node is no more one of the cluster. It may come back with an empty directory only, so it does
+// not follow the ring metadata any more, which would be all over its log.
+func (n *Node) hasLeft() bool {
+	if !n.view().gone(n.self.Load().ID) || meta.HasSeat(n.metaDir()) {
+		return false
+	}
+	if !n.left.Swap(true) {
+		n.opts.Logger.Info("the node has left the cluster: it can be stopped", "node", n.opts.Name)
+	}
+	return true
 }
 
 // seat does the next thing for the ring metadata to be kept where it should be, and tells all where it is.
@@ -207,14 +238,14 @@ func (n *Node) compareDirty(ctx context.Context) {
 		}
 		s.Last = min(s.Last, s.First|(pieceTokens-1))
 		n.log("clean ranges", p.dirty.Clean(s))
-		all, err := n.compare(ctx, s, began)
+		all, some, err := n.compare(ctx, s, began)
 		if err != nil {
 			n.opts.Logger.Info("ranges that may differ could not be compared yet", "error", err)
 		}
 		if !all {
 			n.log("mark ranges", p.dirty.MarkRange(s))
 		}
-		enough = enough && err == nil && (all || began == recovery.RefillUp)
+		enough = enough && err == nil && (all || began == recovery.RefillUp && some)
 		next = s.Last + 1
 		more = next != 0 && ctx.Err() == nil
 	}
@@ -234,10 +265,11 @@ func (n *Node) known() bool {
 	})
 }
 
-// compare makes those who hold tokens hold the same. all: nobody was left out since he is down.
-func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode recovery.Refill) (all bool, err error) {
+// compare makes those who hold tokens hold the same. all: nobody was left out since he is down. some: of those who hold
+// a token beside this node, one at least was not.
+func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode recovery.Refill) (all, some bool, err error) {
 	self := n.self.Load().ID
-	all = true
+	all, some = true, true
 	for _, stretch := range n.view().keys.Reads().Stretches() {
 		first, last := max(s.First, stretch.First.Hi), min(s.Last, stretch.Last.Hi)
 		if first > last || !slices.Contains(stretch.Nodes, self) {
@@ -245,13 +277,14 @@ func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode recovery.R
 		}
 		nodes := slices.DeleteFunc(slices.Clone(stretch.Nodes), func(id uint64) bool { return n.parts.gossip.Liveness(id) == distrib.Down })
 		if len(nodes) < len(stretch.Nodes) {
-			if all = false; mode != recovery.RefillUp {
+			all, some = false, some && len(nodes) > 1
+			if mode != recovery.RefillUp || len(nodes) == 1 {
 				continue
 			}
 		}
 		if _, err := antientropy.Exchange(ctx, patient{n.parts.client}, nodes, first, last, antientropy.Options{}); err != nil {
-			return false, err
+			return false, false, err
 		}
 	}
-	return all, nil
+	return all, some, nil
 }

@@ -106,6 +106,18 @@ func (c *conns) to(addr string, o Options) (*grpc.ClientConn, error) {
 	return conn, err
 }
 
+// keep closes all but those to nodes of v.
+func (c *conns) keep(v *view) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for addr, conn := range c.open {
+		if !v.at(addr) {
+			_ = conn.Close() // a question on its way is asked again
+			delete(c.open, addr)
+		}
+	}
+}
+
 func (c *conns) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

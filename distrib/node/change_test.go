@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
@@ -61,6 +62,7 @@ func TestJoinAndLeave(t *testing.T) {
 	require.Equal(t, []string{"v"}, c.values("n1", "meanwhile"))
 	status, err := c.cluster("n1").Status(t.Context(), &api.StatusRequest{})
 	require.NoError(t, err)
+	require.InDelta(t, time.Now().UnixMilli(), status.Members[0].SinceMs, float64(time.Hour.Milliseconds()))
 	if status.Transition != nil { // it may be over
 		require.Equal(t, p.Id, status.Transition.Id)
 		require.Equal(t, p.Bytes, status.Transition.BytesPlanned)
@@ -82,6 +84,7 @@ func TestJoinAndLeave(t *testing.T) {
 	c.start("n3")
 	require.Equal(t, []string{"n2", "n3", "n4"}, c.members("n4"))
 	require.False(t, meta.HasSeat(c.nodes["n1"].metaDir()), "it has given its seat up before it left")
+	c.eventually("it follows the ring metadata no more", c.nodes["n1"].left.Load)
 	c.stop("n1")
 	delete(c.addrs, "n1")
 	for i := range keys {

@@ -79,6 +79,7 @@ type Node struct {
 	mover  atomic.Pointer[topology.Mover]
 	conns  conns
 	ready  atomic.Bool
+	left   atomic.Bool // the cluster
 	lost   atomic.Pointer[recovery.Refill]
 
 	kick     chan struct{} // the topology may have changed
@@ -203,6 +204,7 @@ func (n *Node) listen(context.Context) error {
 func (n *Node) serverOptions() []grpc.ServerOption {
 	options := append(service.ServerOptions(),
 		grpc.StaticStreamWindowSize(transport.WindowBytes), grpc.StaticConnWindowSize(transport.WindowBytes),
+		grpc.WaitForHandlers(true), // the store is closed behind it
 		grpc.ChainUnaryInterceptor(func(ctx context.Context, r any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 			if err := n.serves(info.FullMethod); err != nil {
 				return nil, err

@@ -26,7 +26,7 @@ type Refill string
 // The refills.
 const (
 	RefillNot Refill = ""
-	// RefillUp: with those that are up. The node crashed, and lost at most what was not synced yet.
+	// RefillUp: with those that are up, one at least for each range. The node crashed, and lost at most what was not synced yet.
 	RefillUp Refill = "up"
 	// RefillAll: with all that hold the same ranges. The node has lost its data, or is new.
 	RefillAll Refill = "all"
