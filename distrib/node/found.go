@@ -127,7 +127,10 @@ func (n *Node) mayServe(t *distrib.Topology, told []*heard) bool {
 			answered++
 		}
 	}
-	return len(others) == 0 || answered > len(others)/2
+	if len(others) == 0 { // it may have been alone when the copy was made
+		return len(n.opts.Join) == 0 || len(told) > 0
+	}
+	return answered > len(others)/2
 }
 
 // seatPatience is how long a node waits for others before its member of the metadata's etcd starts: with so many nodes

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -88,6 +89,53 @@ func TestOldCopyWaits(t *testing.T) {
 	require.Empty(t, answer.Topology)
 }
 
+// TestMayServe: who must have answered before a part of the ring metadata serves. Answers are NAME, NAME? of one that does not
+// know this node, NAME+ of one that knows a later start.
+func TestMayServe(t *testing.T) {
+	for _, c := range []struct {
+		what, members, join, told string
+		noSeat, want              bool
+	}{
+		{what: "nobody yet", members: "n1 n2 n3"},
+		{what: "one of two", members: "n1 n2 n3", told: "n2"},
+		{what: "both", members: "n1 n2 n3", told: "n2 n3", want: true},
+		{what: "one of them knows nothing", members: "n1 n2 n3", told: "n2 n3?"},
+		{what: "a majority of four", members: "n1 n2 n3 n4 n5", told: "n2 n3 n5", want: true},
+		{what: "half of them", members: "n1 n2 n3 n4 n5", told: "n2 n3"},
+		{what: "one twice", members: "n1 n2 n3", told: "n2 n2"},
+		{what: "a stranger", members: "n1 n2 n3", told: "n2 n9"},
+		{what: "it is old", members: "n1 n2 n3", told: "n2+", want: true},
+		{what: "it has no seat", members: "n1 n2 n3", noSeat: true, want: true},
+		{what: "it is alone", members: "n1", want: true},
+		{what: "it was alone, and others are named", members: "n1", join: "n2:1"},
+		{what: "one of them has answered", members: "n1", join: "n2:1", told: "n2?", want: true},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			n := &Node{opts: Options{Name: "n1", Dir: t.TempDir(), Join: strings.Fields(c.join)}, found: recovery.Found{Self: &recovery.Self{ClusterID: "c", ID: 1, Name: "n1"}, Run: 6}}
+			if !c.noSeat {
+				require.NoError(t, os.MkdirAll(n.metaDir(), 0o700))
+				require.NoError(t, os.WriteFile(filepath.Join(n.metaDir(), "seat"), nil, 0o600))
+			}
+			top := &distrib.Topology{}
+			for _, name := range strings.Fields(c.members) {
+				top.Members = append(top.Members, distrib.Member{Name: name})
+			}
+			var told []*heard
+			for _, word := range strings.Fields(c.told) {
+				h := &heard{HelloResponse: &api.HelloResponse{Self: &api.Member{Name: strings.TrimRight(word, "?+")}, KnownId: 1, KnownRun: 6}}
+				if strings.HasSuffix(word, "?") {
+					h.KnownId, h.KnownRun = 0, 0
+				}
+				if strings.HasSuffix(word, "+") {
+					h.KnownRun = 7
+				}
+				told = append(told, h)
+			}
+			require.Equal(t, c.want, n.mayServe(top, told))
+		})
+	}
+}
+
 // waitLong has nodes wait for others for as long as a busy machine may need.
 func waitLong(t *testing.T) {
 	before := seatPatience
@@ -118,6 +166,33 @@ func TestOldCopyAmongAll(t *testing.T) {
 	require.True(t, c.nodes["n3"].verdict.Aside)
 	require.DirExists(t, filepath.Join(dir, "meta.aside-1"))
 	c.eventually("it holds a seat again", func() bool { return meta.HasSeat(filepath.Join(dir, "meta")) && seats() })
+}
+
+// TestMetadataGone: a founder's part of the ring metadata is removed. It is let in anew by the others, and where there are none
+// it says so.
+func TestMetadataGone(t *testing.T) {
+	c := newTestCluster(t, 1)
+	n := c.nodes["n1"]
+	id := n.ClusterID()
+	data := filepath.Join(n.metaDir(), "etcd")
+	c.stop("n1")
+	require.NoError(t, os.Rename(data, data+".gone"))
+	_, err := c.try(c.options("n1"))
+	require.ErrorContains(t, err, "it has served, but its data is gone")
+	require.NoError(t, os.Rename(data+".gone", data))
+
+	for _, name := range []string{"n1", "n2", "n3"} {
+		c.start(name)
+	}
+	c.eventually("three members", func() bool { return len(c.nodes["n2"].view().topology.Metadata) == 3 })
+	c.stop("n1")
+	require.NoError(t, os.RemoveAll(data))
+	n = c.start("n1")
+	require.Equal(t, id, n.ClusterID())
+	c.eventually("it is let in anew", func() bool {
+		_, err := os.Stat(data)
+		return err == nil && len(n.view().topology.Metadata) == 3
+	})
 }
 
 // TestMetadataDownOthersAhead: a node comes back when the metadata does not answer, and another node has a newer topology
