@@ -230,6 +230,24 @@ func (s *Store) rise(ctx context.Context, id uint64) error {
 	return s.inOrder(func() error { _, err := s.client.MemberRemove(ctx, id); return err }, s.clear)
 }
 
+// PutAside stops the member and moves its directory, which is an old copy, to another: it has forgotten what it agreed to. The
+// others let it in anew. Where nobody else is known it stays: there is no other copy.
+func (s *Store) PutAside(to string) error {
+	t, err := readSeat(filepath.Join(s.options.Dir, seatTaken))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	others := without(s.client.Endpoints(), t.ClientURL)
+	if len(others) == 0 {
+		return nil
+	}
+	s.client.SetEndpoints(others...)
+	return errors.Join(s.closeMember(), os.Rename(s.options.Dir, to), syncDir(filepath.Dir(to)))
+}
+
 // clear stops the member, which the others have taken out, and removes what is left of it.
 func (s *Store) clear() error {
 	return s.inOrder(

@@ -54,14 +54,21 @@ func (n *Node) findCluster(ctx context.Context) error {
 	if err := n.seatAside(best, told); err != nil {
 		return err
 	}
-	if n.seats, err = meta.Open(ctx, o); err != nil {
+	opening := ctx
+	if best != nil && n.unheard(best, told) {
+		// Its member cannot serve as long as no other does, and whoever comes may say that it is old: begin asks.
+		short, cancel := context.WithTimeout(ctx, unheardPatience)
+		defer cancel()
+		opening = short
+	}
+	if n.seats, err = meta.Open(opening, o); err != nil {
 		return err
 	}
 	n.onClose(n.seats.Close)
 	if n.meta, err = meta.OpenCache(n.seats, path); err != nil {
 		return err
 	}
-	t, revision, err := n.meta.Load(ctx)
+	t, revision, err := n.meta.Load(opening)
 	switch {
 	case err != nil && best == nil:
 		return err
@@ -132,6 +139,15 @@ func (n *Node) mayServe(t *distrib.Topology, told []*heard) bool {
 	}
 	return answered > len(others)/2
 }
+
+// unheard reports whether the node's member of the metadata's etcd, one of several, starts though nobody has said what he
+// knows of the node.
+func (n *Node) unheard(best *distrib.Topology, told []*heard) bool {
+	return len(best.Metadata) > 1 && !n.mayServe(best, told) && !slices.ContainsFunc(told, func(h *heard) bool { return h.KnownId != 0 })
+}
+
+// unheardPatience is how long such a member is waited for.
+const unheardPatience = 500 * time.Millisecond
 
 // seatPatience is how long a node waits for others before its member of the metadata's etcd starts: with so many nodes
 // down the metadata may need it.
@@ -267,6 +283,9 @@ func (n *Node) begin(ctx context.Context) error {
 	}
 	if n.verdict.Aside {
 		if err := n.putAside(); err != nil {
+			return err
+		}
+		if err := n.seats.PutAside(aside(n.metaDir(), n.found.Run)); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"net"
 	"os"
 	"path/filepath"
@@ -147,9 +148,46 @@ func waitLong(t *testing.T) {
 // serves, and it is let in anew.
 func TestOldCopyAmongAll(t *testing.T) {
 	waitLong(t)
+	c := withOldCopy(t)
+	c.startAll()
+	c.requireAside()
+}
+
+// TestOldCopyFirst: the old copy starts before all others, and its part of the ring metadata is put aside when they come.
+func TestOldCopyFirst(t *testing.T) {
+	before := seatPatience
+	seatPatience = 0
+	t.Cleanup(func() { seatPatience = before })
+	c := withOldCopy(t)
+	var place struct{ ClientURL string }
+	b, err := os.ReadFile(filepath.Join(c.dir, "n3", "meta", "seat"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &place))
+	var n3 *Node
+	ended := make(chan error)
+	go func() {
+		var err error
+		n3, err = c.try(c.options("n3"))
+		ended <- err
+	}()
+	c.eventually("its member has started", func() bool {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(place.ClientURL, "http://"))
+		if err == nil {
+			err = conn.Close()
+		}
+		return err == nil
+	})
+	c.start("n1")
+	c.start("n2")
+	require.NoError(t, <-ended)
+	c.nodes["n3"] = n3
+	c.requireAside()
+}
+
+// withOldCopy is a cluster of three, stopped, of which n3 is an old copy.
+func withOldCopy(t *testing.T) *testCluster {
 	c := newTestCluster(t, 3)
-	seats := func() bool { return len(c.nodes["n2"].view().topology.Metadata) == 3 }
-	c.eventually("three members", seats)
+	c.eventually("three members", c.seated)
 	c.stop("n3")
 	dir, saved := filepath.Join(c.dir, "n3"), c.disks.stores[2]
 	require.NoError(t, os.CopyFS(dir+".copy", os.DirFS(dir)))
@@ -161,11 +199,18 @@ func TestOldCopyAmongAll(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 	require.NoError(t, os.Rename(dir+".copy", dir))
 	c.disks.stores[2] = saved
+	return c
+}
 
-	c.startAll()
-	require.True(t, c.nodes["n3"].verdict.Aside)
-	require.DirExists(t, filepath.Join(dir, "meta.aside-1"))
-	c.eventually("it holds a seat again", func() bool { return meta.HasSeat(filepath.Join(dir, "meta")) && seats() })
+func (c *testCluster) seated() bool { return len(c.nodes["n2"].view().topology.Metadata) == 3 }
+
+// requireAside: what n3 held of the ring metadata is put aside, and it was let in anew.
+func (c *testCluster) requireAside() {
+	c.t.Helper()
+	dir := filepath.Join(c.dir, "n3")
+	require.True(c.t, c.nodes["n3"].verdict.Aside)
+	require.DirExists(c.t, filepath.Join(dir, "meta.aside-1"))
+	c.eventually("it holds a seat again", func() bool { return meta.HasSeat(filepath.Join(dir, "meta")) && c.seated() })
 }
 
 // TestMetadataGone: a founder's part of the ring metadata is removed. It is let in anew by the others, and where there are none

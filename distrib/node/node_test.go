@@ -159,7 +159,7 @@ func (c *testCluster) startAll() {
 }
 
 func (c *testCluster) try(o Options) (*Node, error) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
 	defer cancel()
 	return Start(ctx, o)
 }
@@ -221,7 +221,7 @@ func (c *testCluster) holds(name, key, value string) bool {
 
 func (c *testCluster) eventually(what string, f func() bool) {
 	c.t.Helper()
-	require.Eventually(c.t, f, 30*time.Second, 20*time.Millisecond, what)
+	require.Eventually(c.t, f, 2*time.Minute, 20*time.Millisecond, what) // of a busy machine
 }
 
 // TestCluster: three nodes serve; one that crashes is written for by the others, and gets that when it is back.
