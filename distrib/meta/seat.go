@@ -39,6 +39,8 @@ type seat struct {
 // errDataGone: the member has no data any more.
 var errDataGone = errors.New("it has served, but its data is gone: put that back, from a copy if need be; where other members are left, they let it in anew")
 
+var errDamaged = errors.New("it is damaged")
+
 // HasSeat tells whether dir holds a member.
 func HasSeat(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, seatTaken))
@@ -87,7 +89,9 @@ func newSeat(options EmbeddedOptions) (t seat, err error) {
 func readSeat(path string) (t seat, err error) {
 	b, err := os.ReadFile(path)
 	if err == nil {
-		err = json.Unmarshal(b, &t)
+		if err = json.Unmarshal(b, &t); err != nil {
+			err = fmt.Errorf("%w: %w", errDamaged, err)
+		}
 	}
 	if err != nil {
 		return t, fmt.Errorf("read %s: %w", path, err)
@@ -129,7 +133,10 @@ func (s *Store) place() (place, error) {
 				runs: s.member != nil && !s.member.stopped(),
 			}, nil
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, errDamaged): // nobody knows which member it was: it is let in anew
+			return place{taken: true, lost: true}, nil
+		case !errors.Is(err, fs.ErrNotExist):
 			return place{}, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 )
 
 func TestWantedSeats(t *testing.T) {
@@ -207,7 +208,16 @@ func TestRiseCutOff(t *testing.T) {
 	require.NotNil(t, p.b.member)
 }
 
-// TestDataGone: the data of a member is removed, its seat is not. It does not begin anew by itself.
+// comesAnew has b take a seat that is not that of a member.
+func (p *pair) comesAnew(member types.ID) {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool {
+		_, err := p.b.Seats(p.t.Context(), []string{"a", "b", "x"}, func(string) bool { return true })
+		return err == nil && p.b.member != nil && p.b.member.etcd.Server.MemberID() != member
+	}, time.Minute, 100*time.Millisecond)
+}
+
+// TestDataGone: the data of a member is removed, its seat is not. It does not begin anew by itself. Nor where its seat is damaged.
 func TestDataGone(t *testing.T) {
 	p := newPair(t)
 	p.until(true, false)
@@ -216,10 +226,13 @@ func TestDataGone(t *testing.T) {
 	require.NoError(t, os.RemoveAll(filepath.Join(p.b.options.Dir, seatData)))
 	p.b = open(t, p.b.options)
 	require.Nil(t, p.b.member, "it is no member as long as the others have not let it in anew")
-	require.Eventually(t, func() bool {
-		_, err := p.b.Seats(t.Context(), []string{"a", "b", "x"}, func(string) bool { return true })
-		return err == nil && p.b.member != nil && p.b.member.etcd.Server.MemberID() != first
-	}, time.Minute, 100*time.Millisecond)
+	p.comesAnew(first)
+
+	second := p.b.member.etcd.Server.MemberID()
+	require.NoError(t, p.b.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(p.b.options.Dir, seatTaken), []byte("{"), 0o600))
+	p.b = open(t, p.b.options)
+	p.comesAnew(second)
 
 	dir := p.a.options.Dir
 	require.NoError(t, p.b.Close())

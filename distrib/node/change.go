@@ -110,8 +110,15 @@ func (c *conns) to(addr string, o Options) (*grpc.ClientConn, error) {
 func (c *conns) keep(v *view) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.open) == 0 {
+		return
+	}
+	known := map[string]bool{}
+	for _, m := range v.members {
+		known[m.Addr] = true
+	}
 	for addr, conn := range c.open {
-		if !v.at(addr) {
+		if !known[addr] {
 			_ = conn.Close() // a question on its way is asked again
 			delete(c.open, addr)
 		}

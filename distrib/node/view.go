@@ -58,16 +58,6 @@ func (v *view) gone(id uint64) bool {
 	return !ok
 }
 
-// at reports whether a node of the cluster has an address.
-func (v *view) at(addr string) bool {
-	for _, m := range v.members {
-		if m.Addr == addr {
-			return true
-		}
-	}
-	return false
-}
-
 // named is the node of a name.
 func (v *view) named(name string) (distrib.Member, bool) {
 	for _, m := range v.members {
