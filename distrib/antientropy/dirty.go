@@ -64,11 +64,13 @@ func (d *Dirty) MarkAll() error {
 	return d.save()
 }
 
-// MarkRange notes that replicas may differ anywhere from token first to last, both included.
-func (d *Dirty) MarkRange(s Slots) error {
+// MarkRange notes that replicas may differ anywhere in slots.
+func (d *Dirty) MarkRange(list ...Slots) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.slots.AddRange(uint64(slotOf(s.First)), uint64(slotOf(s.Last))+1)
+	for _, s := range list {
+		d.slots.AddRange(uint64(slotOf(s.First)), uint64(slotOf(s.Last))+1)
+	}
 	return d.save()
 }
 

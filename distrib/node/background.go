@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -238,14 +239,14 @@ func (n *Node) compareDirty(ctx context.Context) {
 		}
 		s.Last = min(s.Last, s.First|(pieceTokens-1))
 		n.log("clean ranges", p.dirty.Clean(s))
-		all, some, err := n.compare(ctx, s, began)
+		all, own, err := n.compare(ctx, s, began)
 		if err != nil {
 			n.opts.Logger.Info("ranges that may differ could not be compared yet", "error", err)
 		}
 		if !all {
 			n.log("mark ranges", p.dirty.MarkRange(s))
 		}
-		enough = enough && err == nil && (all || began == recovery.RefillUp && some)
+		enough = enough && own
 		next = s.Last + 1
 		more = next != 0 && ctx.Err() == nil
 	}
@@ -265,23 +266,57 @@ func (n *Node) known() bool {
 	})
 }
 
-// compare makes those who hold tokens hold the same. all: nobody was left out since he is down. some: of those who hold
-// a token beside this node, one at least was not.
-func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode recovery.Refill) (all, some bool, err error) {
-	self := n.self.Load().ID
-	all, some = true, true
+// markOwn marks all that the node holds: it may differ from what others hold.
+func (n *Node) markOwn(dirty *antientropy.Dirty) error {
+	own, _ := n.stretches(antientropy.Slots{Last: math.MaxUint64})
+	list := make([]antientropy.Slots, len(own))
+	for i, s := range own {
+		list[i] = antientropy.Slots{First: s.First.Hi, Last: s.Last.Hi}
+	}
+	return dirty.MarkRange(list...)
+}
+
+// stretches are those of slots: what this node holds, and what others do.
+func (n *Node) stretches(s antientropy.Slots) (own, others []ring.Stretch) {
 	for _, stretch := range n.view().keys.Reads().Stretches() {
-		first, last := max(s.First, stretch.First.Hi), min(s.Last, stretch.Last.Hi)
-		if first > last || !slices.Contains(stretch.Nodes, self) {
-			continue
+		switch first, last := max(s.First, stretch.First.Hi), min(s.Last, stretch.Last.Hi); {
+		case first > last:
+		case slices.Contains(stretch.Nodes, n.self.Load().ID):
+			own = append(own, stretch)
+		default:
+			others = append(others, stretch)
 		}
+	}
+	return own, others
+}
+
+// compare makes those who hold tokens hold the same: first of what this node holds, and then of what it does not, since it may have
+// written there for a client. all: nobody was left out since he is down. own: so it is of what the node holds, or with RefillUp it
+// was compared with another at least.
+func (n *Node) compare(ctx context.Context, s antientropy.Slots, mode recovery.Refill) (all, own bool, err error) {
+	mine, others := n.stretches(s)
+	all, some, err := n.compareStretches(ctx, s, mine, mode == recovery.RefillUp)
+	if err != nil {
+		return false, false, err
+	}
+	own = all || mode == recovery.RefillUp && some
+	rest, _, err := n.compareStretches(ctx, s, others, false)
+	return all && rest, own, err
+}
+
+// compareStretches compares slots within stretches. Those of which a node is down are left out, unless partly asks for
+// the comparison of the others, if there is more than one. all: no node was down. some: more than one was not, of each.
+func (n *Node) compareStretches(ctx context.Context, s antientropy.Slots, list []ring.Stretch, partly bool) (all, some bool, err error) {
+	all, some = true, true
+	for _, stretch := range list {
 		nodes := slices.DeleteFunc(slices.Clone(stretch.Nodes), func(id uint64) bool { return n.parts.gossip.Liveness(id) == distrib.Down })
 		if len(nodes) < len(stretch.Nodes) {
 			all, some = false, some && len(nodes) > 1
-			if mode != recovery.RefillUp || len(nodes) == 1 {
+			if !partly || len(nodes) < 2 {
 				continue
 			}
 		}
+		first, last := max(s.First, stretch.First.Hi), min(s.Last, stretch.Last.Hi)
 		if _, err := antientropy.Exchange(ctx, patient{n.parts.client}, nodes, first, last, antientropy.Options{}); err != nil {
 			return false, false, err
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/meta"
 	"github.com/cambiumdb/cambium/distrib/recovery"
+	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
 func (c *testCluster) cluster(name string) api.ClusterClient {
@@ -94,4 +95,31 @@ func TestJoinAndLeave(t *testing.T) {
 	}
 	require.Equal(t, []string{"w"}, c.values("n3", "meanwhile"))
 	require.False(t, slices.ContainsFunc(c.nodes["n2"].view().topology.Members, func(m distrib.Member) bool { return m.Name == "n1" }))
+}
+
+// TestWrittenForOthers: a node compares also what it does not hold, where a write that it did for a client may not have
+// reached all who do.
+func TestWrittenForOthers(t *testing.T) {
+	c := newTestCluster(t, 3)
+	n4 := c.start("n4")
+	c.change("n2", "n3", &api.Change{Kind: "join", Node: "n4"})
+	require.Len(t, c.members("n2"), 4)
+	c.eventually("n4 has nothing to compare", func() bool { return c.members("n4") != nil && n4.parts.dirty.Count() == 0 })
+	key, names := "", []string(nil)
+	for i := 0; names == nil; i++ {
+		key = fmt.Sprintf("k%d", i)
+		r := n4.view().keys.Reads()
+		for _, j := range r.Replicas(ring.TokenOf([]byte(key))) {
+			names = append(names, r.Node(j).Name)
+		}
+		if slices.Contains(names, "n4") {
+			names = nil
+		}
+	}
+	_, err := c.nodes[names[0]].parts.Put(t.Context(), &distrib.PutRequest{Key: []byte(key), Value: distrib.Value{Data: []byte("v")}})
+	require.NoError(t, err)
+	require.NoError(t, n4.parts.dirty.Mark(ring.TokenOf([]byte(key)).Hi))
+	for _, name := range names {
+		c.eventually(name+" has it", func() bool { return c.holds(name, key, "v") })
+	}
 }

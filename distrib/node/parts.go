@@ -111,7 +111,7 @@ func (n *Node) work(ctx context.Context) error {
 		return err
 	}
 	if n.verdict.Dirty {
-		if err := p.dirty.MarkAll(); err != nil {
+		if err := n.markOwn(p.dirty); err != nil {
 			return err
 		}
 	}

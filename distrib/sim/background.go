@@ -101,11 +101,11 @@ func (c *comparing) from(token uint64) {
 	}
 	s.Last = min(s.Last, s.First|(pieceTokens-1))
 	check(c.p.dirty.Clean(s))
-	c.piece(s, c.p.w.stretches, func(all bool, err error) {
+	c.compare(s, func(all, own bool) {
 		if !all {
 			check(c.p.dirty.MarkRange(s))
 		}
-		c.enough = c.enough && err == nil && (all || c.began == recovery.RefillUp)
+		c.enough = c.enough && own
 		if s.Last+1 == 0 {
 			c.end()
 			return
@@ -127,30 +127,59 @@ func (c *comparing) end() {
 	p.after(wait, p.compareDirty)
 }
 
-// piece compares slots, stretch by stretch: as node.compare does. all: nobody was left out.
-func (c *comparing) piece(s antientropy.Slots, rest []ring.Stretch, done func(all bool, err error)) {
-	p, all := c.p, true
-	for i, stretch := range rest {
-		first, last := max(s.First, stretch.First.Hi), min(s.Last, stretch.Last.Hi)
-		if first > last || !slices.Contains(stretch.Nodes, p.n.id) {
-			continue
+// compare compares slots, as node.compare does.
+func (c *comparing) compare(s antientropy.Slots, done func(all, own bool)) {
+	mine, others := c.p.stretches(s)
+	partly := c.began == recovery.RefillUp
+	c.stretches(s, mine, partly, compared{all: true, some: true}, func(is compared) {
+		if is.failed {
+			done(false, false)
+			return
 		}
-		nodes := slices.DeleteFunc(slices.Clone(stretch.Nodes), func(id uint64) bool { return p.n.opinion[id] == distrib.Down })
-		if len(nodes) < len(stretch.Nodes) {
-			if all = false; c.began != recovery.RefillUp {
-				continue
-			}
+		own := is.all || partly && is.some
+		c.stretches(s, others, false, compared{all: true, some: true}, func(rest compared) { done(is.all && rest.all && !rest.failed, own) })
+	})
+}
+
+// compared is what became of a comparison.
+type compared struct{ all, some, failed bool }
+
+// stretches are those of slots: what the node holds, and what others do. Where no key lies, nothing differs.
+func (p *process) stretches(s antientropy.Slots) (own, others []ring.Stretch) {
+	for _, stretch := range p.w.stretches {
+		switch {
+		case max(s.First, stretch.First.Hi) > min(s.Last, stretch.Last.Hi):
+		case slices.Contains(stretch.Nodes, p.n.id):
+			own = append(own, stretch)
+		default:
+			others = append(others, stretch)
 		}
-		p.exchange(nodes, first, last, func(err error) {
-			if err != nil {
-				done(false, err)
-				return
-			}
-			c.piece(s, rest[i+1:], func(others bool, err error) { done(all && others, err) })
-		})
+	}
+	return own, others
+}
+
+// stretches compares the first of list and goes on with the rest, as node.compareStretches does.
+func (c *comparing) stretches(s antientropy.Slots, list []ring.Stretch, partly bool, so compared, done func(compared)) {
+	if len(list) == 0 {
+		done(so)
 		return
 	}
-	done(all, nil)
+	p, stretch := c.p, list[0]
+	nodes := slices.DeleteFunc(slices.Clone(stretch.Nodes), func(id uint64) bool { return p.n.opinion[id] == distrib.Down })
+	if len(nodes) < len(stretch.Nodes) {
+		so.all, so.some = false, so.some && len(nodes) > 1
+		if !partly || len(nodes) < 2 {
+			c.stretches(s, list[1:], partly, so, done)
+			return
+		}
+	}
+	p.exchange(nodes, max(s.First, stretch.First.Hi), min(s.Last, stretch.Last.Hi), func(err error) {
+		if err != nil {
+			done(compared{failed: true})
+			return
+		}
+		c.stretches(s, list[1:], partly, so, done)
+	})
 }
 
 // exchange compares nodes as they are now, and gives them what they lack by requests.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -137,12 +138,15 @@ func (n *node) wire(births *replica.Births, verdict recovery.Verdict) {
 	p.hints = must(hint.Open(hint.Options{Store: n.store, Node: n.id, Births: births}))
 	p.dirty = must(antientropy.OpenDirty(n.store))
 	if verdict.Dirty {
-		check(p.dirty.MarkAll())
+		own, _ := p.stretches(antientropy.Slots{Last: math.MaxUint64})
+		for _, s := range own {
+			check(p.dirty.MarkRange(antientropy.Slots{First: s.First.Hi, Last: s.Last.Hi}))
+		}
 	}
 	p.coordinator = coordinator.New(coordinator.Options{
 		Self: n.id, View: func() (*ring.View, func()) { return w.view, func() {} }, Transport: transport{p}, Liveness: func(id uint64) distrib.Liveness { return n.opinion[id] },
 		Patience: patience, After: goOn, Unfinished: func(key []byte) { check(p.dirty.Mark(ring.TokenOf(key).Hi)) },
-		Clock: clock{p}, Go: func(f func()) { p.after(w.between(0, 200*time.Microsecond), f) },
+		Settle: p.settle, Clock: clock{p}, Go: func(f func()) { p.after(w.between(0, 200*time.Microsecond), f) },
 	})
 	n.process = p
 	for _, o := range w.nodes {
@@ -270,6 +274,18 @@ func (p *process) read(r *distrib.ReadRequest) (*distrib.ReadReply, error) {
 		return &distrib.ReadReply{Dots: vclock.Dots(record)}, err
 	}
 	return &distrib.ReadReply{Record: record}, err
+}
+
+// settle makes the own writes durable, unless the node crashes right before: then others may have what it has not.
+func (p *process) settle() error {
+	w := p.w
+	if !w.healing && w.chance(5) && slices.Contains(w.kinds, crash) {
+		w.trace("crash", p.n.id, 0)
+		w.stats.Faults[crash]++
+		w.die(p.n, 0, w.between(50*time.Millisecond, w.lasts))
+		return errBroken
+	}
+	return p.data.Settle()
 }
 
 // owners are the nodes of a key.
