@@ -83,6 +83,10 @@ soak: ## crash, model and race tests for a long time, real nodes that fail, and 
 sim: ## SEEDS simulated clusters from seed FROM on; it prints the next seed, and how to repeat one that fails
 	$(GO) test -count=1 -timeout 0 ./distrib/sim -run 'TestSeeds$$' -from $(FROM) -seeds $(SEEDS) -v
 
+.PHONY: controls
+controls: ## known bugs are brought back: the simulator finds each
+	$(GO) test -count=1 -tags bugs ./distrib/sim -run Controls -v
+
 .PHONY: bench
 bench: build peers ## measure beside the peers and write docs/benchmarks.md; STEPS="deep ycsb" for some of it (takes an hour)
 	.ci/bench $(STEPS)

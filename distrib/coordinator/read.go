@@ -5,6 +5,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/vclock"
+	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
 // Ask is a read request to be made now: for the record, or for its dots alone. Try is as in Send.
@@ -59,7 +60,7 @@ func (r *read) answer(i int, reply *distrib.ReadReply) []Ask {
 // says reports whether an answer is one. Who stands in for an owner and keeps nothing of a key knows nothing of it: that it is
 // not found must not rest on him.
 func says(at Place, reply *distrib.ReadReply) bool {
-	return at.For == 0 || len(reply.Dots) > 0 || len(reply.Record) > 0
+	return at.For == 0 || bugs.On(bugs.StandInCounts) || len(reply.Dots) > 0 || len(reply.Record) > 0
 }
 
 // slow takes that a request has not been answered for some time: another node is asked as well.
@@ -136,7 +137,7 @@ func (r *read) differing() (asks []Ask) {
 	for i, t := range r.tries {
 		same = same && (t.state != done || sameDots(r.holds[i].dots, r.record))
 	}
-	if same {
+	if same || bugs.On(bugs.DigestsIgnored) {
 		return nil
 	}
 	seen := vclock.Context(r.record)

@@ -14,6 +14,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/antientropy"
 	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/ring"
+	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
 // handOver gives nodes that are back what was kept for them, as node.handOver does.
@@ -66,11 +67,11 @@ func (p *process) drain(targets []uint64) {
 		}
 		p.askMerge(w.time().Add(2*time.Second), target, &distrib.MergeRequest{Key: h.key, Record: h.record, Sync: w.sync}, func(err error) {
 			outcome = err
-			if w.bug != HintForgotten {
+			if !bugs.On(bugs.HintForgotten) {
 				step()
 			}
 		})
-		if w.bug == HintForgotten {
+		if bugs.On(bugs.HintForgotten) {
 			step()
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/storetest"
 	"github.com/cambiumdb/cambium/distrib/vclock"
+	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
 const (
@@ -123,7 +124,7 @@ func (n *node) begin() (ok bool) {
 }
 
 func (n *node) births(known uint64) (*replica.Births, error) {
-	if n.w.bug == BirthsDropped {
+	if bugs.On(bugs.BirthsDropped) {
 		known = 0
 		check(n.store.Apply([]distrib.Op{{Key: append([]byte{byte(distrib.SpaceMeta)}, "run"...), Delete: true}}, distrib.SyncNow))
 	}
@@ -226,7 +227,7 @@ func (n *node) think(of uint64, is distrib.Liveness) {
 
 func (p *process) put(r *distrib.PutRequest) (*distrib.PutReply, error) {
 	sync := r.Sync
-	if p.w.bug == UnsyncedAcknowledged {
+	if bugs.On(bugs.Unsynced) {
 		sync = distrib.SyncLater
 	}
 	if r.For != 0 {
@@ -249,7 +250,7 @@ func (p *process) put(r *distrib.PutRequest) (*distrib.PutReply, error) {
 
 func (p *process) merge(r *distrib.MergeRequest) error {
 	q := *r
-	if p.w.bug == UnsyncedAcknowledged {
+	if bugs.On(bugs.Unsynced) {
 		q.Sync = distrib.SyncLater
 	}
 	if r.For != 0 {
@@ -265,7 +266,7 @@ func (p *process) read(r *distrib.ReadRequest) (*distrib.ReadReply, error) {
 	switch {
 	case r.For != 0:
 		record, err = p.hints.Read(r)
-	case p.refill != recovery.RefillNot && !r.Partial && p.w.bug != RefilledReads:
+	case p.refill != recovery.RefillNot && !r.Partial && !bugs.On(bugs.RefilledReads):
 		return nil, fmt.Errorf("node %s is being refilled: %w", p.n.name(), distrib.ErrRefused)
 	default:
 		record, err = p.data.Read(r.Key)
@@ -284,6 +285,9 @@ func (p *process) settle() error {
 		w.stats.Faults[crash]++
 		w.die(p.n, 0, w.between(50*time.Millisecond, w.lasts))
 		return errBroken
+	}
+	if bugs.On(bugs.Unsynced) {
+		return nil
 	}
 	return p.data.Settle()
 }

@@ -20,27 +20,7 @@ import (
 // Options of a run.
 type Options struct {
 	Seed uint64
-	// Bug is a known one that is brought back, to see that it is found.
-	Bug Bug
-	Log io.Writer // hears all that happens; nil: nobody does
-}
-
-// Bug is one that the store had, or might have.
-type Bug uint8
-
-// The bugs.
-const (
-	NoBug                Bug = iota
-	BirthsDropped            // a node takes the same births after every start
-	HintForgotten            // a hint is forgotten before its node has it
-	RefilledReads            // the reads of a node count before it is refilled
-	UnsyncedAcknowledged     // a write is acknowledged as synced, and is not
-	bugs
-)
-
-// String says what is wrong.
-func (b Bug) String() string {
-	return [...]string{"none", "births dropped", "hint forgotten", "refilled reads", "unsynced acknowledged"}[b]
+	Log  io.Writer // hears all that happens; nil: nobody does
 }
 
 // Stats count what a run did.
@@ -77,7 +57,6 @@ type scene struct {
 	cut       [][]bool // from, to
 	stretches []ring.Stretch
 	mayCrash  time.Duration
-	bug       Bug
 }
 
 // Run runs one seed.
@@ -113,7 +92,7 @@ func newWorld(o Options) *world {
 	w.scene = scene{
 		slow: time.Duration(pick(1, 5, 5, 30)) * time.Millisecond, late: pick(0, 0, 5, 30), loss: pick(0, 0, 5, 30), twice: pick(0, 0, 10), refuse: pick(0, 0, 10),
 		think: time.Duration(pick(5, 20, 100)) * time.Millisecond, calm: time.Duration(pick(300, 1500, 4000)) * time.Millisecond,
-		lasts: time.Duration(pick(1000, 3000, 8000)) * time.Millisecond, load: time.Duration(pick(5, 10, 20)) * time.Second, bug: o.Bug,
+		lasts: time.Duration(pick(1000, 3000, 8000)) * time.Millisecond, load: time.Duration(pick(5, 10, 20)) * time.Second,
 	}
 	if r.IntN(4) == 0 {
 		w.sync = distrib.SyncSoon

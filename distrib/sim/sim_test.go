@@ -63,21 +63,3 @@ func TestSame(t *testing.T) {
 		require.Equal(t, a, b, "seed %d", seed)
 	}
 }
-
-// TestControls brings known bugs back: each must be found.
-func TestControls(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes some hundred runs")
-	}
-	for bug := NoBug + 1; bug < bugs; bug++ {
-		t.Run(bug.String(), func(t *testing.T) {
-			for seed := uint64(1); seed <= 300; seed++ {
-				if r := Run(Options{Seed: seed, Bug: bug}); len(r.Violations) > 0 {
-					t.Logf("found by seed %d: %s", seed, r.Violations[0])
-					return
-				}
-			}
-			t.Error("not found in 300 seeds")
-		})
-	}
-}

@@ -3,6 +3,8 @@ package vclock
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
 // Op names an operation of a client. The zero value names none.
@@ -83,7 +85,7 @@ func (s Seen) remember(own, before []knownOp) Seen {
 		if k.retried {
 			count, limit = &retried, KeptRetried
 		}
-		if i < n || *count < limit {
+		if i < n || *count < limit && !bugs.On(bugs.OperationsForgotten) {
 			kept = append(kept, k)
 			*count++
 		}

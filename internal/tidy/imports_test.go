@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"internal/grid":       {},
 	"internal/zstd":       {},
 	"internal/process":    {},
+	"internal/bugs":       {},
 	"internal/cache":      {"internal/invariants"},
 	"internal/filename":   {"internal/corrupt", "internal/vfs"},
 	"internal/ledgerfile": {"internal/corrupt"},
@@ -51,7 +52,7 @@ var allowed = map[string][]string{
 	"engine/inspect": append([]string{"engine", "internal/grid"}, belowEngine...),
 
 	// distribution: knows the engine only through distrib.Store
-	"distrib/vclock":    {},
+	"distrib/vclock":    {"internal/bugs"},
 	"distrib":           {"distrib/vclock"},
 	"distrib/storetest": {"distrib"},
 	"distrib/api":       {},
@@ -68,7 +69,7 @@ var allowed = map[string][]string{
 	"distrib/transport/peer": {},
 
 	"distrib/register":    distribValues,
-	"distrib/coordinator": append([]string{"distrib/register"}, distribValues...),
+	"distrib/coordinator": append([]string{"distrib/register", "internal/bugs"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/ring", "distrib/vclock"},
 	"distrib/recovery":    {"distrib", "distrib/replica", "distrib/vclock"},
 	"distrib/service":     {"distrib", "distrib/api", "distrib/observe", "distrib/vclock", "distrib/ring", "distrib/coordinator"},
@@ -78,7 +79,7 @@ var allowed = map[string][]string{
 	"distrib/node":        append([]string{"distrib/certs", "distrib/observe", "distrib/recovery", "distrib/service"}, distribParts...),
 	"distrib/demo":        {"distrib/api", "internal/process"},
 	"distrib/chaos":       {"distrib", "distrib/api", "distrib/client", "distrib/meta", "distrib/vclock", "internal/process"},
-	"distrib/sim":         append([]string{"distrib/chaos", "distrib/recovery", "distrib/storetest"}, distribParts...),
+	"distrib/sim":         append([]string{"distrib/chaos", "distrib/recovery", "distrib/storetest", "internal/bugs"}, distribParts...),
 	"distrib/local":       {"distrib", "distrib/vclock", "engine"},
 
 	// 5 and 6: wiring

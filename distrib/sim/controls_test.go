@@ -1,0 +1,31 @@
+//go:build bugs
+
+package sim
+
+import (
+	"testing"
+
+	"github.com/cambiumdb/cambium/internal/bugs"
+)
+
+// TestControls brings known bugs back: each must be found.
+func TestControls(t *testing.T) {
+	defer bugs.Bring(bugs.None)
+	for bug := bugs.None + 1; bug < bugs.End; bug++ {
+		t.Run(bug.String(), func(t *testing.T) {
+			bugs.Bring(bug)
+			for seed := uint64(1); seed <= 400; seed++ {
+				r := Run(Options{Seed: seed})
+				if len(r.Violations) > 0 {
+					t.Logf("found by seed %d: %s", seed, r.Violations[0])
+					return
+				}
+				if bug == bugs.OperationsForgotten && r.Stats.Twice > 0 && seed <= 10 { // in itself rare
+					t.Logf("found by seed %d: %d late second copies came back", seed, r.Stats.Twice)
+					return
+				}
+			}
+			t.Error("not found in 400 seeds")
+		})
+	}
+}

@@ -1,0 +1,29 @@
+// Package bugs brings known bugs back, to show that a test finds them: in builds with the tag "bugs". In all others On is false, and
+// the compiler leaves out what hangs on it.
+//
+//	if bugs.On(bugs.StandInCounts) || ... // in the code that would be wrong
+//	bugs.Bring(bugs.StandInCounts)        // in a test with the tag
+package bugs
+
+// Bug is one that there was, or might be.
+type Bug uint8
+
+// The bugs.
+const (
+	None                Bug = iota
+	BirthsDropped           // a node takes the same births after every start
+	HintForgotten           // a hint is forgotten before its node has it
+	RefilledReads           // the reads of a node count before it is refilled
+	Unsynced                // a write is acknowledged as synced, and is not
+	StandInCounts           // "not found" rests on a node that stands in and knows nothing
+	DigestsIgnored          // what other nodes hold beside the record that came is not asked for
+	OperationsForgotten     // operations that were overwritten are not remembered
+	StraysForgotten         // a write is said to have failed though a node that did not answer may have stored it
+	End                     // none: behind the last
+)
+
+// String says what is wrong.
+func (b Bug) String() string {
+	return [...]string{"none", "births dropped", "hint forgotten", "reads count before the refill", "unsynced writes acknowledged",
+		"not found from who stands in", "digests ignored", "operations forgotten", "strays forgotten"}[b]
+}
