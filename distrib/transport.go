@@ -16,12 +16,21 @@ var ErrRefused = errors.New("refused")
 
 var (
 	// ErrUnreachable is an ErrRefused: there was no way to the node, so it has not heard of the request.
-	ErrUnreachable = fmt.Errorf("unreachable: %w", ErrRefused)
+	ErrUnreachable error = refusal("unreachable")
 	// ErrTooManySiblings is an ErrRefused: a put would make more than SiblingsMax of them, at this node or another.
-	ErrTooManySiblings = fmt.Errorf("too many siblings: %w", ErrRefused)
+	ErrTooManySiblings error = refusal("too many siblings")
 	// ErrOverloaded is an ErrRefused: too much is under way. An Overloaded is one that says more.
-	ErrOverloaded = fmt.Errorf("overloaded: %w", ErrRefused)
+	ErrOverloaded error = refusal("overloaded")
 )
+
+// refusal is an ErrRefused of a kind, which is all that it says.
+type refusal string
+
+// Error implements error.
+func (r refusal) Error() string { return string(r) }
+
+// Unwrap returns ErrRefused.
+func (refusal) Unwrap() error { return ErrRefused }
 
 // Overloaded is an ErrOverloaded that says what there is too much of, and when to come again.
 type Overloaded struct {

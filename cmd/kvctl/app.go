@@ -43,7 +43,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	if !a.begun {
-		err = &statusError{code: exitUsage, err: err, try: cmd.CommandPath() + " --help"}
+		err = &statusError{code: exitUsage, err: aboutFlags(err), try: cmd.CommandPath() + " --help"}
 	}
 	return a.report(ctx, err)
 }

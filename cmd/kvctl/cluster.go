@@ -229,6 +229,6 @@ func (a *app) repairNode(ctx context.Context, c api.ClusterClient, all bool, n *
 	if err == io.EOF {
 		return nil
 	}
-	n.Error = err.Error()
+	n.Error = client.Plain(err).Error()
 	return err
 }

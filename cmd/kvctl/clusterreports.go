@@ -234,12 +234,21 @@ func planOf(m *api.PlanResponse) *plan {
 
 // WriteText writes what moves as a table.
 func (p *plan) WriteText(w io.Writer, _ inspect.Style) {
+	if len(p.Moves) == 0 {
+		fmt.Fprintf(w, "plan %s, for epoch %d: moves nothing\n", p.ID, p.Epoch)
+		p.writeNotes(w)
+		return
+	}
 	fmt.Fprintf(w, "plan %s, for epoch %d: moves %s in %d ranges, in about %s\n", p.ID, p.Epoch, perf.Bytes(int64(p.Bytes)), p.Ranges, perf.Seconds(time.Duration(p.Seconds*float64(time.Second))))
 	rows := [][]string{{"from", "to", "ranges", "bytes"}}
 	for _, m := range p.Moves {
 		rows = append(rows, []string{m.From, m.To, fmt.Sprint(m.Ranges), perf.Bytes(int64(m.Bytes))})
 	}
 	writeRows(w, rows)
+	p.writeNotes(w)
+}
+
+func (p *plan) writeNotes(w io.Writer) {
 	for _, n := range p.Notes {
 		fmt.Fprintln(w, n)
 	}

@@ -65,7 +65,7 @@ func (a *app) remember(m *memory, key, token []byte) {
 func (a *app) traced(trace bool, c *client.Client, key []byte, since time.Time, what string) {
 	if trace {
 		owners, _ := c.Where(key)
-		fmt.Fprintf(a.stderr, "trace: %s; replicas %v; %s\n", what, owners, time.Since(since).Round(10*time.Microsecond))
+		fmt.Fprintf(a.stderr, "trace: %s; replicas %s; %s\n", what, listed(owners), time.Since(since).Round(10*time.Microsecond))
 	}
 }
 

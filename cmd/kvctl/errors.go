@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -36,6 +37,27 @@ func (e *statusError) Unwrap() error { return e.err }
 
 func usagef(format string, args ...any) error {
 	return &statusError{code: exitUsage, err: fmt.Errorf(format, args...)}
+}
+
+// flagErrors are what cobra says of flags that do not go together, and how it is said here.
+var flagErrors = []struct {
+	is   *regexp.Regexp
+	want string
+}{
+	{regexp.MustCompile(`^required flag\(s\) (.+) not set$`), "%s is missing"},
+	{regexp.MustCompile(`^at least one of the flags in the group \[(.+)\] is required$`), "one of %s is missing"},
+	{regexp.MustCompile(`^if any flags in the group \[(.+)\] are set none of the others can be; .*$`), "only one of %s may be given"},
+}
+
+// aboutFlags puts such an error in words that name the flags as they are typed.
+func aboutFlags(err error) error {
+	for _, f := range flagErrors {
+		if m := f.is.FindStringSubmatch(err.Error()); m != nil {
+			names := strings.FieldsFunc(m[1], func(r rune) bool { return strings.ContainsRune(`", `, r) })
+			return fmt.Errorf(f.want, "--"+strings.Join(names, ", --"))
+		}
+	}
+	return err
 }
 
 // report prints err, with a line about what to try, and returns the exit code.

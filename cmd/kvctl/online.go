@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -57,6 +58,11 @@ func (a *app) online(ctx context.Context, do func(c *client.Client) error) error
 	if a.conn.timeout <= 0 {
 		return usagef("--timeout %s: want more than 0", a.conn.timeout)
 	}
+	for _, e := range a.conn.endpoints {
+		if host, port, err := net.SplitHostPort(e); err != nil || host == "" || port == "" {
+			return usagef("--endpoint %q: want host:port of a node", e)
+		}
+	}
 	creds, err := a.conn.credentials()
 	if err != nil {
 		return err
@@ -97,7 +103,7 @@ func (l *levelFlags) level() (client.Level, error) {
 		return client.Level{}, usagef("--%w", err)
 	}
 	if l.nodes < 0 {
-		return client.Level{}, usagef("%d nodes: want 1 to N", l.nodes)
+		return client.Level{}, usagef("%d nodes with -r or -w: want 1 to N", l.nodes)
 	}
 	return client.Level{Consistency: c, Nodes: l.nodes, Strict: l.strict}, nil
 }
@@ -151,7 +157,7 @@ func called(what, node string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &callError{fmt.Sprintf("%s: node %s: %s", what, node, status.Convert(err).Message()), err}
+	return &callError{fmt.Sprintf("%s: node %s: %s", what, node, client.Plain(err)), err}
 }
 
 type callError struct {

@@ -52,7 +52,7 @@ func (c *Client) Cluster(ctx context.Context) (cluster api.ClusterClient, name s
 		if err == nil {
 			return cluster, n.String(), nil
 		}
-		causes = append(causes, n.String()+": "+plain(err).Error())
+		causes = append(causes, n.String()+": "+Plain(err).Error())
 	}
 	return nil, "", &Error{Op: "cluster", Outcome: Failed, Reason: reasonUnavailable, Message: fmt.Sprintf("no node of the cluster answers: %s", strings.Join(causes, "; "))}
 }

@@ -134,7 +134,12 @@ func callFailed(op string, key []byte, err error) *Error {
 
 // invalid is the error of a request that the client does not send.
 func invalid(op string, key []byte, err error) *Error {
-	return &Error{Op: op, Key: key, Outcome: Failed, Reason: reasonInvalid, Message: fmt.Sprintf("%s %q: %s", op, key, err), Cause: err}
+	const shown = 64
+	name := fmt.Sprintf("%q", key[:min(len(key), shown)])
+	if len(key) > shown {
+		name += ".."
+	}
+	return &Error{Op: op, Key: key, Outcome: Failed, Reason: reasonInvalid, Message: fmt.Sprintf("%s %s: %s", op, name, err), Cause: err}
 }
 
 // reasonOf is the reason of an operation that was ended by its context, or its time.

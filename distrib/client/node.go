@@ -70,8 +70,8 @@ func (n *node) String() string {
 	return n.addr
 }
 
-// plain takes from an error of gRPC what is only of gRPC.
-func plain(err error) error {
+// Plain takes from an error of a call, such as of an api.ClusterClient, what is only of gRPC.
+func Plain(err error) error {
 	s, ok := status.FromError(err)
 	if !ok || err == nil {
 		return err

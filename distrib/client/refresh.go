@@ -48,7 +48,7 @@ func (c *Client) find(ctx context.Context) error {
 			a.err = err
 		}
 		served = served && status.Code(a.err) != codes.Unimplemented
-		failed = append(failed, a.by.addr+": "+plain(a.err).Error())
+		failed = append(failed, a.by.addr+": "+Plain(a.err).Error())
 	}
 	if !served {
 		c.view.Store(c.endpointsOnly())

@@ -58,7 +58,7 @@ func (c *Client) Scan(ctx context.Context, o ScanOptions, visit func(*Item) erro
 		if got > 0 {
 			causes = nil
 		}
-		if causes = append(causes, n.String()+": "+plain(err).Error()); len(causes) == 2*len(v.nodes) {
+		if causes = append(causes, n.String()+": "+Plain(err).Error()); len(causes) == 2*len(v.nodes) {
 			e.Message = "scan: FAILED: " + strings.Join(causes[len(v.nodes):], "; ")
 			return e
 		}

@@ -301,7 +301,7 @@ func (s *session) end(err error) {
 	if s.broken != nil {
 		return
 	}
-	s.broken = plain(err)
+	s.broken = Plain(err)
 	s.node.lost(s, s.broken, s.useful)
 	s.cancel()
 	s.wake.Signal()

@@ -39,6 +39,7 @@ type Error struct {
 	OpID     distrib.OpID // of a write: to try it again with
 	Outcome  Outcome      // Failed or Unknown
 	Need     int          // how many nodes had to do it
+	Owners   []uint64     // of the key
 	Replicas []ReplicaState
 	// Err is why it ended though nodes might have answered still: the caller's context.
 	Err error

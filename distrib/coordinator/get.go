@@ -82,7 +82,7 @@ func (g *getting) told(r *repairing) (*ReadResult, error) {
 }
 
 func (g *getting) failure(r *repairing, why error) *Error {
-	e := &Error{Op: "get", Key: g.key, Outcome: Failed, Need: g.r.need[0], Replicas: g.replicas, Err: why, name: g.c.opts.Name}
+	e := &Error{Op: "get", Key: g.key, Outcome: Failed, Need: g.r.need[0], Owners: g.r.nodes(), Replicas: g.replicas, Err: why, name: g.c.opts.Name}
 	if g.outcome != OK {
 		e.Replicas = append(e.Replicas, passedOver(g.r.down())...)
 	}

@@ -82,7 +82,7 @@ func (p *putting) told() (*WriteResult, error) {
 	if p.outcome == OK {
 		return &p.result, nil
 	}
-	return nil, &Error{Op: verb(p.remove), Key: p.key, OpID: p.o.Op, Outcome: p.outcome, Need: max(p.w.need[0], p.w.need[1]), Replicas: append(p.replicas, passedOver(p.w.down())...),
+	return nil, &Error{Op: verb(p.remove), Key: p.key, OpID: p.o.Op, Outcome: p.outcome, Need: max(p.w.need[0], p.w.need[1]), Owners: p.w.nodes(), Replicas: append(p.replicas, passedOver(p.w.down())...),
 		Err: p.err, name: p.c.opts.Name}
 }
 

@@ -54,7 +54,7 @@ func (c *Coordinator) Resolve(ctx context.Context, key []byte, op distrib.OpID) 
 	var down []uint64
 	for need := len(nodes.owners); need > 0; need-- { // as many as answer, and then all that these hold
 		g := c.ask(ctx, key, nodes, need)
-		if down = g.r.down(); g.outcome == OK {
+		if down, e.Owners = g.r.down(), g.r.nodes(); g.outcome == OK {
 			return fateOf(g.result.Record, op), g.result.Places, nil
 		}
 		if e.Replicas, e.Err = g.replicas, g.err; e.Err != nil {

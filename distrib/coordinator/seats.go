@@ -91,6 +91,14 @@ func (s *seats) other(seat int) (at Place, ok bool) {
 	return Place{Node: node, For: s.owners[seat].Node}, ok
 }
 
+// nodes are the owners.
+func (s *seats) nodes() (list []uint64) {
+	for _, o := range s.owners {
+		list = append(list, o.Node)
+	}
+	return list
+}
+
 // isDown reports whether the owner of a seat is thought to be down.
 func (s *seats) isDown(seat int) bool { return seat >= s.reachable && s.revived&(1<<seat) == 0 }
 

@@ -92,14 +92,15 @@ func (s *Server) describe(f *api.Failure, a attempt, e *coordinator.Error) {
 		f.Outcome = api.Failure_UNKNOWN
 	}
 	var owners, others []string
+	for _, node := range e.Owners {
+		owners = append(owners, s.opts.Name(node))
+	}
 	acknowledged := 0
 	for _, r := range e.Replicas {
 		name := s.opts.Name(r.Node)
 		state := &api.ReplicaState{Node: name, State: r.State.String()}
 		f.Replicas = append(f.Replicas, state)
-		if r.For == 0 {
-			owners = append(owners, name)
-		} else {
+		if r.For != 0 {
 			name += " for " + s.opts.Name(r.For)
 		}
 		if r.State == coordinator.Acknowledged {

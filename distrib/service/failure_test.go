@@ -97,7 +97,7 @@ func TestFailures(t *testing.T) {
 		f = do(put(&api.PutRequest{Key: key})).GetFailure()
 		require.Equal(t, api.Failure_FAILED, f.GetOutcome())
 		require.Equal(t, "--consistency one", f.Try)
-		require.Regexp(t, `; 0 acked in 0s \(n[23] down, n[23] down\); outcome FAILED$`, f.Message)
+		require.Regexp(t, `: needs 2 of replicas n1 n[23] n[23]; 0 acked in 0s \(n[23] down, n[23] down\); outcome FAILED$`, f.Message)
 		c.set(c.down, 1)
 		f = do(get(&api.GetRequest{Key: key, Level: level(api.Consistency_ONE)})).GetFailure()
 		require.Equal(t, reasonUnavailable, f.GetReason())

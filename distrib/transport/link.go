@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,9 +53,13 @@ type waiter struct {
 func (c *Client) open(to uint64, name, addr string) (*link, error) {
 	refused := func(err error) error {
 		if s, ok := status.FromError(err); ok {
-			err = errors.New(s.Message())
+			text := s.Message()
+			if _, cause, dialing := strings.Cut(text, "Error while dialing: "); dialing {
+				text = strings.TrimSuffix(cause, `"`)
+			}
+			err = errors.New(text)
 		}
-		return fmt.Errorf("node %s at %s: %w: %w", name, addr, err, distrib.ErrUnreachable)
+		return fmt.Errorf("node %s at %s: %w: %w", name, addr, distrib.ErrUnreachable, err)
 	}
 	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(c.opts.Credentials), grpc.WithDisableServiceConfig(),
 		grpc.WithStaticStreamWindowSize(WindowBytes), grpc.WithStaticConnWindowSize(WindowBytes))
