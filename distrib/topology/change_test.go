@@ -53,6 +53,13 @@ func (c *cluster) requirePlaced(key []byte) (record distrib.Record) {
 	return record
 }
 
+// requireEach checks that so many keys that were preloaded are placed, each with its one value.
+func (c *cluster) requireEach(keys int) {
+	for i := range keys {
+		require.Len(c.t, c.requirePlaced(keyOf(i)), 1)
+	}
+}
+
 // requireMoved checks what moved against the plan.
 func (c *cluster) requireMoved(p *api.PlanResponse) {
 	require.NotZero(c.t, p.Bytes)
@@ -68,11 +75,9 @@ func TestJoinAndLeave(t *testing.T) {
 		c.preload(keys)
 		check := func() {
 			t.Helper()
-			for i := range keys {
-				require.Len(t, c.requirePlaced(keyOf(i)), 1)
-			}
+			c.requireEach(keys)
 		}
-		p := c.change(&api.Change{Kind: "join", Node: "n4"})
+		p := c.join("n4")
 		require.Len(t, p.Moves, 3)
 		c.settled()
 		check()
@@ -96,7 +101,7 @@ func TestLeaveDead(t *testing.T) {
 		defer c.stop()
 		const keys = 200
 		c.preload(keys)
-		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.join("n4")
 		c.settled()
 		dead := c.node(2)
 		c.kill(2)
@@ -128,7 +133,7 @@ func TestAbort(t *testing.T) {
 		c := newCluster(t, 1, 4)
 		defer c.stop()
 		c.preload(100)
-		p := c.change(&api.Change{Kind: "join", Node: "n4"})
+		p := c.join("n4")
 		for c.topology().Change.Stage != distrib.StageVerify {
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -142,9 +147,7 @@ func TestAbort(t *testing.T) {
 		c.settled()
 		require.Equal(t, "n1 n2 n3", names(c.topology().Members))
 		require.Equal(t, "n4", names(c.topology().Joining))
-		for i := range 100 {
-			require.Len(t, c.requirePlaced(keyOf(i)), 1)
-		}
+		c.requireEach(100)
 		held, err = c.node(4).own.Keys(&distrib.KeysRequest{Last: 1<<64 - 1, Limit: 1000})
 		require.NoError(t, err)
 		require.Empty(t, held)
@@ -302,9 +305,7 @@ func nothingIsLost(t *testing.T, seed uint64) {
 		require.NoError(t, err)
 		n.co.Wait()
 	}
-	for i := range 400 {
-		require.Len(t, c.requirePlaced(keyOf(i)), 1)
-	}
+	c.requireEach(400)
 	acked := 0
 	for key := range l.writes {
 		acked += l.requireKept([]byte(key))

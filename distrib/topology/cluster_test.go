@@ -378,6 +378,11 @@ func (c *cluster) change(changes ...*api.Change) *api.PlanResponse {
 	return p
 }
 
+// join plans and commits that a node becomes a member.
+func (c *cluster) join(node string) *api.PlanResponse {
+	return c.change(&api.Change{Kind: "join", Node: node})
+}
+
 // settled waits until no change is under way, and all have removed what they have lost.
 func (c *cluster) settled() {
 	for deadline := time.Now().Add(time.Hour); c.topology().Change != nil; time.Sleep(time.Second) {

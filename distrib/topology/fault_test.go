@@ -30,7 +30,7 @@ func TestPowerFails(t *testing.T) {
 				c := newCluster(t, 1, 4)
 				defer c.stop()
 				c.preload(200)
-				p := c.change(&api.Change{Kind: "join", Node: "n4"})
+				p := c.join("n4")
 				c.until(s)
 				time.Sleep(300 * time.Millisecond)
 				c.kill(4)
@@ -38,9 +38,7 @@ func TestPowerFails(t *testing.T) {
 				c.restart(4, 0)
 				c.settled()
 				c.requireMoved(p)
-				for i := range 200 {
-					require.Len(t, c.requirePlaced(keyOf(i)), 1)
-				}
+				c.requireEach(200)
 			})
 		})
 	}
@@ -52,7 +50,7 @@ func TestTakeOver(t *testing.T) {
 		c := newCluster(t, 1, 4)
 		defer c.stop()
 		c.preload(50)
-		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.join("n4")
 		c.until(distrib.StageStream)
 		owner := c.topology().Change.Owner
 		c.kill(owner)
@@ -65,9 +63,7 @@ func TestTakeOver(t *testing.T) {
 		c.restart(owner, 0)
 		c.settled()
 		require.Nil(t, c.node(1).mover.Status(t.Context()))
-		for i := range 50 {
-			require.Len(t, c.requirePlaced(keyOf(i)), 1)
-		}
+		c.requireEach(50)
 	})
 }
 
@@ -80,7 +76,7 @@ func TestOldOperationHoldsStage(t *testing.T) {
 		c.preload(50)
 		view, release := c.node(2).mover.View()
 		require.True(t, view.Steady())
-		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.join("n4")
 		time.Sleep(time.Minute)
 		require.Equal(t, distrib.StageDouble, c.topology().Change.Stage)
 		require.Equal(t, []string{"n2: operations of epoch 1 go on, the stage began with 2"}, c.node(3).mover.Status(t.Context()).Waiting)
@@ -105,7 +101,7 @@ func TestDeliverWhileOwnersChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1, 4)
 		defer c.stop()
-		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.join("n4")
 		time.Sleep(600 * time.Millisecond) // all have heard of it
 		c.meta.SetDown(true)               // it stands still
 		view, release := c.node(1).mover.View()
@@ -142,7 +138,7 @@ func TestHintsLeaveFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1, 4)
 		defer c.stop()
-		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.join("n4")
 		c.settled()
 		c.mu.Lock()
 		c.idle = true
@@ -171,9 +167,7 @@ func TestHintsLeaveFirst(t *testing.T) {
 		c.idle = false
 		c.mu.Unlock()
 		time.Sleep(time.Minute)
-		for i := range 200 {
-			require.Len(t, c.requirePlaced(keyOf(i)), 1)
-		}
+		c.requireEach(200)
 	})
 }
 
@@ -184,7 +178,7 @@ func TestStragglers(t *testing.T) {
 		c := newCluster(t, 1, 4)
 		defer c.stop()
 		c.preload(50)
-		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.join("n4")
 		c.until(distrib.StageStream)
 		for !c.node(4).mover.Report().Done {
 			time.Sleep(time.Millisecond)
@@ -221,7 +215,7 @@ func TestRemovedIsDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1, 4)
 		defer c.stop()
-		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.join("n4")
 		c.settled()
 		view, release := c.node(1).mover.View()
 		release()
@@ -266,23 +260,21 @@ func TestRemovalHoldsStage(t *testing.T) {
 		c := newCluster(t, 1, 4)
 		defer c.stop()
 		c.preload(50)
-		p := c.change(&api.Change{Kind: "join", Node: "n4"})
+		p := c.join("n4")
 		c.until(distrib.StageVerify)
 		gate := make(chan struct{})
 		c.shut(gate)
 		_, err := c.node(1).mover.Abort(t.Context(), &api.AbortRequest{Id: p.Id})
 		require.NoError(t, err)
 		time.Sleep(time.Minute)
-		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.join("n4")
 		time.Sleep(time.Minute)
 		require.Equal(t, distrib.StageDouble, c.topology().Change.Stage)
 		require.Contains(t, c.node(1).mover.Status(t.Context()).Waiting[0], "n4: operations of epoch")
 		c.shut(nil)
 		close(gate)
 		c.settled()
-		for i := range 50 {
-			require.Len(t, c.requirePlaced(keyOf(i)), 1)
-		}
+		c.requireEach(50)
 	})
 }
 
@@ -292,7 +284,7 @@ func TestReadsCountFirst(t *testing.T) {
 		c := newCluster(t, 1, 4)
 		defer c.stop()
 		c.setLacks(4)
-		c.change(&api.Change{Kind: "join", Node: "n4"})
+		c.join("n4")
 		time.Sleep(time.Minute)
 		require.Equal(t, distrib.StageVerify, c.topology().Change.Stage)
 		require.Contains(t, c.node(1).mover.Status(t.Context()).Waiting[0], "n4: 253 of 253 ranges: its reads do not count yet")
