@@ -28,6 +28,8 @@ type try struct {
 	state tryState
 	// stored is that it has stored a write first, and is asked no more than the others: to make that durable.
 	stored bool
+	// lost is that it was to store the write first, and its answer is lost.
+	lost bool
 }
 
 // Kind is what a node is asked to do.

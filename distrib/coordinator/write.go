@@ -86,15 +86,15 @@ func (w *write) answer(i int, a answer) []Send {
 		if t.kind != First || w.first {
 			return nil
 		}
-		w.first, w.retried = true, w.retried || w.strays()
-		return w.spread()
+		return w.begun()
 	}
 	t.state = failed
 	switch {
 	case t.kind == Mend:
 		w.differ = true
 	case t.kind == First:
-		w.stray = w.stray || a == lost
+		t.lost = a == lost
+		w.stray = w.stray || t.lost
 		w.denied = w.denied || a == tooMany && !w.first
 	}
 	if before != asked {
@@ -110,8 +110,7 @@ func (w *write) stored(i int) []Send {
 	if t.kind, t.stored = Merge, true; w.first {
 		return nil
 	}
-	w.first, w.retried = true, w.retried || w.strays()
-	return w.spread()
+	return w.begun()
 }
 
 // slow takes that a request has not been answered for some time: another node is asked as well.
@@ -162,6 +161,19 @@ func (w *write) mend(i int, own, others bool) (sends []Send) {
 			continue
 		}
 		sends = append(sends, w.send(t.seat, t.at, Mend))
+	}
+	return sends
+}
+
+// begun takes that the write has a dot. Who may have given it another one hears of that at once, by a Mend: until then
+// he may show his to readers, and what they write would remember the operation as one that was not retried.
+func (w *write) begun() []Send {
+	w.first, w.retried = true, w.retried || w.strays()
+	sends := w.spread()
+	for _, t := range w.tries {
+		if t.kind == First && (t.state.open() || t.lost) {
+			sends = append(sends, w.send(t.seat, t.at, Mend))
+		}
 	}
 	return sends
 }
