@@ -1,0 +1,63 @@
+package register
+
+import (
+	"runtime/debug"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// controls are known mistakes and the small world in which each shows: an exploration that misses one proves nothing.
+var controls = []struct {
+	name string
+	control
+	scope
+}{
+	{"a failed swap is answered without a round", control{bug: skipIdentity},
+		scope{scripts: scripts(ops(put(0, "a")), ops(swap(1, "c", "b"), get(2)))}},
+	{"the first accepted value is taken, not the highest", control{bug: firstValue},
+		scope{scripts: scripts(ops(put(0, "a")), ops(put(1, "b"))), retries: 1}},
+	{"a read believes one replica", control{bug: readOne},
+		scope{scripts: scripts(ops(put(0, "a"), get(1)), ops(get(2), get(3)))}},
+	{"a lost answer is called a failure", control{bug: lostIsFailed},
+		scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), expires: 1}},
+	{"promises are forgotten by a crash", control{unsyncedPromises: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(put(1, "b"))), crashes: 1}},
+	{"accepted values are forgotten by a crash", control{unsyncedAccepts: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), crashes: 1}},
+	{"an older ballot is accepted", control{acceptOlder: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(put(1, "b")))}},
+	{"a ballot is used again after a restart", control{sameRun: true},
+		scope{scripts: scripts(ops(put(0, "a"), put(1, "b")), nil), starts: 1}},
+	{"two nodes have one number", control{sameNode: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(put(1, "b")))}},
+	{"a quorum of one end while owners change", control{oneEnd: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(op(1, Repair), get(2))), moves: true}},
+	{"registers stay behind when owners change", control{noRepair: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true, dead: true}},
+	{"nothing fences off the older epoch", control{noFence: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true}},
+	{"eventual writes gone astray are not told", control{dropStrays: true},
+		scope{scripts: scripts(ops(put(0, "a"), get(1)), nil), stray: eventual("d"), everywhere: true}},
+}
+
+func TestControls(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long under the race detector, and has one goroutine")
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(1000))
+	for _, c := range controls {
+		s := c.scope
+		s.control, s.prompt = c.control, true
+		var x *explorer
+		var steps int
+		if s.moves {
+			x, steps = wander(&s, 400_000)
+		} else {
+			x = explore(&s, 50_000)
+			steps = len(x.seen)
+		}
+		assert.NotEmpty(t, x.violation, "%s: not found in %d states", c.name, steps)
+		t.Logf("%-52s %7d states: %s", c.name, steps, x.violation)
+	}
+}

@@ -1,0 +1,102 @@
+package register
+
+import (
+	"slices"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+const (
+	// MaxChanges is how many changes a value remembers at most.
+	MaxChanges = 128
+	// ChangesFor is for how many milliseconds it remembers them.
+	ChangesFor = 60_000
+	// KeptChanges is how many it remembers for longer.
+	KeptChanges = 8
+)
+
+// Value is what a register holds: the record of a key with all its siblings, and the changes that led to it.
+// Values are never changed in place.
+type Value struct {
+	// Birth is the birth of the register as an actor of the record's clocks: see the package comment.
+	Birth  uint64
+	Record distrib.Record
+	// Changes are the last ones, in their order. Those forgotten were made at Forgotten or before.
+	Changes   []Change
+	Forgotten distrib.Timestamp
+}
+
+// Change is an operation that is part of a value.
+type Change struct {
+	Op   distrib.OpID
+	Time distrib.Timestamp // when it was carried out
+	// Cancelled: it had not happened when Resolve asked for it, and so must not any more.
+	Cancelled bool
+}
+
+// empty reports whether v is that of a key never written.
+func (v *Value) empty() bool { return len(v.Record) == 0 && len(v.Changes) == 0 }
+
+// has reports whether v knows of the change op: that it is part of v or must never be.
+func (v *Value) has(op distrib.OpID) bool {
+	if op == (distrib.OpID{}) {
+		return false
+	}
+	return slices.ContainsFunc(v.Changes, func(c Change) bool { return c.Op == op }) || vclock.Tried(v.Record, op) >= 0
+}
+
+// cancelled reports whether op must never be part of v.
+func (v *Value) cancelled(op distrib.OpID) bool {
+	return slices.ContainsFunc(v.Changes, func(c Change) bool { return c.Op == op && c.Cancelled })
+}
+
+// remember adds a change, and forgets the oldest.
+func (v *Value) remember(c Change) {
+	at := c.Time
+	list := append(slices.Clip(v.Changes), c)
+	drop := max(0, len(list)-MaxChanges)
+	for len(list)-drop > KeptChanges && Millis(list[drop].Time)+ChangesFor < Millis(at) {
+		drop++
+	}
+	for _, c := range list[:drop] {
+		v.Forgotten = max(v.Forgotten, c.Time)
+	}
+	v.Changes = list[drop:]
+}
+
+// actor is who gives the register's versions their dots: no node has the number 0.
+func (v *Value) actor() vclock.Actor { return vclock.Actor{Birth: v.Birth} }
+
+// Promote makes the first value of a register, of what a quorum of replicas hold of the key as eventual writes left it: all
+// siblings of all of them. at is the ballot by which it is proposed.
+func Promote(at Ballot, records ...distrib.Record) Value {
+	v := Value{Birth: uint64(at.Time)}
+	for _, r := range records {
+		v.Record = vclock.Merge(v.Record, r)
+	}
+	return v
+}
+
+// Strays are the versions of a replica's record of which a value knows nothing: eventual writes that replicas
+// acknowledged who did not know that the key is linearizable.
+func Strays(v *Value, data distrib.Record) (strays distrib.Record) {
+	if slices.EqualFunc(v.Record, data, func(a, b distrib.Sibling) bool { return a.Dot == b.Dot }) {
+		return nil
+	}
+	seen := vclock.Context(v.Record)
+	for _, s := range data {
+		if !seen.Contains(s.Dot) && !seen.HasOp(s.Op) {
+			strays = append(strays, s)
+		}
+	}
+	return strays
+}
+
+// Absorb makes strays part of a value, as siblings of what is there.
+func Absorb(v Value, strays distrib.Record) Value {
+	if len(strays) > 0 {
+		v.Record = vclock.Merge(v.Record, strays)
+	}
+	return v
+}
