@@ -13,7 +13,7 @@ import (
 
 var (
 	oneSeed   = flag.Uint64("seed", 0, "what TestSeed runs")
-	manySeeds = flag.Uint64("seeds", 200, "how many TestSeeds runs")
+	manySeeds = flag.Uint64("seeds", 0, "how many TestSeeds runs; 0 is 300, or 20 with -short")
 	fromSeed  = flag.Uint64("from", 1, "the first that TestSeeds runs")
 )
 
@@ -31,6 +31,12 @@ func TestSeed(t *testing.T) {
 
 // TestSeeds runs many. make sim runs more of them.
 func TestSeeds(t *testing.T) {
+	if *manySeeds == 0 {
+		*manySeeds = 300
+		if testing.Short() {
+			*manySeeds = 20
+		}
+	}
 	var sum Stats
 	var events uint64
 	began := time.Now()
