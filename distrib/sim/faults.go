@@ -47,6 +47,9 @@ func (w *world) bring(f fault, n *node) {
 			return
 		}
 		if w.sync != distrib.SyncNow {
+			if n.process.paused {
+				return // what it has not synced may be older than a second: docs/cluster.md promises no more
+			}
 			w.mayCrash = w.now + 1500*time.Millisecond
 		}
 	}
