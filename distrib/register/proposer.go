@@ -159,7 +159,15 @@ func (p *Proposer) Expire(op distrib.OpID) (e Effects) {
 		}
 	}
 	p.queue = slices.DeleteFunc(p.queue, func(w waiting) bool { return w.gone })
+	p.rest()
 	return e
+}
+
+// rest takes that Retry is not to be waited for where nothing is left to be tried.
+func (p *Proposer) rest() {
+	if p.phase == beaten && len(p.queue) == 0 {
+		p.phase = idle
+	}
 }
 
 // giveUp answers an operation that is not known to have been ordered.
@@ -187,6 +195,7 @@ func (p *Proposer) Withdraw() (ops []Operation) {
 		}
 	}
 	p.queue = stay
+	p.rest()
 	return ops
 }
 
