@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"strconv"
 	"strings"
 	"testing"
@@ -38,8 +37,10 @@ func TestSoak(t *testing.T) {
 	step := func(name, title string, nodes, keys int, run func(t *testing.T, o Options) (*Report, error)) {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, nodes, keys, seed)
+			how := perf.NewReport("soak", []string{"make", "soak", "STEPS=" + name}, o.Dir, perf.Config{}, time.Now())
+			how.Build.Revision, how.Build.Modified = git(t, "rev-parse", "HEAD"), git(t, "status", "--porcelain", ":/", ":!/docs/soak.md") != ""
 			r, err := run(t, o)
-			record(t, title, o, r, err)
+			record(t, title, how, seed, r, err)
 			right(t, r, err)
 			moved(t, r, len(r.Changes))
 		})
@@ -68,14 +69,12 @@ func TestSoak(t *testing.T) {
 }
 
 // record writes what a step has shown to the file that SOAK_MARKDOWN names.
-func record(t *testing.T, title string, o Options, r *Report, err error) {
+func record(t *testing.T, title string, how *perf.Report, seed uint64, r *Report, err error) {
 	file := os.Getenv("SOAK_MARKDOWN")
 	if file == "" {
 		return
 	}
-	report := perf.NewReport("soak", []string{"make", "soak", "STEPS=" + path.Base(t.Name())}, o.Dir, perf.Config{}, time.Now())
-	report.Build.Revision, report.Build.Modified = git(t, "rev-parse", "HEAD"), git(t, "status", "--porcelain", ":/", ":!/docs/soak.md") != ""
-	text := fmt.Sprintf("seed %d\n", o.Seed)
+	text := fmt.Sprintf("seed %d\n", seed)
 	if err != nil {
 		text += "FAILED " + err.Error()
 	} else {
@@ -84,7 +83,7 @@ func record(t *testing.T, title string, o Options, r *Report, err error) {
 	if _, missing := os.Stat(file); missing != nil {
 		require.NoError(t, os.WriteFile(file, []byte(soakHead), 0o666))
 	}
-	require.NoError(t, perf.WriteSection(file, title, report.Section(title, text, nil)))
+	require.NoError(t, perf.WriteSection(file, title, how.Section(title, text, nil)))
 }
 
 // git is what git says; empty: this is no clone.
