@@ -22,7 +22,8 @@ with a check of all that clients were told: a violation is a write that was ackn
 that failed and is there.
 
 A *gap* is a client's longest time without a success while a fault lasts, and until the cluster has recovered from it: the median client's in the median
-fault, and the longest of all. *Suspect* and *down* are the times until a node first said so of another.
+fault, and the longest of all. One that lies in a fault only in part counts, for the time without a fault beside it too. *Suspect* and *down* are the
+times until a node first said so of another.
 `
 
 // TestSoak are the long forms, each a step of make soak. CHAOS_SEED is the seed.
