@@ -35,9 +35,6 @@ type Change struct {
 	Cancelled bool
 }
 
-// empty reports whether v is that of a key never written.
-func (v *Value) empty() bool { return len(v.Record) == 0 && len(v.Changes) == 0 }
-
 // has reports whether v knows of the change op: that it is part of v or must never be.
 func (v *Value) has(op distrib.OpID) bool {
 	if op == (distrib.OpID{}) {

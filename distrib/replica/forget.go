@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/ring"
@@ -37,9 +38,7 @@ func (r *Replica) Forget(first, last uint64) error {
 		close(f.done)
 	}()
 	for i := range r.locks { // a change under way would keep a record's head and lose its values
-		mu := &r.locks[i]
-		mu.Lock()
-		mu.Unlock() //nolint:staticcheck // it ends before
+		await(&r.locks[i])
 	}
 	lower, upper := distrib.TokenBounds(r.opts.Prefix, first, last)
 	if err := r.opts.Store.DeleteRange(lower, upper, distrib.SyncLater); err != nil {
@@ -47,4 +46,10 @@ func (r *Replica) Forget(first, last uint64) error {
 	}
 	r.size.Add(-bytes)
 	return nil
+}
+
+// await returns when who holds mu has given it back.
+func await(mu *sync.Mutex) {
+	mu.Lock()
+	defer mu.Unlock()
 }
