@@ -43,6 +43,37 @@ func MaxBytes(siblings []Sibling) Value {
 	}).Value
 }
 
+// SetUnion takes values as sets of lines and returns the lines of all, each once, ascending: what writers have added side by side is
+// all there. What one has taken out comes back where another has left it in. It expires with the last of them. Where
+// all are deleted it is as LastWriteWins.
+func SetUnion(siblings []Sibling) Value {
+	var members [][]byte
+	all := Value{Expires: -1}
+	for _, s := range siblings {
+		if s.Value.Deleted {
+			continue
+		}
+		if len(s.Value.Data) > 0 {
+			members = append(members, bytes.Split(bytes.TrimSuffix(s.Value.Data, []byte("\n")), []byte("\n"))...)
+		}
+		if all.Expires != 0 {
+			all.Expires = max(all.Expires, s.Value.Expires)
+		}
+		if s.Value.Expires == 0 {
+			all.Expires = 0
+		}
+		all.Time = max(all.Time, s.Value.Time)
+	}
+	if all.Expires < 0 {
+		return LastWriteWins(siblings)
+	}
+	slices.SortFunc(members, bytes.Compare)
+	for _, m := range slices.CompactFunc(members, bytes.Equal) {
+		all.Data = append(append(all.Data, m...), '\n')
+	}
+	return all
+}
+
 func alive(s Sibling) int {
 	if s.Value.Deleted {
 		return 0

@@ -17,6 +17,12 @@ func TestResolvers(t *testing.T) {
 	same := sibling(3, Value{Data: []byte("b"), Time: 9})
 	gone := sibling(4, Value{Deleted: true, Time: 99})
 	short := sibling(5, Value{Data: []byte("zz"), Time: 50, Expires: 100})
+	cart := sibling(6, Value{Data: []byte("tea\nmilk\n"), Time: 3, Expires: 500})
+	other := sibling(7, Value{Data: []byte("bread\ntea"), Time: 2, Expires: 400})
+	ever := sibling(8, Value{Time: 1})
+	both := Value{Data: []byte("bread\nmilk\ntea\n"), Time: 3, Expires: 500}
+	always := both
+	always.Expires = 0
 	for _, c := range []struct {
 		name     string
 		resolve  Resolver
@@ -28,6 +34,10 @@ func TestResolvers(t *testing.T) {
 		{"a delete is a write", LastWriteWins, []Sibling{gone, old}, gone},
 		{"the highest bytes", MaxBytes, []Sibling{old, last, gone}, old},
 		{"nothing but a delete", MaxBytes, []Sibling{gone}, gone},
+		{"the lines of all", SetUnion, []Sibling{cart, other, gone}, Sibling{Value: both}},
+		{"an empty set that never expires", SetUnion, []Sibling{other, ever, cart}, Sibling{Value: always}},
+		{"an empty set", SetUnion, []Sibling{ever}, ever},
+		{"only deletes", SetUnion, []Sibling{gone}, gone},
 	} {
 		require.Equal(t, c.want.Value, c.resolve(c.siblings), c.name)
 		for i, j := 0, len(c.siblings)-1; i < j; i, j = i+1, j-1 {
