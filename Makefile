@@ -34,7 +34,7 @@ load: build ## load a real data set, read it back, verify it, print the write-am
 .PHONY: test
 test: ## everything a change must not break
 	@.ci/tools test
-	$(MAKE) lint unit race nocgo fuzz-short peers-test
+	$(MAKE) lint unit controls race nocgo fuzz-short peers-test
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
@@ -84,8 +84,9 @@ sim: ## SEEDS simulated clusters from seed FROM on; it prints the next seed, and
 	$(GO) test -count=1 -timeout 0 ./distrib/sim -run 'TestSeeds$$' -from $(FROM) -seeds $(SEEDS) -v
 
 .PHONY: controls
-controls: ## known bugs are brought back: the simulator finds each
-	$(GO) test -count=1 -tags bugs ./distrib/sim -run Controls -v
+controls: ## known bugs are brought back: the simulator and the explorations find each
+	$(GO) vet -tags bugs ./distrib/... ./internal/bugs
+	$(GO) test -count=1 -tags bugs ./distrib/sim ./distrib/register -run Controls -v
 
 .PHONY: bench
 bench: build peers ## measure beside the peers and write docs/benchmarks.md; STEPS="deep ycsb" for some of it (takes an hour)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/check"
 	"github.com/cambiumdb/cambium/distrib/client"
 )
 
@@ -38,16 +39,16 @@ type worker struct {
 
 	valueBytes int
 
-	history  History
+	history  check.History
 	success  []time.Duration // when operations have succeeded, since load.began
 	failures []failure
-	wrong    []Violation
+	wrong    []check.Violation
 }
 
 // failure is an operation that did not succeed.
 type failure struct {
 	begun, ended time.Duration
-	outcome      Outcome
+	outcome      check.Outcome
 	cause        string
 }
 
@@ -145,7 +146,7 @@ func (w *worker) get(key string) *seen {
 	}
 	for _, s := range item.Siblings {
 		if !s.Value.Deleted && string(s.Value.Data) != string(w.value(s.Op)) {
-			w.wrong = append(w.wrong, Violation{key, s.Op, fmt.Sprintf("a read gave %d bytes that are not its value", len(s.Value.Data))})
+			w.wrong = append(w.wrong, check.Violation{Key: key, Op: s.Op, What: fmt.Sprintf("a read gave %d bytes that are not its value", len(s.Value.Data))})
 		}
 	}
 	read := &seen{context: item.Context}
@@ -155,7 +156,7 @@ func (w *worker) get(key string) *seen {
 	if len(item.Siblings) == 0 {
 		read.deletes = w.hidden(key, item.Context)
 	}
-	w.history.Reads = append(w.history.Reads, Read{key, slices.Concat(read.siblings, read.deletes)})
+	w.history.Reads = append(w.history.Reads, check.Read{Key: key, Ops: slices.Concat(read.siblings, read.deletes)})
 	return read
 }
 
@@ -163,7 +164,7 @@ func (w *worker) get(key string) *seen {
 func (w *worker) hidden(key string, context []byte) (list []distrib.OpID) {
 	had, err := distrib.DecodeContext([]byte(key), context)
 	if err != nil {
-		w.wrong = append(w.wrong, Violation{Key: key, What: "a read gave a context that is none: " + err.Error()})
+		w.wrong = append(w.wrong, check.Violation{Key: key, What: "a read gave a context that is none: " + err.Error()})
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -178,7 +179,7 @@ func (w *worker) hidden(key string, context []byte) (list []distrib.OpID) {
 // write overwrites what was read, or adds a sibling where that is nil.
 func (w *worker) write(key string, read *seen, remove bool) {
 	w.writes++
-	record := Write{Key: key}
+	record := check.Write{Key: key}
 	binary.BigEndian.PutUint64(record.Op[:], uint64(w.number)+1)
 	binary.BigEndian.PutUint64(record.Op[8:], w.writes)
 	var had []byte
@@ -213,15 +214,15 @@ func (w *worker) note(begun time.Duration, err error) bool {
 	return false
 }
 
-func outcomeOf(err error) Outcome {
+func outcomeOf(err error) check.Outcome {
 	var e *client.Error
 	switch {
 	case err == nil:
-		return OK
+		return check.OK
 	case errors.As(err, &e) && e.Outcome == client.Failed:
-		return Failed
+		return check.Failed
 	}
-	return Unknown
+	return check.Unknown
 }
 
 // value is what a put stores: it follows from its operation.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/cambiumdb/cambium/distrib/check"
 )
 
 // Report is what a run has shown.
@@ -21,7 +23,7 @@ type Report struct {
 	Windows         []Window
 	Changes         []Changed
 	Refusals        []string // what was said without metadata, each once
-	Violations      []Violation
+	Violations      []check.Violation
 	Different       []string       // keys of which nodes do not hold the same in the end
 	Causes          map[string]int // of what failed or is unknown, without keys and times
 }
@@ -38,8 +40,8 @@ type Window struct {
 }
 
 // judge holds what clients were told against the end, and measures it.
-func (r *Report) judge(l *load, final Final) {
-	var h History
+func (r *Report) judge(l *load, final check.Final) {
+	var h check.History
 	r.Causes = map[string]int{}
 	for _, w := range l.workers {
 		h.Writes = append(h.Writes, w.history.Writes...)
@@ -47,7 +49,7 @@ func (r *Report) judge(l *load, final Final) {
 		r.Violations = append(r.Violations, w.wrong...)
 		for _, f := range w.failures {
 			r.Causes[f.outcome.String()+" "+r.cause(&f)]++
-			if f.outcome == Failed {
+			if f.outcome == check.Failed {
 				r.Failed++
 			} else {
 				r.Unknown++
@@ -55,7 +57,7 @@ func (r *Report) judge(l *load, final Final) {
 		}
 	}
 	r.Writes, r.Gets = len(h.Writes), len(h.Reads)
-	r.Violations = append(r.Violations, Check(h, final)...)
+	r.Violations = append(r.Violations, check.Eventual(h, final)...)
 	for i := range r.Windows {
 		r.Windows[i].measure(l.workers)
 	}
@@ -85,7 +87,7 @@ func (w *Window) measure(workers []*worker) {
 			if f.ended < w.From || f.ended >= w.To {
 				continue
 			}
-			if f.outcome == Failed {
+			if f.outcome == check.Failed {
 				w.Failed++
 			} else {
 				w.Unknown++

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/check"
 	"github.com/cambiumdb/cambium/distrib/meta"
 )
 
@@ -99,8 +100,8 @@ func (c *cluster) bearsLoss(ctx context.Context) []string {
 
 // final reads each key from each of its nodes alone, and then from all together. It returns what they have, and where
 // they do not have the same.
-func (c *cluster) final(ctx context.Context, keys int) (final Final, different []string, err error) {
-	final = Final{}
+func (c *cluster) final(ctx context.Context, keys int) (final check.Final, different []string, err error) {
+	final = check.Final{}
 	var mu sync.Mutex // guards final and different
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)

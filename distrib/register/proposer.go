@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
 // MaxFold is how many waiting operations one round carries out.
@@ -81,7 +82,6 @@ type Proposer struct {
 	node, run uint64
 	group     Group
 	last      distrib.Timestamp // the highest time used or met
-	bug       bug
 
 	phase    phase
 	queue    []waiting // for the next round
@@ -173,7 +173,7 @@ func (p *Proposer) rest() {
 // giveUp answers an operation that is not known to have been ordered.
 func (p *Proposer) giveUp(w *waiting, e *Effects) {
 	outcome := Failed
-	if !w.sent.Zero() && p.bug != lostIsFailed {
+	if !w.sent.Zero() && !bugs.On(bugs.LostIsFailed) {
 		outcome = Unknown
 	}
 	w.gone = true

@@ -6,6 +6,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/vclock"
+	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
 // start begins a round if there is something to do.
@@ -155,7 +156,7 @@ func (p *Proposer) have(states ...answerState) bool {
 // advance ends the round if it can be.
 func (p *Proposer) advance(now distrib.Timestamp, e *Effects) {
 	switch {
-	case p.have(agreed) || p.phase == asking && p.bug == readOne:
+	case p.have(agreed) || p.phase == asking && bugs.On(bugs.OneIsBelieved):
 		switch p.phase {
 		case asking:
 			p.asked(now, e)
@@ -187,7 +188,7 @@ func (p *Proposer) unheard() bool {
 func (p *Proposer) highest() (b Ballot, held, open bool) {
 	first := true
 	for _, a := range p.heard {
-		if a.state == agreed && (first || a.reply.Accepted.Compare(b) > 0 && p.bug != firstValue) {
+		if a.state == agreed && (first || a.reply.Accepted.Compare(b) > 0 && !bugs.On(bugs.FirstIsTaken)) {
 			b, first = a.reply.Accepted, false
 		}
 	}
@@ -224,7 +225,7 @@ func (p *Proposer) data() (list []distrib.Record) {
 // asked ends the question for the last value: it is answered from, if a quorum holds it and nothing changes. Else a round begins.
 func (p *Proposer) asked(now distrib.Timestamp, e *Effects) {
 	b, held, open := p.highest()
-	held = held || p.bug == readOne
+	held = held || bugs.On(bugs.OneIsBelieved)
 	if !held && open {
 		return
 	}
@@ -278,7 +279,7 @@ func (p *Proposer) prepared(now distrib.Timestamp, e *Effects) {
 	}
 	p.judge(e)
 	next, results, changed := p.fold(p.ballot, now)
-	if changed || p.repairs() || !held && p.bug != skipIdentity {
+	if changed || p.repairs() || !held && !bugs.On(bugs.NoIdentityRound) {
 		p.propose(p.ballot, next, results, e)
 		return
 	}

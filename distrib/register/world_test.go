@@ -34,7 +34,6 @@ type scope struct {
 
 // control is a known mistake in what surrounds the steps.
 type control struct {
-	bug              bug
 	unsyncedPromises bool // promises are not synced before they are told
 	unsyncedAccepts  bool // accepted values are not
 	acceptOlder      bool // promises are not looked at
@@ -159,9 +158,7 @@ func (w *world) proposer(i int, run uint64) *Proposer {
 	if w.s.control.sameNode {
 		above = 0
 	}
-	p := NewProposer(node, run, w.s.group(1), above)
-	p.bug = w.s.control.bug
-	return p
+	return NewProposer(node, run, w.s.group(1), above)
 }
 
 // sum is the hash of the whole world. Nodes that do the same are not told apart.

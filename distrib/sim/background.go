@@ -101,10 +101,10 @@ func (c *comparing) from(token uint64) {
 		return
 	}
 	s.Last = min(s.Last, s.First|(pieceTokens-1))
-	check(c.p.dirty.Clean(s))
+	mustNot(c.p.dirty.Clean(s))
 	c.compare(s, func(all, own bool) {
 		if !all {
-			check(c.p.dirty.MarkRange(s))
+			mustNot(c.p.dirty.MarkRange(s))
 		}
 		c.enough = c.enough && own
 		if s.Last+1 == 0 {
@@ -120,7 +120,7 @@ func (c *comparing) end() {
 	if c.began != recovery.RefillNot && c.enough {
 		p.w.trace("refilled", p.n.id, 0)
 		p.refill = recovery.RefillNot
-		check(recovery.MarkRefill(p.store(), p.refill))
+		mustNot(recovery.MarkRefill(p.store(), p.refill))
 	}
 	if p.refill != recovery.RefillNot {
 		wait /= 10

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
-	"github.com/cambiumdb/cambium/distrib/chaos"
+	"github.com/cambiumdb/cambium/distrib/check"
 	"github.com/cambiumdb/cambium/distrib/coordinator"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
@@ -115,7 +115,7 @@ func (c *client) read(key []byte, then func(*seen)) {
 
 // writing is a write, which may be tried more than once.
 type writing struct {
-	chaos.Write
+	check.Write
 	key       []byte
 	value     distrib.Value
 	o         coordinator.WriteOptions
@@ -168,7 +168,7 @@ func (c *client) tried(x *writing, r *coordinator.WriteResult, err error) {
 	}
 	switch {
 	case err == nil:
-		x.Outcome = chaos.OK
+		x.Outcome = check.OK
 		w.history.acknowledged(w, x, r)
 		w.stats.Acked++
 	case x.left > 0:
@@ -177,9 +177,9 @@ func (c *client) tried(x *writing, r *coordinator.WriteResult, err error) {
 		w.after(w.between(0, 50*time.Millisecond), func() { c.try(x) })
 		return
 	case x.uncertain:
-		x.Outcome = chaos.Unknown
+		x.Outcome = check.Unknown
 	default:
-		x.Outcome = chaos.Failed
+		x.Outcome = check.Failed
 	}
 	w.trace("written", c.id, uint64(x.Outcome), short(x.Op), err)
 	w.history.end(w, x)

@@ -22,7 +22,7 @@
 //
 // # What is checked
 //
-// The history of the clients by chaos.Check: no acknowledged write is lost, none that was overwritten comes back.
+// The history of the clients by check.Eventual: no acknowledged write is lost, none that was overwritten comes back.
 // Besides: a read of owners sees what enough owners had acknowledged before it began; no dot names two writes; in the end all
 // nodes of a key hold the same, and nobody owes anybody anything.
 package sim

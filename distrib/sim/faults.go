@@ -99,7 +99,7 @@ func (w *world) end(n *node, lasts time.Duration) {
 	idle := load.Operations+load.Behind+load.Repairs == 0
 	w.die(n, n.store.Unsynced(), lasts)
 	if idle {
-		check(recovery.MarkClean(n.store, "now"))
+		mustNot(recovery.MarkClean(n.store, "now"))
 	}
 }
 

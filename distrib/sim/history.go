@@ -6,14 +6,14 @@ import (
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
-	"github.com/cambiumdb/cambium/distrib/chaos"
+	"github.com/cambiumdb/cambium/distrib/check"
 	"github.com/cambiumdb/cambium/distrib/coordinator"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
 // history is what clients did, and what was wrong with it so far.
 type history struct {
-	chaos.History
+	check.History
 	keys  map[string]*keyHistory
 	named map[dotted]distrib.OpID
 	dots  map[distrib.OpID]vclock.Dot
@@ -74,7 +74,7 @@ func (h *history) of(key string) *keyHistory {
 // closure is ops and all that their writers had seen.
 func (k *keyHistory) closure(ops []distrib.OpID) (b bits) {
 	for _, op := range ops {
-		if i, ok := k.index[op]; ok { // else it is foreign, which chaos.Check says
+		if i, ok := k.index[op]; ok { // else it is foreign, which check.Eventual says
 			b.add(i)
 			b.join(k.past[i])
 		}
@@ -93,7 +93,7 @@ func (h *history) minted(r *distrib.PutRequest, reply *distrib.PutReply) {
 	h.dots[r.Op] = reply.Sibling.Dot
 }
 
-func (h *history) begin(x chaos.Write) {
+func (h *history) begin(x check.Write) {
 	k := h.of(x.Key)
 	k.index[x.Op] = len(k.past)
 	k.past = append(k.past, k.closure(x.Read))
@@ -115,8 +115,8 @@ func (h *history) acknowledged(w *world, x *writing, r *coordinator.WriteResult)
 	if w.durable(n) {
 		k.acked = append(k.acked, acked{x.Op, k.index[x.Op], w.now, n})
 	}
-	if len(r.Places) < 2 && !w.durable(1) && x.Outcome == chaos.OK {
-		x.Outcome = chaos.Unknown // one disk may lose it, as docs/cluster.md says
+	if len(r.Places) < 2 && !w.durable(1) && x.Outcome == check.OK {
+		x.Outcome = check.Unknown // one disk may lose it, as docs/cluster.md says
 	}
 }
 
@@ -124,7 +124,7 @@ func (h *history) end(_ *world, x *writing) { h.Writes = append(h.Writes, x.Writ
 
 // read takes what a read gave that had begun at some time: what enough owners had acknowledged by then must be shown.
 func (h *history) read(w *world, key []byte, began time.Duration, r *coordinator.ReadResult, ops []distrib.OpID) {
-	h.Reads = append(h.Reads, chaos.Read{Key: string(key), Ops: ops})
+	h.Reads = append(h.Reads, check.Read{Key: string(key), Ops: ops})
 	h.names(w, string(key), r.Record)
 	k := h.of(string(key))
 	shown, enough := k.closure(ops), len(w.owners(key))-owners(r.Places)

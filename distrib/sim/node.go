@@ -112,11 +112,11 @@ func (n *node) begin() (ok bool) {
 	if verdict.Aside {
 		n.store = storetest.NewMem()
 	}
-	check(recovery.MarkBegun(n.store, recovery.Self{ClusterID: "c", ID: n.id, Name: n.name()}, verdict.Refill, w.sync))
+	mustNot(recovery.MarkBegun(n.store, recovery.Self{ClusterID: "c", ID: n.id, Name: n.name()}, verdict.Refill, w.sync))
 	births := must(n.births(run))
 	n.run = births.Run()
 	for _, o := range told {
-		check(recovery.Remember(o.process.store(), n.id, n.run))
+		mustNot(recovery.Remember(o.process.store(), n.id, n.run))
 	}
 	w.trace("start", n.id, n.run, verdict)
 	n.wire(births, verdict)
@@ -126,7 +126,7 @@ func (n *node) begin() (ok bool) {
 func (n *node) births(known uint64) (*replica.Births, error) {
 	if bugs.On(bugs.BirthsDropped) {
 		known = 0
-		check(n.store.Apply([]distrib.Op{{Key: append([]byte{byte(distrib.SpaceMeta)}, "run"...), Delete: true}}, distrib.SyncNow))
+		mustNot(n.store.Apply([]distrib.Op{{Key: append([]byte{byte(distrib.SpaceMeta)}, "run"...), Delete: true}}, distrib.SyncNow))
 	}
 	return replica.NextRun(n.store, known)
 }
@@ -141,12 +141,12 @@ func (n *node) wire(births *replica.Births, verdict recovery.Verdict) {
 	if verdict.Dirty {
 		own, _ := p.stretches(antientropy.Slots{Last: math.MaxUint64})
 		for _, s := range own {
-			check(p.dirty.MarkRange(antientropy.Slots{First: s.First.Hi, Last: s.Last.Hi}))
+			mustNot(p.dirty.MarkRange(antientropy.Slots{First: s.First.Hi, Last: s.Last.Hi}))
 		}
 	}
 	p.coordinator = coordinator.New(coordinator.Options{
 		Self: n.id, View: func() (*ring.View, func()) { return w.view, func() {} }, Transport: transport{p}, Liveness: func(id uint64) distrib.Liveness { return n.opinion[id] },
-		Patience: patience, After: goOn, Unfinished: func(key []byte) { check(p.dirty.Mark(ring.TokenOf(key).Hi)) },
+		Patience: patience, After: goOn, Unfinished: func(key []byte) { mustNot(p.dirty.Mark(ring.TokenOf(key).Hi)) },
 		Settle: p.settle, Clock: clock{p}, Go: func(f func()) { p.after(w.between(0, 200*time.Microsecond), f) },
 	})
 	n.process = p
@@ -159,7 +159,7 @@ func (n *node) wire(births *replica.Births, verdict recovery.Verdict) {
 	}
 	p.every(time.Second, p.handOver)
 	p.after(w.between(time.Millisecond, 100*time.Millisecond), p.compareDirty)
-	p.every(900*time.Millisecond, func() { check(p.store().Apply(nil, distrib.SyncNow)) })
+	p.every(900*time.Millisecond, func() { mustNot(p.store().Apply(nil, distrib.SyncNow)) })
 }
 
 func (p *process) store() *storetest.Mem { return p.n.store }
@@ -309,13 +309,13 @@ func (w *world) allWhole() bool {
 	return !slices.ContainsFunc(w.nodes, func(n *node) bool { return !n.whole() })
 }
 
-// must and check are for what cannot fail: the store is in memory.
+// must and mustNot are for what cannot fail: the store is in memory.
 func must[T any](v T, err error) T {
-	check(err)
+	mustNot(err)
 	return v
 }
 
-func check(err error) {
+func mustNot(err error) {
 	if err != nil {
 		panic(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/cambiumdb/cambium/distrib"
-	"github.com/cambiumdb/cambium/distrib/chaos"
+	"github.com/cambiumdb/cambium/distrib/check"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/storetest"
 	"github.com/cambiumdb/cambium/distrib/vclock"
@@ -149,7 +149,7 @@ func (w *world) settle() {
 	}
 	for _, n := range w.nodes {
 		if n.process != nil {
-			check(n.process.dirty.MarkAll())
+			mustNot(n.process.dirty.MarkAll())
 		}
 	}
 	w.await()
@@ -212,7 +212,7 @@ func (w *world) judge() []string {
 	for _, d := range w.different() {
 		h.violation(w, "different: %s", d)
 	}
-	final := chaos.Final{}
+	final := check.Final{}
 	for _, key := range w.keys {
 		var all distrib.Record
 		for _, n := range w.owners(key) {
@@ -223,7 +223,7 @@ func (w *world) judge() []string {
 			final[string(key)] = append(final[string(key)], v.Op)
 		}
 	}
-	for _, v := range chaos.Check(h.History, final) {
+	for _, v := range check.Eventual(h.History, final) {
 		if h.twice[v.Op] && strings.HasPrefix(v.What, "resurrected") {
 			w.stats.Twice++
 			continue

@@ -8,7 +8,7 @@ package bugs
 // Bug is one that there was, or might be.
 type Bug uint8
 
-// The bugs.
+// The bugs of the eventual path, which distrib/sim finds.
 const (
 	None                Bug = iota
 	BirthsDropped           // a node takes the same births after every start
@@ -19,11 +19,19 @@ const (
 	DigestsIgnored          // what other nodes hold beside the record that came is not asked for
 	OperationsForgotten     // operations that were overwritten are not remembered
 	StraysForgotten         // a write is said to have failed though a node that did not answer may have stored it
-	End                     // none: behind the last
+)
+
+// The bugs of the register, which the explorations of distrib/register find.
+const (
+	NoIdentityRound Bug = StraysForgotten + 1 + iota // answers come from a value that may not be decided (CASSANDRA-12126, scylla#6299)
+	FirstIsTaken                                     // the first accepted value is gone on from, not the highest
+	OneIsBelieved                                    // one replica is believed about the last value
+	LostIsFailed                                     // FAILED is said where an answer was lost (Aerospike 3.99, Jepsen 2018)
 )
 
 // String says what is wrong.
 func (b Bug) String() string {
 	return [...]string{"none", "births dropped", "hint forgotten", "reads count before the refill", "unsynced writes acknowledged",
-		"not found from who stands in", "digests ignored", "operations forgotten", "strays forgotten"}[b]
+		"not found from who stands in", "digests ignored", "operations forgotten", "strays forgotten",
+		"answers without a round", "first value taken", "one replica believed", "lost answer called a failure"}[b]
 }

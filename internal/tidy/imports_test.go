@@ -68,7 +68,7 @@ var allowed = map[string][]string{
 
 	"distrib/transport/peer": {},
 
-	"distrib/register":    distribValues,
+	"distrib/register":    append([]string{"internal/bugs"}, distribValues...),
 	"distrib/coordinator": append([]string{"distrib/register", "internal/bugs"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/ring", "distrib/vclock"},
 	"distrib/recovery":    {"distrib", "distrib/replica", "distrib/vclock"},
@@ -78,8 +78,9 @@ var allowed = map[string][]string{
 	"distrib/topology":    append([]string{"distrib/antientropy", "distrib/replica"}, distribValues...),
 	"distrib/node":        append([]string{"distrib/certs", "distrib/observe", "distrib/recovery", "distrib/service"}, distribParts...),
 	"distrib/demo":        {"distrib/api", "internal/process"},
-	"distrib/chaos":       {"distrib", "distrib/api", "distrib/client", "distrib/meta", "distrib/vclock", "internal/process"},
-	"distrib/sim":         append([]string{"distrib/chaos", "distrib/recovery", "distrib/storetest", "internal/bugs"}, distribParts...),
+	"distrib/check":       {"distrib", "distrib/vclock"},
+	"distrib/chaos":       {"distrib", "distrib/api", "distrib/check", "distrib/client", "distrib/meta", "distrib/vclock", "internal/process"},
+	"distrib/sim":         append([]string{"distrib/check", "distrib/recovery", "distrib/storetest", "internal/bugs"}, distribParts...),
 	"distrib/local":       {"distrib", "distrib/vclock", "engine"},
 
 	// 5 and 6: wiring

@@ -1,4 +1,8 @@
-package chaos
+// Package check says what the history of a cluster's clients shows to be wrong. It is pure, so that simulated and real
+// clusters are judged by the same rules.
+//
+//	violations := check.Eventual(check.History{Writes: writes, Reads: reads}, final)
+package check
 
 import (
 	"cmp"
@@ -54,7 +58,7 @@ type Violation struct {
 // String says what is wrong.
 func (v Violation) String() string { return fmt.Sprintf("%s: write %x: %s", v.Key, v.Op, v.What) }
 
-// Check returns what a history and its end show to be wrong, by key:
+// Eventual returns what a history and its end show to be wrong, by key:
 //
 //   - lost: a write that was acknowledged is no sibling in the end, nor had the writer of one seen it, at once or by
 //     way of others
@@ -63,7 +67,7 @@ func (v Violation) String() string { return fmt.Sprintf("%s: write %x: %s", v.Ke
 //   - foreign: nobody wrote what was read under this key
 //
 // A write whose outcome is unknown may be there or not.
-func Check(h History, final Final) (violations []Violation) {
+func Eventual(h History, final Final) (violations []Violation) {
 	byKey := map[string]*keyHistory{}
 	at := func(key string) *keyHistory {
 		if byKey[key] == nil {

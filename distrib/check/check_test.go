@@ -1,4 +1,4 @@
-package chaos
+package check
 
 import (
 	"fmt"
@@ -11,12 +11,12 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 )
 
-// TestCheck runs histories of one key, a line for each step:
+// TestEventual runs histories of one key, a line for each step:
 //
 //	NAME ok|failed|unknown [READ..]   a write, and the siblings that its writer had read
 //	read [NAME..]                     what a read returned
 //	end [NAME..]                      the siblings in the end
-func TestCheck(t *testing.T) {
+func TestEventual(t *testing.T) {
 	datadriven.RunTest(t, "testdata/check", func(t *testing.T, d *datadriven.TestData) string {
 		var h History
 		final := Final{}
@@ -34,7 +34,7 @@ func TestCheck(t *testing.T) {
 			}
 		}
 		var b strings.Builder
-		for _, v := range Check(h, final) {
+		for _, v := range Eventual(h, final) {
 			fmt.Fprintf(&b, "%s %s\n", strings.TrimRight(string(v.Op[:]), "\x00"), v.What)
 		}
 		if b.Len() == 0 {
@@ -53,9 +53,9 @@ func named(names []string) (ops []distrib.OpID) {
 	return ops
 }
 
-func TestCheckKeepsKeysApart(t *testing.T) {
+func TestEventualKeepsKeysApart(t *testing.T) {
 	a := named([]string{"a"})
 	h := History{Writes: []Write{{"k", a[0], nil, OK}}}
-	require.Empty(t, Check(h, Final{"k": a}))
-	require.Len(t, Check(h, Final{"j": a}), 2, "lost in k, foreign in j")
+	require.Empty(t, Eventual(h, Final{"k": a}))
+	require.Len(t, Eventual(h, Final{"j": a}), 2, "lost in k, foreign in j")
 }
