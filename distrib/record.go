@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cambiumdb/cambium/distrib/vclock"
+	"github.com/cambiumdb/cambium/internal/decode"
 )
 
 // Timestamp is a hybrid logical clock's: milliseconds since 1970 in the upper 48 bits, a count below. It
@@ -113,12 +114,12 @@ func appendDot(dst []byte, d vclock.Dot) []byte {
 
 // DecodeRecord reads what AppendRecord made, which must be all of b. The record's bytes alias b.
 func DecodeRecord(b []byte) (Record, error) {
-	d := recordDecoder{rest: b}
+	d := recordDecoder{Reader: decode.Reader{Rest: b}}
 	r, missing := d.record()
-	if d.err == nil && len(missing) > 0 {
+	if d.Err == nil && len(missing) > 0 {
 		return nil, errors.New("record: the bytes of a value are not there")
 	}
-	return r, d.err
+	return r, d.wrong()
 }
 
 // Head is what stands in the head of a record.
@@ -149,80 +150,57 @@ type Missing struct {
 
 // DecodeHead reads what AppendHead made, which must be all of b. The record's bytes alias b.
 func DecodeHead(b []byte) (h Head, err error) {
-	d := recordDecoder{rest: b}
+	d := recordDecoder{Reader: decode.Reader{Rest: b}}
 	h.Minted = d.dot()
 	h.Record, h.Missing = d.record()
-	if d.err != nil {
-		return Head{}, d.err
+	if d.Err != nil {
+		return Head{}, d.wrong()
 	}
 	return h, nil
 }
 
-// recordDecoder reads the parts of a record; its first error sticks.
+// recordDecoder reads the parts of a record.
 type recordDecoder struct {
-	rest  []byte
+	decode.Reader
 	apart int // the length of the last sibling's value where that is in an entry of its own, else -1
-	err   error
 }
 
-func (d *recordDecoder) fail(what string) {
-	if d.err == nil {
-		d.err = fmt.Errorf("record: %s", what)
+// wrong says what is wrong with a record, nil: nothing.
+func (d *recordDecoder) wrong() error {
+	if d.Err == nil {
+		return nil
 	}
-	d.rest = nil
-}
-
-func (d *recordDecoder) take(n int) []byte {
-	if n > len(d.rest) {
-		d.fail("bytes end early")
-		return make([]byte, n)
-	}
-	b := d.rest[:n:n]
-	d.rest = d.rest[n:]
-	return b
-}
-
-func (d *recordDecoder) byte() byte     { return d.take(1)[0] }
-func (d *recordDecoder) uint64() uint64 { return binary.BigEndian.Uint64(d.take(8)) }
-
-func (d *recordDecoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 || n > 1 && d.rest[n-1] == 0 {
-		d.fail("bad number")
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
+	return fmt.Errorf("record: %w", d.Err)
 }
 
 func (d *recordDecoder) dot() vclock.Dot {
-	return vclock.Dot{Actor: vclock.Actor{Node: d.uvarint(), Birth: d.uvarint()}, Counter: d.uvarint()}
+	return vclock.Dot{Actor: vclock.Actor{Node: d.Uvarint(), Birth: d.Uvarint()}, Counter: d.Uvarint()}
 }
 
 // record reads what is left, which must be a record.
 func (d *recordDecoder) record() (r Record, missing []Missing) {
-	if v := d.byte(); d.err == nil && v != recordVersion {
-		d.fail(fmt.Sprintf("version %d, this program knows %d: it was written by a newer one", v, recordVersion))
+	if v := d.Byte(); d.Err == nil && v != recordVersion {
+		d.Fail(fmt.Sprintf("version %d, this program knows %d: it was written by a newer one", v, recordVersion))
 	}
 	const least = 3 + 1 + 1 + 1 + 8 + 1 // bytes of a sibling
-	for n := d.uvarint(); n > 0 && d.err == nil; n-- {
-		if n > uint64(len(d.rest)/least) {
-			d.fail("bytes end early")
+	for n := d.Uvarint(); n > 0 && d.Err == nil; n-- {
+		if n > uint64(len(d.Rest)/least) {
+			d.Fail("bytes end early")
 			break
 		}
 		s := d.sibling()
-		if k := len(r); k > 0 && d.err == nil && r[k-1].Dot.Compare(s.Dot) >= 0 {
-			d.fail("siblings out of order")
+		if k := len(r); k > 0 && d.Err == nil && r[k-1].Dot.Compare(s.Dot) >= 0 {
+			d.Fail("siblings out of order")
 		}
 		if d.apart >= 0 {
 			missing = append(missing, Missing{len(r), d.apart})
 		}
 		r = append(r, s)
 	}
-	if d.err == nil && len(d.rest) > 0 {
-		d.fail("bytes behind the end")
+	if d.Err == nil && len(d.Rest) > 0 {
+		d.Fail("bytes behind the end")
 	}
-	if d.err != nil {
+	if d.Err != nil {
 		return nil, nil
 	}
 	return r, missing
@@ -231,49 +209,49 @@ func (d *recordDecoder) record() (r Record, missing []Missing) {
 func (d *recordDecoder) sibling() (s Sibling) {
 	s.Dot = d.dot()
 	d.apart = -1
-	if d.err != nil {
+	if d.Err != nil {
 		return s
 	}
-	past, rest, err := vclock.DecodeSeen(d.rest)
+	past, rest, err := vclock.DecodeSeen(d.Rest)
 	if err != nil {
-		d.fail(err.Error())
+		d.Fail(err.Error())
 		return s
 	}
-	s.Past, d.rest = past, rest
+	s.Past, d.Rest = past, rest
 	if s.Dot.Counter == 0 || past.Contains(s.Dot) {
-		d.fail("a version that has seen itself")
+		d.Fail("a version that has seen itself")
 	}
-	v, flags := &s.Value, d.byte()
+	v, flags := &s.Value, d.Byte()
 	if flags&^flagsKnown != 0 {
-		d.fail("unknown flags")
+		d.Fail("unknown flags")
 	}
 	v.Deleted = flags&flagDeleted != 0
-	v.Time = Timestamp(d.uint64())
+	v.Time = Timestamp(d.Uint64())
 	if flags&flagExpires != 0 {
-		if v.Expires = int64(d.uint64()); v.Expires == 0 {
-			d.fail("an expiry of 0")
+		if v.Expires = int64(d.Uint64()); v.Expires == 0 {
+			d.Fail("an expiry of 0")
 		}
 	}
 	if flags&flagOp != 0 {
-		if s.Op = OpID(d.take(len(s.Op))); s.Op == (OpID{}) || past.HasOp(s.Op) {
-			d.fail("a bad op id")
+		if s.Op = OpID(d.Take(len(s.Op))); s.Op == (OpID{}) || past.HasOp(s.Op) {
+			d.Fail("a bad op id")
 		}
 	}
 	if s.Retried = flags&flagRetried != 0; s.Retried && flags&flagOp == 0 {
-		d.fail("retried, without an op id")
+		d.Fail("retried, without an op id")
 	}
-	n := d.uvarint()
+	n := d.Uvarint()
 	switch {
 	case n > 0 && v.Deleted:
-		d.fail("a deleted value has bytes")
+		d.Fail("a deleted value has bytes")
 	case flags&flagApart != 0 && (n <= InlineBytes || n > MaxValueBytes):
-		d.fail("a value apart of a length that is none")
+		d.Fail("a value apart of a length that is none")
 	case flags&flagApart != 0:
 		d.apart = int(n)
-	case n > uint64(len(d.rest)):
-		d.fail("bytes end early")
+	case n > uint64(len(d.Rest)):
+		d.Fail("bytes end early")
 	case !v.Deleted:
-		v.Data = d.take(int(n))
+		v.Data = d.Take(int(n))
 	}
 	return s
 }

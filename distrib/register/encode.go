@@ -2,10 +2,10 @@ package register
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/internal/decode"
 )
 
 const stateVersion = 1
@@ -53,107 +53,87 @@ func AppendValue(dst []byte, v *Value) []byte {
 
 // DecodeState reads what AppendState made, which must be all of b. The bytes of values alias b.
 func DecodeState(b []byte) (s State, err error) {
-	d := decoder{rest: b}
-	if v := d.take(1)[0]; d.err == nil && v != stateVersion {
-		d.fail(fmt.Sprintf("version %d, this program knows %d: it was written by a newer one", v, stateVersion))
+	d := newDecoder(b)
+	if v := d.Byte(); d.Err == nil && v != stateVersion {
+		d.Fail(fmt.Sprintf("version %d, this program knows %d: it was written by a newer one", v, stateVersion))
 	}
 	s.Promised, s.Accepted = d.ballot(), d.ballot()
 	switch {
 	case s.Promised.Compare(s.Accepted) < 0:
-		d.fail("less is promised than accepted")
-	case s.Accepted.Zero() && len(d.rest) > 0:
-		d.fail("bytes behind the end")
+		d.Fail("less is promised than accepted")
+	case s.Accepted.Zero() && len(d.Rest) > 0:
+		d.Fail("bytes behind the end")
 	case !s.Accepted.Zero():
 		s.Value = d.value()
 	}
-	if d.err != nil {
-		return State{}, d.err
+	if d.Err != nil {
+		return State{}, d.wrong()
 	}
 	return s, nil
 }
 
 // DecodeBallot reads a ballot from the start of b and returns the bytes behind it.
 func DecodeBallot(b []byte) (ballot Ballot, rest []byte, err error) {
-	d := decoder{rest: b}
+	d := newDecoder(b)
 	ballot = d.ballot()
-	return ballot, d.rest, d.err
+	return ballot, d.Rest, d.wrong()
 }
 
 // DecodeValue reads what AppendValue made, which must be all of b. The bytes of values alias b.
 func DecodeValue(b []byte) (Value, error) {
-	d := decoder{rest: b}
+	d := newDecoder(b)
 	v := d.value()
-	return v, d.err
+	return v, d.wrong()
 }
 
-// decoder reads the parts of a state; its first error sticks.
-type decoder struct {
-	rest []byte
-	err  error
-}
+// decoder reads the parts of a state.
+type decoder struct{ decode.Reader }
 
-func (d *decoder) fail(what string) {
-	if d.err == nil {
-		d.err = errors.New("register: " + what)
+func newDecoder(b []byte) decoder { return decoder{decode.Reader{Rest: b}} }
+
+// wrong says what is wrong with a state, nil: nothing.
+func (d *decoder) wrong() error {
+	if d.Err == nil {
+		return nil
 	}
-	d.rest = nil
-}
-
-func (d *decoder) take(n int) []byte {
-	if n > len(d.rest) {
-		d.fail("bytes end early")
-		return make([]byte, n)
-	}
-	b := d.rest[:n:n]
-	d.rest = d.rest[n:]
-	return b
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 || n > 1 && d.rest[n-1] == 0 {
-		d.fail("bad number")
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
+	return fmt.Errorf("register: %w", d.Err)
 }
 
 func (d *decoder) time() distrib.Timestamp {
-	return distrib.Timestamp(binary.BigEndian.Uint64(d.take(8)))
+	return distrib.Timestamp(d.Uint64())
 }
 
 func (d *decoder) ballot() Ballot {
-	return Ballot{Epoch: d.uvarint(), Time: d.time(), Node: d.uvarint(), Run: d.uvarint()}
+	return Ballot{Epoch: d.Uvarint(), Time: d.time(), Node: d.Uvarint(), Run: d.Uvarint()}
 }
 
 // value reads what is left, which must be a value.
 func (d *decoder) value() (v Value) {
-	v.Birth, v.Forgotten = d.uvarint(), d.time()
-	n := d.uvarint()
+	v.Birth, v.Forgotten = d.Uvarint(), d.time()
+	n := d.Uvarint()
 	if n > MaxChanges {
-		d.fail(fmt.Sprintf("%d changes, the limit is %d", n, MaxChanges))
+		d.Fail(fmt.Sprintf("%d changes, the limit is %d", n, MaxChanges))
 		return Value{}
 	}
 	for range n {
-		c := Change{Op: distrib.OpID(d.take(len(distrib.OpID{}))), Time: d.time()}
-		cancelled := d.take(1)[0]
+		c := Change{Op: distrib.OpID(d.Take(len(distrib.OpID{}))), Time: d.time()}
+		cancelled := d.Byte()
 		if c.Cancelled = cancelled == 1; cancelled > 1 {
-			d.fail("a mark that is none")
+			d.Fail("a mark that is none")
 		}
 		v.Changes = append(v.Changes, c)
-		if d.err != nil {
+		if d.Err != nil {
 			return Value{}
 		}
 	}
-	if d.err != nil {
+	if d.Err != nil {
 		return Value{}
 	}
 	var err error
-	if v.Record, err = distrib.DecodeRecord(d.rest); err != nil {
-		d.fail(err.Error())
+	if v.Record, err = distrib.DecodeRecord(d.Rest); err != nil {
+		d.Fail(err.Error())
 		return Value{}
 	}
-	d.rest = nil
+	d.Rest = nil
 	return v
 }

@@ -82,9 +82,9 @@ func (f failure) retry() uint64 {
 
 // decodeFailure reads the failure that the node of that name answered with.
 func decodeFailure(f frame, node string) error {
-	d := decoder{rest: f.body}
-	e := &RemoteError{Node: node, known: d.uvarint(), RetryAfter: time.Duration(min(f.arg, 1<<31)) * time.Millisecond}
-	e.Message = string(d.take(len(d.rest)))
+	d := newDecoder(f.body)
+	e := &RemoteError{Node: node, known: d.Uvarint(), RetryAfter: time.Duration(min(f.arg, 1<<31)) * time.Millisecond}
+	e.Message = string(d.Take(len(d.Rest)))
 	if err := d.end("failure"); err != nil {
 		return err
 	}

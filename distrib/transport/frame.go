@@ -68,12 +68,12 @@ func nextFrame(b []byte) (f frame, rest []byte, err error) {
 		return frame{}, nil, fmt.Errorf("frame: length of %d, %d bytes are there", n, len(b))
 	}
 	f.kind = kind(b[0])
-	d := decoder{rest: b[1:n:n]}
-	f.id, f.arg = d.uvarint(), d.uvarint()
-	if d.err != nil {
-		return frame{}, nil, fmt.Errorf("frame: %w", d.err)
+	d := newDecoder(b[1:n:n])
+	f.id, f.arg = d.Uvarint(), d.Uvarint()
+	if d.Err != nil {
+		return frame{}, nil, fmt.Errorf("frame: %w", d.Err)
 	}
-	f.body = d.rest
+	f.body = d.Rest
 	return f, b[n:], nil
 }
 

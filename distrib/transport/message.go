@@ -2,11 +2,11 @@ package transport
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/vclock"
+	"github.com/cambiumdb/cambium/internal/decode"
 )
 
 // The bodies of requests and answers, without the remaining time that requests begin with. key and data are a
@@ -85,16 +85,16 @@ func (r *putRequest) append(dst []byte) []byte {
 }
 
 func decodePut(b []byte) (*distrib.PutRequest, error) {
-	d := decoder{rest: b}
-	flags := d.byte()
-	r := &distrib.PutRequest{Sync: distrib.Sync(d.byte()), For: d.uvarint(), Key: d.bytes(), Past: d.seen()}
-	r.Value.Time, r.Value.Expires = distrib.Timestamp(d.uint64()), int64(d.uint64())
+	d := newDecoder(b)
+	flags := d.Byte()
+	r := &distrib.PutRequest{Sync: distrib.Sync(d.Byte()), For: d.Uvarint(), Key: d.bytes(), Past: d.seen()}
+	r.Value.Time, r.Value.Expires = distrib.Timestamp(d.Uint64()), int64(d.Uint64())
 	if flags&flagOp != 0 {
-		copy(r.Op[:], d.take(len(r.Op)))
+		copy(r.Op[:], d.Take(len(r.Op)))
 	}
 	r.Value.Data, r.Value.Deleted, r.Retried = d.bytes(), flags&flagDeleted != 0, flags&flagRetried != 0
 	if r.Value.Deleted && len(r.Value.Data) > 0 {
-		d.fail("a deleted value has bytes")
+		d.Fail("a deleted value has bytes")
 	}
 	if r.Value.Deleted {
 		r.Value.Data = nil
@@ -121,14 +121,14 @@ func (r *putAnswer) append(dst []byte) []byte {
 
 // decodePutAnswer reads the answer to a put of data.
 func decodePutAnswer(b, data []byte) (*distrib.PutReply, error) {
-	d := decoder{rest: b}
-	flags := d.byte()
-	r := &distrib.PutReply{Siblings: int(d.uvarint())}
+	d := newDecoder(b)
+	flags := d.Byte()
+	r := &distrib.PutReply{Siblings: int(d.Uvarint())}
 	record := d.record()
 	switch {
-	case d.err != nil:
+	case d.Err != nil:
 	case len(record) != 1:
-		d.fail(fmt.Sprintf("%d siblings, want 1", len(record)))
+		d.Fail(fmt.Sprintf("%d siblings, want 1", len(record)))
 	default:
 		if r.Sibling = record[0]; flags&flagSameData != 0 {
 			r.Sibling.Value.Data = data
@@ -153,8 +153,8 @@ func (r *mergeRequest) append(dst []byte) []byte {
 }
 
 func decodeMerge(b []byte) (*distrib.MergeRequest, error) {
-	d := decoder{rest: b}
-	r := &distrib.MergeRequest{Sync: distrib.Sync(d.byte()), For: d.uvarint(), Key: d.bytes(), Record: d.record()}
+	d := newDecoder(b)
+	r := &distrib.MergeRequest{Sync: distrib.Sync(d.Byte()), For: d.Uvarint(), Key: d.bytes(), Record: d.record()}
 	return r, d.end("merge")
 }
 
@@ -175,9 +175,9 @@ func (r *readRequest) append(dst []byte) []byte {
 }
 
 func decodeRead(b []byte) (*distrib.ReadRequest, error) {
-	d := decoder{rest: b}
-	flags := d.byte()
-	r := &distrib.ReadRequest{Digest: flags&flagDigest != 0, Partial: flags&flagPartial != 0, For: d.uvarint(), Key: d.bytes()}
+	d := newDecoder(b)
+	flags := d.Byte()
+	r := &distrib.ReadRequest{Digest: flags&flagDigest != 0, Partial: flags&flagPartial != 0, For: d.Uvarint(), Key: d.bytes()}
 	return r, d.end("read")
 }
 
@@ -191,8 +191,8 @@ func (r *readAnswer) append(dst []byte) []byte {
 }
 
 func decodeReadAnswer(b []byte) (*distrib.ReadReply, error) {
-	d, r := decoder{rest: b}, &distrib.ReadReply{}
-	if d.byte()&flagDigest != 0 {
+	d, r := newDecoder(b), &distrib.ReadReply{}
+	if d.Byte()&flagDigest != 0 {
 		r.Dots = d.dots()
 	} else {
 		r.Record = d.record()
@@ -209,10 +209,10 @@ func (r *partsRequest) append(dst []byte) []byte {
 }
 
 func decodeParts(b []byte) (*distrib.PartsRequest, error) {
-	d := decoder{rest: b}
-	r := &distrib.PartsRequest{First: d.uint64(), Last: d.uint64(), Parts: int(d.uvarint())}
+	d := newDecoder(b)
+	r := &distrib.PartsRequest{First: d.Uint64(), Last: d.Uint64(), Parts: int(d.Uvarint())}
 	if r.Parts < 1 || r.Parts > distrib.MaxParts {
-		d.fail(fmt.Sprintf("%d parts, want 1 to %d", r.Parts, distrib.MaxParts))
+		d.Fail(fmt.Sprintf("%d parts, want 1 to %d", r.Parts, distrib.MaxParts))
 	}
 	return r, d.end("parts")
 }
@@ -232,10 +232,10 @@ func (r partsAnswer) append(dst []byte) []byte {
 }
 
 func decodePartsAnswer(b []byte) ([]distrib.Part, error) {
-	d := decoder{rest: b}
-	parts := make([]distrib.Part, d.count(8+8+1+1+8))
+	d := newDecoder(b)
+	parts := make([]distrib.Part, d.Count(8+8+1+1+8))
 	for i := range parts {
-		parts[i] = distrib.Part{First: d.uint64(), Last: d.uint64(), Keys: int(d.uvarint()), Bytes: int64(d.uvarint()), Sum: d.uint64()}
+		parts[i] = distrib.Part{First: d.Uint64(), Last: d.Uint64(), Keys: int(d.Uvarint()), Bytes: int64(d.Uvarint()), Sum: d.Uint64()}
 	}
 	return parts, d.end("answer to parts")
 }
@@ -254,11 +254,11 @@ func (r *keysRequest) append(dst []byte) []byte {
 }
 
 func decodeKeys(b []byte) (*distrib.KeysRequest, error) {
-	d := decoder{rest: b}
-	flags := d.byte()
-	r := &distrib.KeysRequest{Records: flags&flagRecords != 0, First: d.uint64(), Last: d.uint64(), Limit: int(d.uvarint()), Bytes: int(d.uvarint())}
+	d := newDecoder(b)
+	flags := d.Byte()
+	r := &distrib.KeysRequest{Records: flags&flagRecords != 0, First: d.Uint64(), Last: d.Uint64(), Limit: int(d.Uvarint()), Bytes: int(d.Uvarint())}
 	if r.Limit < 0 || r.Bytes < 0 {
-		d.fail("a limit below 0")
+		d.Fail("a limit below 0")
 	}
 	return r, d.end("keys")
 }
@@ -289,14 +289,14 @@ func (r keysAnswer) append(dst []byte) []byte {
 }
 
 func decodeKeysAnswer(b []byte) ([]distrib.KeyDots, error) {
-	d := decoder{rest: b}
-	keys := make([]distrib.KeyDots, d.count(3))
+	d := newDecoder(b)
+	keys := make([]distrib.KeyDots, d.Count(3))
 	for i := range keys {
 		keys[i] = distrib.KeyDots{Key: d.bytes(), Dots: d.dots()}
 		if record := d.bytes(); len(record) > 0 {
-			part := decoder{rest: record}
-			if keys[i].Record = part.record(); part.err != nil {
-				d.fail(part.err.Error())
+			part := newDecoder(record)
+			if keys[i].Record = part.record(); part.Err != nil {
+				d.Fail(part.Err.Error())
 			}
 		}
 	}
@@ -313,100 +313,48 @@ func appendDots(dst []byte, dots []vclock.Dot) []byte {
 	return dst
 }
 
-// decoder reads the parts of a body; its first error sticks. What it returns aliases the body.
-type decoder struct {
-	rest []byte
-	err  error
-}
+// decoder reads the parts of a body.
+type decoder struct{ decode.Reader }
 
-func (d *decoder) fail(what string) {
-	if d.err == nil {
-		d.err = errors.New(what)
-	}
-	d.rest = nil
-}
+func newDecoder(b []byte) decoder { return decoder{decode.Reader{Rest: b}} }
 
 // end returns what was wrong with a body of that name, which must have been read whole.
 func (d *decoder) end(name string) error {
-	if d.err == nil && len(d.rest) > 0 {
-		d.fail(fmt.Sprintf("%d bytes behind the end", len(d.rest)))
+	if d.Err == nil && len(d.Rest) > 0 {
+		d.Fail(fmt.Sprintf("%d bytes behind the end", len(d.Rest)))
 	}
-	if d.err != nil {
-		return fmt.Errorf("%s: %w", name, d.err)
+	if d.Err != nil {
+		return fmt.Errorf("%s: %w", name, d.Err)
 	}
 	return nil
 }
 
-func (d *decoder) take(n int) []byte {
-	if n > len(d.rest) {
-		d.fail("bytes end early")
-		return nil
-	}
-	b := d.rest[:n:n]
-	d.rest = d.rest[n:]
-	return b
-}
-
-func (d *decoder) byte() byte {
-	if b := d.take(1); b != nil {
-		return b[0]
-	}
-	return 0
-}
-
-func (d *decoder) uint64() uint64 {
-	if b := d.take(8); b != nil {
-		return binary.BigEndian.Uint64(b)
-	}
-	return 0
-}
-
-func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.rest)
-	if n <= 0 {
-		d.fail("bad number")
-		return 0
-	}
-	d.rest = d.rest[n:]
-	return v
-}
-
-// count reads the number of things that take least bytes each.
-func (d *decoder) count(least int) int {
-	n := d.uvarint()
-	if n > uint64(len(d.rest)/least) {
-		d.fail("bytes end early")
-		return 0
-	}
-	return int(n)
-}
-
-func (d *decoder) bytes() []byte { return d.take(d.count(1)) }
+func (d *decoder) bytes() []byte { return d.Take(d.Count(1)) }
 
 func (d *decoder) seen() vclock.Seen {
-	s, rest, err := vclock.DecodeSeen(d.rest)
+	s, rest, err := vclock.DecodeSeen(d.Rest)
 	if err != nil {
-		d.fail(err.Error())
+		d.Fail(err.Error())
 		return vclock.Seen{}
 	}
-	d.rest = rest
+	d.Rest = rest
 	return s
 }
 
 // record reads what is left.
 func (d *decoder) record() distrib.Record {
-	r, err := distrib.DecodeRecord(d.rest)
+	r, err := distrib.DecodeRecord(d.Rest)
 	if err != nil {
-		d.fail(err.Error())
+		d.Fail(err.Error())
 	}
-	d.rest = nil
+	d.Rest = nil
 	return r
 }
 
 func (d *decoder) dots() []vclock.Dot {
-	dots := make([]vclock.Dot, d.count(3))
+	dots := make([]vclock.Dot, d.Count(3))
 	for i := range dots {
-		dots[i] = vclock.Dot{Actor: vclock.Actor{Node: d.uvarint(), Birth: d.uvarint()}, Counter: d.uvarint()}
+		dots[i] = vclock.Dot{Actor: vclock.Actor{Node: d.Uvarint(), Birth: d.Uvarint()}, Counter: d.Uvarint()}
 	}
 	return dots
 }

@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"internal/zstd":       {},
 	"internal/process":    {},
 	"internal/bugs":       {},
+	"internal/decode":     {},
 	"internal/cache":      {"internal/invariants"},
 	"internal/filename":   {"internal/corrupt", "internal/vfs"},
 	"internal/ledgerfile": {"internal/corrupt"},
@@ -53,7 +54,7 @@ var allowed = map[string][]string{
 
 	// distribution: knows the engine only through distrib.Store
 	"distrib/vclock":    {"internal/bugs"},
-	"distrib":           {"distrib/vclock"},
+	"distrib":           {"distrib/vclock", "internal/decode"},
 	"distrib/storetest": {"distrib"},
 	"distrib/api":       {},
 	"distrib/certs":     {},
@@ -64,11 +65,11 @@ var allowed = map[string][]string{
 	"distrib/meta":      {"distrib", "distrib/vclock"},
 	"distrib/hint":      {"distrib", "distrib/replica", "distrib/ring", "distrib/vclock"},
 	"distrib/merkle":    {"distrib", "distrib/vclock"},
-	"distrib/transport": {"distrib", "distrib/api", "distrib/certs", "distrib/transport/peer", "distrib/vclock"},
+	"distrib/transport": {"distrib", "distrib/api", "distrib/certs", "distrib/transport/peer", "distrib/vclock", "internal/decode"},
 
 	"distrib/transport/peer": {},
 
-	"distrib/register":    append([]string{"internal/bugs"}, distribValues...),
+	"distrib/register":    append([]string{"internal/bugs", "internal/decode"}, distribValues...),
 	"distrib/coordinator": append([]string{"distrib/register", "internal/bugs"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/ring", "distrib/vclock"},
 	"distrib/recovery":    {"distrib", "distrib/replica", "distrib/vclock"},
