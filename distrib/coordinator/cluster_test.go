@@ -34,19 +34,20 @@ type cluster struct {
 	ring  *ring.Ring
 	nodes map[uint64]*node
 
-	mu     sync.Mutex // guards what follows
-	rng    *rand.Rand
-	down   map[uint64]bool          // answers nothing, and everybody knows
-	cut    map[[2]uint64]bool       // from, to: calls hang until their context ends
-	full   map[uint64]bool          // refuses all
-	slow   map[uint64]time.Duration // takes so long
-	reads  int                      // requests
-	gone   map[uint64]bool          // there is no way to it
-	lossy  bool                     // some requests, and some answers, are lost
-	syncs  map[uint64]time.Duration // how long a sync of what it stored first takes
-	broken map[uint64]error         // what comes of it
-	writes int                      // likewise
-	dirty  map[string]bool
+	mu           sync.Mutex // guards what follows
+	rng          *rand.Rand
+	down         map[uint64]bool          // answers nothing, and everybody knows
+	cut          map[[2]uint64]bool       // from, to: calls hang until their context ends
+	full         map[uint64]bool          // refuses all
+	slow         map[uint64]time.Duration // takes so long
+	reads        int                      // requests
+	coordinators []*Coordinator
+	gone         map[uint64]bool          // there is no way to it
+	lossy        bool                     // some requests, and some answers, are lost
+	syncs        map[uint64]time.Duration // how long a sync of what it stored first takes
+	broken       map[uint64]error         // what comes of it
+	writes       int                      // likewise
+	dirty        map[string]bool
 	// opinion is what nodes think of those that are not down, observed what they heard of others, since it was cleared.
 	opinion  map[uint64]distrib.Liveness
 	observed []observed
@@ -108,7 +109,7 @@ type observed struct {
 
 // coordinator is the one of node id.
 func (c *cluster) coordinator(id uint64) *Coordinator {
-	return New(Options{
+	co := New(Options{
 		Self: id, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} }, Transport: &link{c, id}, Liveness: c.liveness, Observe: c.observe, Limits: c.limits,
 		Name: func(id uint64) string { return fmt.Sprintf("n%d", id) }, Settle: func() error { return c.settle(id) },
 		Unfinished: func(key []byte) {
@@ -117,6 +118,20 @@ func (c *cluster) coordinator(id uint64) *Coordinator {
 			c.dirty[string(key)] = true
 		},
 	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.coordinators = append(c.coordinators, co)
+	return co
+}
+
+// wait waits for what all coordinators do behind their answers.
+func (c *cluster) wait() {
+	c.mu.Lock()
+	coordinators := c.coordinators
+	c.mu.Unlock()
+	for _, co := range coordinators {
+		co.Wait()
+	}
 }
 
 // settle syncs what a node has stored, when its device has done that.

@@ -87,7 +87,7 @@ func lateFirst(t *testing.T, firstIsTaken, cut bool) {
 	release()
 	synctest.Wait()
 	isolate(false)
-	co.Wait()
+	c.wait()
 	c.heal()
 	require.Equal(t, "v19", texts(c.held(string(key))))
 	for id := uint64(1); id <= 5; id++ {
@@ -95,6 +95,7 @@ func lateFirst(t *testing.T, firstIsTaken, cut bool) {
 		require.NoError(t, err)
 		require.Equal(t, "v19", texts(got.Record))
 	}
+	c.wait()
 }
 
 // asked are the owners of a key in the order in which a write by co asks them.
@@ -129,7 +130,7 @@ func TestLateTry(t *testing.T) {
 		c.overwrite(key, 20, 5)
 		release()
 		require.NoError(t, <-ended)
-		one.Wait()
+		c.wait()
 		c.heal()
 		c.mu.Lock()
 		c.opinion = map[uint64]distrib.Liveness{}
