@@ -19,6 +19,8 @@ var (
 	ErrUnreachable error = refusal("unreachable")
 	// ErrTooManySiblings is an ErrRefused: a put would make more than SiblingsMax of them, at this node or another.
 	ErrTooManySiblings error = refusal("too many siblings")
+	// ErrLinearizable is an ErrRefused: an eventual write of a key that its register holds. It is to be carried out there.
+	ErrLinearizable error = refusal("the key is linearizable")
 	// ErrOverloaded is an ErrRefused: too much is under way. An Overloaded is one that says more.
 	ErrOverloaded error = refusal("overloaded")
 )
@@ -89,6 +91,8 @@ type ReadRequest struct {
 type ReadReply struct {
 	Record Record
 	Dots   []vclock.Dot // ascending
+	// Linearizable: the node knows that the key's register holds it, so what the node holds may be stale.
+	Linearizable bool
 }
 
 // PartsRequest asks how a node's records of a range of tokens look, from afar: the range is divided into Parts
@@ -158,4 +162,16 @@ type AsyncTransport interface {
 	StartPut(deadline time.Time, to uint64, r *PutRequest, done func(*PutReply, error))
 	StartMerge(deadline time.Time, to uint64, r *MergeRequest, done func(error))
 	StartRead(deadline time.Time, to uint64, r *ReadRequest, done func(*ReadReply, error))
+}
+
+// Registers carries what package register encodes, requests of a proposer and operations, to the registers of keys. As with
+// AsyncTransport, done is called once, at the latest a second or two after deadline, perhaps before the method returns,
+// and must not wait. The own node may be asked too. The bytes given must not change until done is called.
+type Registers interface {
+	// StartStep asks a node, as an acceptor, to take a step. request is of register.AppendRequest, reply for
+	// register.DecodeReply. One that is not answered, such as Learn, has an empty reply.
+	StartStep(deadline time.Time, to uint64, key, request []byte, done func(reply []byte, err error))
+	// StartOperate asks a node to carry out an operation with the proposer that it has for the key, and not to hand it
+	// on. operation is of register.AppendOperation, result for register.DecodeResult.
+	StartOperate(deadline time.Time, to uint64, key, operation []byte, done func(result []byte, err error))
 }

@@ -37,6 +37,10 @@ type Options struct {
 	// release.
 	View      func() (v *ring.View, release func())
 	Transport distrib.Transport
+	// Registers are asked for linearizable operations. nil: there are none.
+	Registers distrib.Registers
+	// Run is the number of this start of the node: of the ballots of its proposers.
+	Run uint64
 	// Liveness is this node's opinion of others: suspects are asked last, who is down is passed over. nil: all are up.
 	Liveness func(node uint64) distrib.Liveness
 	// Observe hears what became of each request to another node: nil where it answered, be it to refuse;

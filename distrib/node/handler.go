@@ -77,6 +77,16 @@ func (h *handler) Parts(_ context.Context, r *distrib.PartsRequest) ([]distrib.P
 	return h.data.Parts(r)
 }
 
+var errNoRegisters = fmt.Errorf("there are no registers: %w", distrib.ErrRefused)
+
+// Step implements transport.Handler.
+func (h *handler) Step(context.Context, []byte, []byte) ([]byte, error) { return nil, errNoRegisters }
+
+// Operate implements transport.Handler.
+func (h *handler) Operate(context.Context, []byte, []byte) ([]byte, error) {
+	return nil, errNoRegisters
+}
+
 // Keys implements transport.Handler.
 func (h *handler) Keys(_ context.Context, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
 	if err := h.complete(!r.Records); err != nil { // who compares asks for no records, who scans does

@@ -54,6 +54,12 @@ func (l late) Parts(ctx context.Context, r *distrib.PartsRequest) ([]distrib.Par
 func (l late) Keys(ctx context.Context, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
 	return l.parts.Keys(ctx, r)
 }
+func (l late) Step(ctx context.Context, key, request []byte) ([]byte, error) {
+	return l.parts.Step(ctx, key, request)
+}
+func (l late) Operate(ctx context.Context, key, operation []byte) ([]byte, error) {
+	return l.parts.Operate(ctx, key, operation)
+}
 
 func (n *Node) registerParts() {
 	n.gates.peer = transport.NewServer(transport.ServerOptions{

@@ -8,7 +8,10 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 )
 
-var _ distrib.AsyncTransport = (*Client)(nil)
+var (
+	_ distrib.AsyncTransport = (*Client)(nil)
+	_ distrib.Registers      = (*Client)(nil)
+)
 
 // StartPut implements distrib.AsyncTransport.
 func (c *Client) StartPut(deadline time.Time, to uint64, r *distrib.PutRequest, done func(*distrib.PutReply, error)) {
@@ -37,6 +40,41 @@ func (c *Client) StartRead(deadline time.Time, to uint64, r *distrib.ReadRequest
 	})
 }
 
+// StartStep implements distrib.Registers.
+func (c *Client) StartStep(deadline time.Time, to uint64, key, request []byte, done func([]byte, error)) {
+	c.startRegister(deadline, to, kindStep, registerRequest{key, request}, c.opts.Local.Step, done)
+}
+
+// StartOperate implements distrib.Registers.
+func (c *Client) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func([]byte, error)) {
+	c.startRegister(deadline, to, kindOperate, registerRequest{key, operation}, c.opts.Local.Operate, done)
+}
+
+// startRegister asks a register. The own one is asked by a goroutine: it waits for the device.
+func (c *Client) startRegister(deadline time.Time, to uint64, k kind, r registerRequest, local func(ctx context.Context, key, body []byte) ([]byte, error), done func([]byte, error)) {
+	if to != c.opts.Self().Node {
+		c.start(deadline, to, k, r, done)
+		return
+	}
+	c.behind(done, func() {
+		ctx, cancel := context.WithDeadline(c.ctx, deadline)
+		defer cancel()
+		done(local(ctx, r.key, r.body))
+	})
+}
+
+// behind runs f in a goroutine, unless the client is closed.
+func (c *Client) behind(done func(body []byte, err error), f func()) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		done(nil, fmt.Errorf("%w: %w", errClosed, distrib.ErrUnreachable))
+		return
+	}
+	c.running.Go(f)
+	c.mu.Unlock()
+}
+
 // start sends a request at once where a link is open. Else a goroutine waits for one, as it does for the end of a
 // fault.
 func (c *Client) start(deadline time.Time, to uint64, k kind, o outgoing, done func(body []byte, err error)) {
@@ -44,18 +82,11 @@ func (c *Client) start(deadline time.Time, to uint64, k kind, o outgoing, done f
 		l.start(deadline, k, o, func(f frame, err error) { done(f.body, err) })
 		return
 	}
-	c.mu.Lock()
-	if c.closed {
-		c.mu.Unlock()
-		done(nil, fmt.Errorf("%w: %w", errClosed, distrib.ErrUnreachable))
-		return
-	}
-	c.running.Go(func() {
+	c.behind(done, func() {
 		ctx, cancel := context.WithDeadline(c.ctx, deadline)
 		defer cancel()
 		done(c.ask(ctx, to, k, o))
 	})
-	c.mu.Unlock()
 }
 
 // openLink returns the link to a node where one is open that takes what is sent.

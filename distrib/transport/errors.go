@@ -14,7 +14,7 @@ import (
 // is its bit in a failure: new ones go to the end.
 var known = []error{
 	distrib.ErrRefused, distrib.ErrOverloaded, distrib.ErrNotFound, distrib.ErrTooManySiblings,
-	context.DeadlineExceeded, context.Canceled,
+	context.DeadlineExceeded, context.Canceled, distrib.ErrLinearizable,
 }
 
 // RemoteError is an error that another node answered with.

@@ -15,16 +15,18 @@ const (
 	kindRead
 	kindParts
 	kindKeys
+	kindStep
+	kindOperate
 
-	kindAnswer kind = iota + 11
+	kindAnswer kind = iota + 9
 	kindFailure
 
-	kindPing kind = iota + 25
+	kindPing kind = iota + 23
 	kindPong
 	kindPiece
 )
 
-func (k kind) request() bool { return k >= kindPut && k <= kindKeys }
+func (k kind) request() bool { return k >= kindPut && k <= kindOperate }
 
 const (
 	lengthBytes = 4

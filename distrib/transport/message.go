@@ -18,6 +18,7 @@ import (
 //	merge        = sync:1 ‖ for ‖ key ‖ record
 //	read         = flags:1 ‖ for ‖ key
 //	read answer  = flags:1 ‖ record or dots
+//	step         = key ‖ request             likewise operate; their answers are bytes
 //	parts        = first:8 ‖ last:8 ‖ parts
 //	parts answer = count ‖ (first:8 ‖ last:8 ‖ keys ‖ bytes ‖ sum:8)..
 //	keys         = flags:1 ‖ first:8 ‖ last:8 ‖ limit ‖ bytes
@@ -31,6 +32,7 @@ const (
 	flagSameData // the bytes of the value are those of the request
 	flagRecords
 	flagRetried
+	flagLinearizable
 )
 
 // bodyRoom is more than a body takes beside keys, data and clocks.
@@ -53,6 +55,9 @@ type (
 	keysRequest  distrib.KeysRequest
 	keysAnswer   []distrib.KeyDots
 	noAnswer     struct{}
+
+	registerRequest struct{ key, body []byte }
+	registerAnswer  []byte
 )
 
 func appendBytes(dst, b []byte) []byte {
@@ -184,21 +189,41 @@ func decodeRead(b []byte) (*distrib.ReadRequest, error) {
 func (r *readAnswer) size() int { return recordSize(r.Record) + len(r.Dots)*bodyRoom/4 }
 
 func (r *readAnswer) append(dst []byte) []byte {
-	if r.Dots != nil {
-		return appendDots(append(dst, flagDigest), r.Dots)
+	flags := byte(0)
+	if r.Linearizable {
+		flags |= flagLinearizable
 	}
-	return distrib.AppendRecord(append(dst, 0), r.Record)
+	if r.Dots != nil {
+		return appendDots(append(dst, flags|flagDigest), r.Dots)
+	}
+	return distrib.AppendRecord(append(dst, flags), r.Record)
 }
 
 func decodeReadAnswer(b []byte) (*distrib.ReadReply, error) {
 	d, r := newDecoder(b), &distrib.ReadReply{}
-	if d.Byte()&flagDigest != 0 {
+	flags := d.Byte()
+	if r.Linearizable = flags&flagLinearizable != 0; flags&flagDigest != 0 {
 		r.Dots = d.dots()
 	} else {
 		r.Record = d.record()
 	}
 	return r, d.end("answer to a read")
 }
+
+func (r registerRequest) size() int { return bodyRoom + len(r.key) + len(r.body) }
+
+func (r registerRequest) append(dst []byte) []byte { return append(appendBytes(dst, r.key), r.body...) }
+
+func decodeRegisterRequest(b []byte) (r registerRequest, err error) {
+	d := newDecoder(b)
+	r.key = d.bytes()
+	r.body = d.Take(len(d.Rest))
+	return r, d.end("request to a register")
+}
+
+func (r registerAnswer) size() int { return len(r) }
+
+func (r registerAnswer) append(dst []byte) []byte { return append(dst, r...) }
 
 func (r *partsRequest) size() int { return bodyRoom }
 

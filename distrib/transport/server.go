@@ -250,6 +250,17 @@ func (s *Server) handle(ctx context.Context, f *frame) (outgoing, error) {
 		}
 		keys, err := s.opts.Handler.Keys(ctx, r)
 		return keysAnswer(keys), err
+	case kindStep, kindOperate:
+		r, err := decodeRegisterRequest(f.body)
+		if err != nil {
+			return nil, bad(err)
+		}
+		do := s.opts.Handler.Step
+		if f.kind == kindOperate {
+			do = s.opts.Handler.Operate
+		}
+		answer, err := do(ctx, r.key, r.body)
+		return registerAnswer(answer), err
 	}
 	return nil, bad(errors.New("no such request"))
 }

@@ -22,7 +22,7 @@
 // A Batch of peer.proto holds frames. Lengths are big-endian, other numbers uvarints:
 //
 //	frame   = length:4 ‖ kind:1 ‖ id ‖ arg ‖ body      length is that of what follows it
-//	request   kind put to keys; arg: microseconds until its deadline, 0: none; body: what is asked
+//	request   kind put to operate; arg: microseconds until its deadline, 0: none; body: what is asked
 //	answer    to the request of that id; body: what is answered
 //	failure   likewise; arg: milliseconds after which to try again; body: bits of the table of errors.go, message
 //	ping, pong
@@ -46,6 +46,9 @@ type Handler interface {
 	Read(ctx context.Context, r *distrib.ReadRequest) (*distrib.ReadReply, error)
 	Parts(ctx context.Context, r *distrib.PartsRequest) ([]distrib.Part, error)
 	Keys(ctx context.Context, r *distrib.KeysRequest) ([]distrib.KeyDots, error)
+	// Step and Operate are as in distrib.Registers.
+	Step(ctx context.Context, key, request []byte) (reply []byte, err error)
+	Operate(ctx context.Context, key, operation []byte) (result []byte, err error)
 }
 
 // Identity is who a node is.
@@ -56,7 +59,7 @@ type Identity struct {
 }
 
 // Protocol is the version of what two nodes say to each other. Nodes of different ones refuse each other.
-const Protocol = 2
+const Protocol = 3
 
 // WindowBytes is how much of a stream may be under way, and the flow control window that a server's options must name. It is fixed since
 // gRPC probes for one that fits with a ping and its answer for each round trip, which costs more than small requests.

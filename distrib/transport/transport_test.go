@@ -59,6 +59,14 @@ func (e *echo) Keys(_ context.Context, r *distrib.KeysRequest) ([]distrib.KeyDot
 	return []distrib.KeyDots{k, {Key: []byte("l"), Dots: []vclock.Dot{}}}, nil
 }
 
+func (e *echo) Step(ctx context.Context, key, request []byte) ([]byte, error) {
+	return append(bytes.Clone(request), "/step"...), e.run(ctx, key)
+}
+
+func (e *echo) Operate(ctx context.Context, key, operation []byte) ([]byte, error) {
+	return append(bytes.Clone(operation), "/operate"...), e.run(ctx, key)
+}
+
 // pair is node 1, which asks, and node 2, which answers.
 type pair struct {
 	t      *testing.T
@@ -341,4 +349,30 @@ func TestAdmit(t *testing.T) {
 	_, err = p.put(t.Context(), "k", "v")
 	require.ErrorContains(t, err, "node 1 in epoch 6")
 	require.ErrorIs(t, err, distrib.ErrRefused)
+}
+
+// TestRegisters: steps and operations reach another node and the own one, and errors keep what they are.
+func TestRegisters(t *testing.T) {
+	p := newPair(t, &echo{do: func(_ context.Context, key []byte) error {
+		if string(key) == "bad" {
+			return fmt.Errorf("it is not: %w", distrib.ErrLinearizable)
+		}
+		return nil
+	}}, nil)
+	type answer struct {
+		body string
+		err  error
+	}
+	ask := func(start func(time.Time, uint64, []byte, []byte, func([]byte, error)), to uint64, key string) answer {
+		got := make(chan answer, 1)
+		start(time.Now().Add(10*time.Second), to, []byte(key), []byte("body"), func(body []byte, err error) { got <- answer{string(body), err} })
+		return <-got
+	}
+	for to := uint64(1); to <= 2; to++ {
+		require.Equal(t, answer{"body/step", nil}, ask(p.client.StartStep, to, "key"))
+		require.Equal(t, answer{"body/operate", nil}, ask(p.client.StartOperate, to, "key"))
+	}
+	a := ask(p.client.StartStep, 2, "bad")
+	require.ErrorIs(t, a.err, distrib.ErrLinearizable)
+	require.ErrorIs(t, a.err, distrib.ErrRefused)
 }

@@ -71,9 +71,9 @@ var allowed = map[string][]string{
 
 	"distrib/register":    append([]string{"internal/bugs", "internal/decode"}, distribValues...),
 	"distrib/coordinator": append([]string{"distrib/register", "internal/bugs"}, distribValues...),
-	"distrib/replica":     {"distrib", "distrib/ring", "distrib/vclock"},
+	"distrib/replica":     {"distrib", "distrib/register", "distrib/ring", "distrib/vclock", "internal/bugs"},
 	"distrib/recovery":    {"distrib", "distrib/replica", "distrib/vclock"},
-	"distrib/service":     {"distrib", "distrib/api", "distrib/observe", "distrib/vclock", "distrib/ring", "distrib/coordinator"},
+	"distrib/service":     {"distrib", "distrib/api", "distrib/observe", "distrib/vclock", "distrib/ring", "distrib/coordinator", "distrib/register"},
 	"distrib/client":      {"distrib", "distrib/api", "distrib/ring", "distrib/vclock"},
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
 	"distrib/topology":    append([]string{"distrib/antientropy", "distrib/replica"}, distribValues...),
