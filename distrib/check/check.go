@@ -2,6 +2,8 @@
 // clusters are judged by the same rules.
 //
 //	violations := check.Eventual(check.History{Writes: writes, Reads: reads}, final)
+//	violations, undecided := check.Linearizable(steps)
+//	violations := check.Counter(key, counts, end)
 package check
 
 import (
