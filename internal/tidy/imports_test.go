@@ -69,7 +69,7 @@ var allowed = map[string][]string{
 
 	"distrib/transport/peer": {},
 
-	"distrib/register":    append([]string{"internal/bugs", "internal/decode"}, distribValues...),
+	"distrib/register":    {"distrib", "distrib/ring", "distrib/vclock", "internal/bugs", "internal/decode"},
 	"distrib/coordinator": append([]string{"distrib/register", "internal/bugs"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/register", "distrib/ring", "distrib/vclock", "internal/bugs"},
 	"distrib/recovery":    {"distrib", "distrib/replica", "distrib/vclock"},
