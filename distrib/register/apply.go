@@ -48,8 +48,11 @@ type Operation struct {
 	Expect  []byte      // of IfValue
 	Context vclock.Seen // of IfSeen and Beside
 	Value   distrib.Value
-	// Since is of Resolve: the change was not proposed before, by the clock of who proposed it. Zero: that is not known.
+	// Since is of Resolve, and of a Put that is Retried: the change was not proposed before, by the clock of who proposed it.
+	// Zero: that is not known.
 	Since distrib.Timestamp
+	// Retried: another try of the Put may have been made, or may still be. Where this one is not done, no other will be.
+	Retried bool
 }
 
 // reads reports whether who knows the last value may be able to answer it.
@@ -79,8 +82,8 @@ const (
 	Siblings                 // IfValue, and there are several values: nothing was changed
 	TooMany                  // it would make more than distrib.SiblingsMax: nothing was changed
 	BadPast                  // no version can follow what Context says it has seen: nothing was changed
-	NotDone                  // it did not happen and never will: Resolve said or says so
-	Forgotten                // of Resolve: it is too long ago to tell
+	NotDone                  // it did not happen and never will: Resolve or another try said or says so
+	Forgotten                // of Resolve, and of a Put that is Retried: it is too long ago to tell
 )
 
 // String returns the verdict's name.
@@ -111,8 +114,13 @@ func Apply(v Value, at distrib.Timestamp, ops []Operation) (next Value, results 
 		verdict, did := next.apply(&ops[i], at)
 		changed = changed || did
 		r := Result{Op: ops[i].ID, Outcome: OK, Verdict: verdict, Record: next.Record, changed: did}
-		if verdict == NotDone && ops[i].Kind == Put {
-			r.Outcome = Failed
+		if ops[i].Kind == Put {
+			switch verdict {
+			case NotDone:
+				r.Outcome = Failed
+			case Forgotten:
+				r.Outcome = Unknown
+			}
 		}
 		results = append(results, r)
 	}
@@ -143,25 +151,38 @@ func (v *Value) apply(o *Operation, at distrib.Timestamp) (verdict Verdict, chan
 		return NotDone, false
 	case v.has(o.ID):
 		return Repeated, false
+	case o.Retried && v.forgets(o):
+		return Forgotten, false
 	}
 	if verdict := v.holds(o, at); verdict != Done {
-		return verdict, false
+		return v.leave(o, verdict, at)
 	}
 	past := both(v.Record, o.Context)
 	if o.If == Beside && !o.Context.Empty() {
 		past = o.Context
 		if n := len(v.Record); n >= distrib.SiblingsMax && !covers(past, v.Record) {
-			return TooMany, false
+			return v.leave(o, TooMany, at)
 		}
 	}
 	value := o.Value
 	value.Time = at
 	if !v.write(o.ID, past, value) {
-		return BadPast, false
+		return v.leave(o, BadPast, at)
 	}
 	v.remember(Change{Op: o.ID, Time: at})
 	return Done, true
 }
+
+// leave is that a Put is not done. Where there may be other tries of it, they must not be either.
+func (v *Value) leave(o *Operation, why Verdict, at distrib.Timestamp) (verdict Verdict, changed bool) {
+	if o.Retried {
+		v.remember(Change{Op: o.ID, Time: at, Cancelled: true})
+	}
+	return why, o.Retried
+}
+
+// forgets reports whether o may have been one of the changes that v does not remember any more.
+func (v *Value) forgets(o *Operation) bool { return v.Forgotten != 0 && v.Forgotten >= o.Since }
 
 // write adds a version of the register's own. It fails only where past was made up, and counts to the end.
 func (v *Value) write(op distrib.OpID, past vclock.Seen, value distrib.Value) bool {
@@ -213,7 +234,7 @@ func (v *Value) resolve(o *Operation, at distrib.Timestamp) (verdict Verdict, ch
 		return NotDone, false
 	case v.has(o.ID):
 		return Repeated, false
-	case v.Forgotten != 0 && v.Forgotten >= o.Since:
+	case v.forgets(o):
 		return Forgotten, false
 	}
 	v.remember(Change{Op: o.ID, Time: at, Cancelled: true})

@@ -8,9 +8,9 @@ type Group struct {
 	Seats []ring.Seat
 }
 
-// quorum reports whether the seats for which has is true are a majority of each end of the key that there is. While owners
+// Quorum reports whether the seats for which has is true are a majority of each end of the key that there is. While owners
 // change there are two, so a quorum meets every one of the epoch before and every one of the epoch behind.
-func (g *Group) quorum(has func(seat int) bool) bool {
+func (g *Group) Quorum(has func(seat int) bool) bool {
 	var all, got [2]int
 	for i, s := range g.Seats {
 		for end, bit := range [2]ring.Ends{ring.OldEnd, ring.NewEnd} {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
@@ -116,6 +117,21 @@ func (p *Proposer) Last() distrib.Timestamp { return p.last }
 // Idle reports whether nothing waits.
 func (p *Proposer) Idle() bool { return p.phase == idle && len(p.queue) == 0 }
 
+// Awaits reports whether an answer of a node to a request is waited for.
+func (p *Proposer) Awaits(node uint64, r *Request) bool {
+	i := slices.IndexFunc(p.group.Seats, func(s ring.Seat) bool { return s.Node == node })
+	return i >= 0 && p.phase.awaits(r.Kind) && r.Ballot == p.ballot && p.heard[i].state == awaited
+}
+
+// Size is about how many bytes the proposer keeps when it is idle.
+func (p *Proposer) Size() (bytes int) {
+	const version, change = 256, 32
+	for i := range p.base.Record {
+		bytes += version + len(p.base.Record[i].Value.Data)
+	}
+	return bytes + version + change*len(p.base.Changes)
+}
+
 // Submit takes operations.
 func (p *Proposer) Submit(now distrib.Timestamp, ops ...Operation) (e Effects) {
 	for _, o := range ops {
@@ -150,7 +166,7 @@ func (p *Proposer) Move(now distrib.Timestamp, group Group) (e Effects) {
 
 // Expire answers an operation whose time is over.
 func (p *Proposer) Expire(op distrib.OpID) (e Effects) {
-	for _, list := range []*[]waiting{&p.queue, &p.round} {
+	for _, list := range []*[]waiting{&p.round, &p.queue} {
 		*list = slices.Clone(*list)
 		for i := range *list {
 			if w := &(*list)[i]; w.ID == op && !w.gone {

@@ -150,7 +150,7 @@ func (p *Proposer) hear(now distrib.Timestamp, node uint64, kind RequestKind, ba
 
 // have reports whether the seats in any of some states are a quorum.
 func (p *Proposer) have(states ...answerState) bool {
-	return p.group.quorum(func(i int) bool { return slices.Contains(states, p.heard[i].state) })
+	return p.group.Quorum(func(i int) bool { return slices.Contains(states, p.heard[i].state) })
 }
 
 // advance ends the round if it can be.
@@ -193,8 +193,8 @@ func (p *Proposer) highest() (b Ballot, held, open bool) {
 		}
 	}
 	holds := func(i int) bool { return p.heard[i].state == agreed && p.heard[i].reply.Accepted == b }
-	held = p.group.quorum(holds)
-	open = p.group.quorum(func(i int) bool { return holds(i) || p.heard[i].state == awaited })
+	held = p.group.Quorum(holds)
+	open = p.group.Quorum(func(i int) bool { return holds(i) || p.heard[i].state == awaited })
 	return b, held, open
 }
 
@@ -309,7 +309,7 @@ func (p *Proposer) judge(e *Effects) {
 func (p *Proposer) accepted(now distrib.Timestamp, e *Effects) {
 	p.known, p.base, p.decided = p.ballot, p.proposed, p.ballot
 	p.promised = p.ballot.Next()
-	p.ready = p.group.quorum(func(i int) bool {
+	p.ready = p.group.Quorum(func(i int) bool {
 		return p.heard[i].state == agreed && p.heard[i].reply.Promised == p.promised
 	})
 	e.Decided = p.ballot

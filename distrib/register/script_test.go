@@ -146,7 +146,8 @@ func (s *stage) deliver(name string, p *Proposer, what string, node uint64) {
 }
 
 // operation is one of put V, put V beside, put V seen, swap OLD NEW, put-if-absent V, delete, delete-if OLD, expiring V MILLIS,
-// get, resolve ID, repair.
+// get,
+// resolve ID, again ID V, swap-again ID OLD NEW, repair.
 func (s *stage) operation(f []string) (o Operation, err error) {
 	s.ids++
 	o = op(s.ids, Put)
@@ -175,12 +176,16 @@ func (s *stage) operation(f []string) (o Operation, err error) {
 		o.Kind = Get
 	case "repair":
 		o.Kind = Repair
-	case "resolve", "again":
+	case "resolve", "again", "swap-again":
 		var n int
 		n, err = strconv.Atoi(f[1])
 		o = op(n, Resolve)
-		if f[0] == "again" {
+		switch f[0] {
+		case "again":
 			o = put(n, last)
+		case "swap-again":
+			o = swap(n, f[2], f[3])
+			o.Retried = true
 		}
 	default:
 		err = fmt.Errorf("unknown operation %q", f)
@@ -238,7 +243,7 @@ func (s *stage) request(r *Request, nodes []string) {
 
 func TestQuorum(t *testing.T) {
 	both := func(g Group, nodes ...uint64) bool {
-		return g.quorum(func(i int) bool { return slices.Contains(nodes, g.Seats[i].Node) })
+		return g.Quorum(func(i int) bool { return slices.Contains(nodes, g.Seats[i].Node) })
 	}
 	for _, c := range []struct {
 		epoch int
@@ -254,7 +259,7 @@ func TestQuorum(t *testing.T) {
 		}
 	}
 	none := Group{Epoch: 1, Seats: []ring.Seat{}}
-	if none.quorum(func(int) bool { return true }) {
+	if none.Quorum(func(int) bool { return true }) {
 		t.Error("nobody is a quorum")
 	}
 }
