@@ -29,6 +29,7 @@ type Stats struct {
 	Faults                   [faults]int
 	Twice                    int // writes that came back since their second dot was late
 	Different                int // keys of which nodes did not hold the same when they owed each other nothing
+	Unnoted                  int // of these, those of writes with two dots, of which nobody would have known
 }
 
 // Result is what a run has shown.
@@ -142,7 +143,9 @@ func (w *world) settle() {
 	w.stats.Different = len(w.different())
 	if w.stats.Different > 0 && w.owed() == "" && !w.mayForget() {
 		for _, d := range w.different() {
-			if !d.twice {
+			if d.twice {
+				w.stats.Unnoted++
+			} else {
 				w.history.violation(w, "different though nothing is owed: %s", d)
 			}
 		}

@@ -41,8 +41,8 @@ func TestSeeds(t *testing.T) {
 	var events uint64
 	began := time.Now()
 	report := func(next uint64) {
-		t.Logf("%d seeds, the next is %d: %d events, %d reads, %d writes acknowledged; %d keys differed until all was compared, %d late second copies came back; %v",
-			next-*fromSeed, next, events, sum.Got, sum.Acked, sum.Different, sum.Twice, time.Since(began).Round(time.Second))
+		t.Logf("%d seeds, the next is %d: %d events, %d reads, %d writes acknowledged; %d keys differed until all was compared, %d of them unnoted, %d late second copies came back; %v",
+			next-*fromSeed, next, events, sum.Got, sum.Acked, sum.Different, sum.Unnoted, sum.Twice, time.Since(began).Round(time.Second))
 	}
 	for seed := *fromSeed; seed < *fromSeed+*manySeeds; seed++ {
 		r := Run(Options{Seed: seed})
@@ -50,6 +50,7 @@ func TestSeeds(t *testing.T) {
 		sum.Got += r.Stats.Got
 		sum.Acked += r.Stats.Acked
 		sum.Different += r.Stats.Different
+		sum.Unnoted += r.Stats.Unnoted
 		sum.Twice += r.Stats.Twice
 		if len(r.Violations) > 0 {
 			t.Fatalf("seed %d: %s\nto repeat it: go test ./distrib/sim -run 'TestSeed$' -seed %d -v", seed, strings.Join(r.Violations, "\n"), seed)
