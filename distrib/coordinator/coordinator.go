@@ -78,6 +78,8 @@ type Coordinator struct {
 	behind    load // puts that go on
 	repairs   load
 	probes    probes
+	hybrid    hybrid
+	proposers proposers
 	// selfSlow is that this node is slow to answer itself: then requests to it get goroutines, and callers do not
 	// hang with it.
 	selfSlow atomic.Bool
@@ -111,7 +113,7 @@ func New(opts Options) *Coordinator {
 		opts.Go = goroutine
 	}
 	opts.Limits = opts.Limits.withDefaults()
-	return &Coordinator{opts: opts, transport: asyncTransport(opts.Transport)}
+	return &Coordinator{opts: opts, transport: asyncTransport(opts.Transport), proposers: newProposers(opts.Self, opts.Run)}
 }
 
 // Wait returns when nothing goes on behind the answers that were given. No operation may begin meanwhile.

@@ -21,15 +21,19 @@ type Limits struct {
 	// Repairs is how many reads may be followed by a repair at a time. Others give their keys to Options.Unfinished.
 	// Default 256.
 	Repairs int
+	// Proposers is how many registers of idle keys are kept in mind, and ProposerBytes what they hold: their next changes
+	// take one round trip. Defaults 16384 and 64 MiB.
+	Proposers     int
+	ProposerBytes int64
 }
 
 func (l Limits) withDefaults() Limits {
-	for field, value := range map[*int]int{&l.Operations: 4096, &l.Behind: 16384, &l.Repairs: 256} {
+	for field, value := range map[*int]int{&l.Operations: 4096, &l.Behind: 16384, &l.Repairs: 256, &l.Proposers: 16384} {
 		if *field == 0 {
 			*field = value
 		}
 	}
-	for field, value := range map[*int64]int64{&l.Bytes: 256 << 20, &l.BehindBytes: 128 << 20} {
+	for field, value := range map[*int64]int64{&l.Bytes: 256 << 20, &l.BehindBytes: 128 << 20, &l.ProposerBytes: 64 << 20} {
 		if *field == 0 {
 			*field = value
 		}

@@ -19,6 +19,8 @@ type handler struct {
 	hints *hint.Hints
 	// lost says whether the node may lack what counted as stored.
 	lost func() recovery.Refill
+	// operate carries out linearizable operations.
+	operate func(ctx context.Context, key, operation []byte) (result []byte, err error)
 }
 
 var _ transport.Handler = (*handler)(nil)
@@ -83,8 +85,8 @@ var errNoRegisters = fmt.Errorf("there are no registers: %w", distrib.ErrRefused
 func (h *handler) Step(context.Context, []byte, []byte) ([]byte, error) { return nil, errNoRegisters }
 
 // Operate implements transport.Handler.
-func (h *handler) Operate(context.Context, []byte, []byte) ([]byte, error) {
-	return nil, errNoRegisters
+func (h *handler) Operate(ctx context.Context, key, operation []byte) ([]byte, error) {
+	return h.operate(ctx, key, operation)
 }
 
 // Keys implements transport.Handler.

@@ -130,7 +130,7 @@ func (n *Node) work(ctx context.Context) error {
 		return err
 	}
 	p.coordinator = coordinator.New(coordinator.Options{
-		Self: self.ID, View: mover.View, Transport: p.client, Name: n.nameOf,
+		Self: self.ID, Run: n.births.Run(), View: mover.View, Transport: p.client, Registers: p.client, Name: n.nameOf,
 		Limits:   coordinator.Limits{Operations: n.opts.Operations, Bytes: n.opts.OperationBytes},
 		Liveness: p.gossip.Liveness, Observe: p.gossip.Observe, Settle: p.data.Settle,
 		Unfinished: func(key []byte) {
@@ -139,6 +139,7 @@ func (n *Node) work(ctx context.Context) error {
 			}
 		},
 	})
+	p.operate = p.coordinator.Serve
 	p.service = service.New(service.Options{Self: self.Name, Coordinator: p.coordinator, Name: n.nameOf, Sync: n.opts.Sync, Operations: n.operations})
 	n.gates.kv.KVServer = p.service
 	n.parts = p

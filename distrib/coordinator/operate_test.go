@@ -1,0 +1,173 @@
+package coordinator
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/register"
+)
+
+// TestOperate: what is written is read, at any node; the second change takes one round trip.
+func TestOperate(t *testing.T) {
+	s := newArena(t, 1, 5)
+	first := s.owners("k")[0]
+	got := first.operate("k", register.Operation{})
+	require.NoError(t, got.err)
+	require.Empty(t, got.Record)
+	require.Zero(t, s.kinds[register.Prepare]+s.kinds[register.Accept], "what is absent is not written")
+
+	put := first.operate("k", aPut("red"))
+	require.NoError(t, put.err)
+	require.NotZero(t, put.Op)
+	require.Equal(t, register.Done, put.Verdict)
+	require.Equal(t, "red", texts(put.Record))
+	clear(s.kinds)
+	put = first.operate("k", aSwap("red", "blue"))
+	require.NoError(t, put.err)
+	require.Zero(t, s.kinds[register.Prepare])
+	for _, n := range s.nodes {
+		got := n.operate("k", register.Operation{})
+		require.NoError(t, got.err)
+		require.Equal(t, "blue", texts(got.Record))
+		require.False(t, got.Context.Empty())
+		swapped := n.operate("k", aSwap("red", "green"))
+		require.NoError(t, swapped.err)
+		require.Equal(t, register.Mismatch, swapped.Verdict)
+	}
+	require.Equal(t, 8, s.handed, "to the first owner")
+	clear(s.kinds)
+	s.run(time.Second)
+	require.Zero(t, s.kinds[register.Learn], "the reads have told the owners")
+	for _, n := range s.owners("k") {
+		require.Equal(t, "blue", texts(n.data["k"]))
+	}
+	require.NoError(t, first.operate("k", aPut("grey")).err)
+	s.run(time.Second)
+	require.Equal(t, 3, s.kinds[register.Learn])
+	for _, n := range s.owners("k") {
+		require.Equal(t, "grey", texts(n.data["k"]))
+	}
+	for _, n := range s.nodes {
+		n.c.Wait()
+		require.Zero(t, n.c.Load().Operations)
+	}
+}
+
+// TestFold: operations that wait go with the next round.
+func TestFold(t *testing.T) {
+	s := newArena(t, 1, 3)
+	first := s.owners("k")[0]
+	var all []*told
+	for range 100 {
+		r, _ := first.begin("k", aPut("v"))
+		all = append(all, r)
+	}
+	s.run(time.Second)
+	for _, r := range all {
+		require.NoError(t, r.err)
+		require.True(t, r.done)
+	}
+	require.LessOrEqual(t, s.kinds[register.Accept], 2*3)
+}
+
+// TestOperateInMinority: an operation fails at once where too few owners are up, and says who is down.
+func TestOperateInMinority(t *testing.T) {
+	s := newArena(t, 1, 3)
+	owners := s.owners("k")
+	for _, n := range owners[1:] {
+		n.kill()
+		owners[0].opinion[n.id] = distrib.Down
+	}
+	r := owners[0].operate("k", aPut("v"))
+	require.Equal(t, Failed, r.outcome(t))
+	require.Less(t, r.took, 100*time.Millisecond)
+	require.ErrorContains(t, r.err, "linearizable put \"k\": FAILED: 0 of 2 nodes did it")
+	require.Zero(t, s.kinds[register.Prepare])
+	owners[1].start() // and nobody has heard of it
+	s.run(time.Second)
+	r = owners[0].operate("k", aPut("v"))
+	require.NoError(t, r.err)
+}
+
+// TestFirstOwnerKilled: the next one takes over, and what was under way ends soon, done once.
+func TestFirstOwnerKilled(t *testing.T) {
+	s := newArena(t, 1, 5)
+	owners := s.owners("k")
+	require.NoError(t, owners[2].operate("k", aPut("0")).err)
+	r, _ := owners[2].begin("k", aSwap("0", "1"))
+	s.run(3 * time.Millisecond)
+	owners[0].kill()
+	s.await(func() bool { return r.done })
+	require.NoError(t, r.err)
+	require.LessOrEqual(t, r.Verdict, register.Repeated)
+	require.Less(t, r.took, 200*time.Millisecond)
+	got := owners[1].operate("k", register.Operation{})
+	require.NoError(t, got.err)
+	require.Equal(t, "1", texts(got.Record))
+}
+
+// TestFirstOwnerHangs: another node carries out what it does not answer.
+func TestFirstOwnerHangs(t *testing.T) {
+	s := newArena(t, 1, 5)
+	owners := s.owners("k")
+	require.NoError(t, owners[0].operate("k", aPut("0")).err)
+	for _, n := range s.nodes {
+		s.cut[[2]uint64{owners[0].id, n.id}] = true // its answers are lost
+	}
+	r := owners[2].operate("k", aSwap("0", "1"))
+	require.NoError(t, r.err)
+	require.LessOrEqual(t, r.Verdict, register.Repeated)
+	require.Less(t, r.took, time.Second)
+}
+
+// TestDuel: two proposers do not beat each other for ever, and the one that is not the first leaves operations to the other.
+func TestDuel(t *testing.T) {
+	s := newArena(t, 1, 3)
+	owners := s.owners("k")
+	owners[1].opinion[owners[0].id] = distrib.Down
+	require.NoError(t, owners[0].operate("k", aPut("0")).err)
+	var all []*told
+	for i := range 200 {
+		s.run(time.Millisecond)
+		r, _ := owners[i%2].begin("k", aPut("v"))
+		all = append(all, r)
+		if i == 100 {
+			owners[1].opinion[owners[0].id] = distrib.Up
+		}
+	}
+	s.run(2 * time.Second)
+	for _, r := range all {
+		require.True(t, r.done)
+		require.NoError(t, r.err)
+	}
+	require.NotZero(t, s.handed)
+}
+
+// TestOperateGivenUp: an operation that its caller gives up has FAILED where nothing was proposed, else it is UNKNOWN.
+func TestOperateGivenUp(t *testing.T) {
+	s := newArena(t, 1, 3)
+	owners := s.owners("k")
+	for _, n := range owners[1:] {
+		s.cut[[2]uint64{owners[0].id, n.id}] = true
+	}
+	r, giveUp := owners[0].begin("k", aPut("v"))
+	s.run(100 * time.Millisecond)
+	giveUp(errGivenUp)
+	s.run(time.Millisecond)
+	require.Equal(t, Failed, r.outcome(t))
+	require.ErrorIs(t, r.err, errGivenUp)
+
+	clear(s.cut)
+	require.NoError(t, owners[0].operate("k", aPut("v")).err)
+	for _, n := range owners[1:] {
+		s.cut[[2]uint64{n.id, owners[0].id}] = true
+	}
+	r, giveUp = owners[0].begin("k", aPut("w"))
+	s.run(100 * time.Millisecond)
+	giveUp(errGivenUp)
+	s.run(time.Millisecond)
+	require.Equal(t, Unknown, r.outcome(t))
+}
