@@ -50,6 +50,9 @@ type Step struct {
 	Mismatch bool           // the condition did not hold
 	Found    []distrib.OpID // what the key held behind it, deletes included
 	Blind    bool           // Found is not known
+
+	// Twice is of a write Beside others that replicas have stored as two: the second may come to light again at any time.
+	Twice bool
 }
 
 // Patience is how long a key's history is judged at most. One with a mistake may take for ever.
@@ -100,6 +103,7 @@ type register struct {
 	writes []*Step         // by number
 	past   [][]uint16      // of writes, by number: what their writers had seen, at once or by way of others
 	found  map[*Step]state // what steps found, where that is known
+	shown  map[*Step]bool  // writes that answers show
 	wrong  []Violation
 }
 
@@ -107,7 +111,7 @@ type register struct {
 type state string
 
 func newRegister(steps []Step) *register {
-	r := &register{number: map[distrib.OpID]uint16{}, found: map[*Step]state{}}
+	r := &register{number: map[distrib.OpID]uint16{}, found: map[*Step]state{}, shown: map[*Step]bool{}}
 	failed := map[distrib.OpID]bool{}
 	for _, s := range steps {
 		switch {
@@ -115,7 +119,10 @@ func newRegister(steps []Step) *register {
 			failed[s.Op] = true
 			continue
 		case s.Outcome == Unknown:
-			s.Return, s.Found, s.Blind, s.Mismatch = never, nil, true, false
+			s.Return, s.Blind, s.Mismatch = never, true, false
+		}
+		if s.Blind {
+			s.Found = nil
 		}
 		r.steps = append(r.steps, &s)
 		if s.writes() {
@@ -155,6 +162,7 @@ func (r *register) tighten() {
 			return
 		}
 		w := r.writes[n]
+		r.shown[w] = r.shown[w] || w.writes() && !anywhere
 		if anywhere && w.If == Beside {
 			return // a replica that did not know better may have shown it, before it came to light
 		}
@@ -206,17 +214,24 @@ func (r *register) check() porcupine.CheckResult {
 }
 
 // needless are writes that may never have happened, and that nobody's answer shows: neither by itself, nor by
-// what can only be where it was.
+// what can only be where it was. Likewise eventual writes that nobody was shown, where one that replaces all was begun later: they
+// can stand right before that one.
 func (r *register) needless() map[*Step]bool {
 	expected := map[string]bool{}
+	replaced, lastReturn := int64(0), int64(0) // the last call, and return, of writes that replace all
 	for _, s := range r.steps {
 		if s.If == IfValue {
 			expected[s.Expect] = true
 		}
+		if s.writes() && s.If == Always && s.Outcome == OK {
+			replaced, lastReturn = max(replaced, s.Call), max(lastReturn, s.Return)
+		}
 	}
 	list := map[*Step]bool{}
 	for _, s := range r.steps {
-		if s.Return == never && !s.Delete && !expected[s.Value] {
+		maybe := s.Return == never && !s.Delete && !expected[s.Value]
+		behind := s.If == Beside && s.Outcome == OK && !r.shown[s] && s.Call < replaced && s.Return >= lastReturn
+		if maybe || behind {
 			list[s] = true
 		}
 	}
@@ -227,7 +242,12 @@ func (r *register) needless() map[*Step]bool {
 func (r *register) operations(without map[*Step]bool) (list []porcupine.Operation) {
 	for _, s := range r.steps {
 		if !without[s] && (s.Outcome == OK || s.writes()) { // an UNKNOWN read says nothing
-			list = append(list, porcupine.Operation{ClientId: s.Client, Input: s, Call: s.Call, Return: s.Return})
+			list = append(list, porcupine.Operation{ClientId: s.Client, Input: s, Call: s.Call, Return: max(s.Call, s.Return)})
+		}
+		if s.Twice {
+			again := *s
+			again.Outcome, again.Blind, again.Mismatch = Unknown, true, false
+			list = append(list, porcupine.Operation{ClientId: s.Client, Input: &again, Call: s.Call, Return: never})
 		}
 	}
 	return list

@@ -65,7 +65,7 @@ func (p *process) drain(targets []uint64) {
 			p.drain(targets[1:])
 			return
 		}
-		p.askMerge(w.time().Add(2*time.Second), target, &distrib.MergeRequest{Key: h.key, Record: h.record, Sync: w.sync}, func(err error) {
+		p.askMerge(p.now().Add(2*time.Second), target, &distrib.MergeRequest{Key: h.key, Record: h.record, Sync: w.sync}, func(err error) {
 			outcome = err
 			if !bugs.On(bugs.HintForgotten) {
 				step()
@@ -214,7 +214,7 @@ func (p *process) exchange(nodes []uint64, first, last uint64, done func(error))
 			p.after(w.between(0, time.Millisecond), func() { came(p.merge(g.r)) })
 			continue
 		}
-		p.askMerge(w.time().Add(2*time.Second), g.to, g.r, came)
+		p.askMerge(p.now().Add(2*time.Second), g.to, g.r, came)
 	}
 }
 

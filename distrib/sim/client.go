@@ -24,6 +24,7 @@ type client struct {
 // seen is what was read of a key.
 type seen struct {
 	ops     []distrib.OpID
+	values  [][]byte // of those that are no deletes
 	context []byte
 }
 
@@ -37,6 +38,10 @@ func (c *client) next() {
 		}
 		c.busy = true
 		key := w.keys[w.rng.IntN(len(w.keys))]
+		if is := w.uses[string(key)]; is != eventual {
+			c.linear(key, is)
+			return
+		}
 		switch n := w.rng.IntN(20); {
 		case n < 4:
 			c.read(key, func(*seen) { c.next() })
@@ -104,6 +109,9 @@ func (c *client) read(key []byte, then func(*seen)) {
 		s := &seen{context: distrib.EncodeContext(key, r.Context)}
 		for _, v := range r.Record {
 			s.ops = append(s.ops, v.Op)
+			if !v.Value.Deleted {
+				s.values = append(s.values, v.Value.Data)
+			}
 		}
 		w.trace("got", c.id, p.n.id, describe(r.Record), r.Places)
 		w.history.read(w, key, began, r, s.ops)
@@ -116,6 +124,7 @@ func (c *client) read(key []byte, then func(*seen)) {
 // writing is a write, which may be tried more than once.
 type writing struct {
 	check.Write
+	began     time.Duration
 	key       []byte
 	value     distrib.Value
 	o         coordinator.WriteOptions
@@ -126,11 +135,8 @@ type writing struct {
 // write overwrites what was read; nil: nothing.
 func (c *client) write(key []byte, s *seen, remove bool) {
 	w := c.w
-	c.writes++
-	x := &writing{key: key, left: 1 + w.rng.IntN(3)}
-	x.Key = string(key)
-	binary.BigEndian.PutUint64(x.Op[:], c.id)
-	binary.BigEndian.PutUint64(x.Op[8:], c.writes)
+	x := &writing{key: key, left: 1 + w.rng.IntN(3), began: w.now}
+	x.Key, x.Op = string(key), c.newOp()
 	x.value = distrib.Value{Deleted: remove}
 	if !remove {
 		x.value.Data = x.Op[:]
@@ -140,7 +146,7 @@ func (c *client) write(key []byte, s *seen, remove bool) {
 		x.Read = s.ops
 		x.o.Context = must(distrib.DecodeContext(key, s.context))
 	}
-	w.history.begin(x.Write)
+	w.history.begin(x)
 	w.stats.Writes++
 	c.try(x)
 }
@@ -161,11 +167,7 @@ func (c *client) try(x *writing) {
 // tried takes what became of a try.
 func (c *client) tried(x *writing, r *coordinator.WriteResult, err error) {
 	w := c.w
-	var e *coordinator.Error
-	x.uncertain = x.uncertain || err != nil && !errors.Is(err, distrib.ErrOverloaded) && !errors.Is(err, distrib.ErrUnreachable) && !(errors.As(err, &e) && e.Outcome == coordinator.Failed)
-	if errors.As(err, &e) {
-		x.uncertain = x.uncertain || e.Outcome == coordinator.Unknown
-	}
+	x.uncertain = x.uncertain || err != nil && !nothingHappened(err)
 	switch {
 	case err == nil:
 		x.Outcome = check.OK
@@ -186,14 +188,21 @@ func (c *client) tried(x *writing, r *coordinator.WriteResult, err error) {
 	c.next()
 }
 
-// keeps checks that the values of a record are those that were written.
-func keeps(r distrib.Record) bool {
-	for _, v := range r {
-		if !v.Value.Deleted && string(v.Value.Data) != string(v.Op[:]) {
-			return false
-		}
+// newOp is the id of the client's next operation.
+func (c *client) newOp() (op distrib.OpID) {
+	c.writes++
+	binary.BigEndian.PutUint64(op[:], c.id)
+	binary.BigEndian.PutUint64(op[8:], c.writes)
+	return op
+}
+
+// nothingHappened reports whether an error says that a write was not carried out, nor will be.
+func nothingHappened(err error) bool {
+	var e *coordinator.Error
+	if errors.As(err, &e) {
+		return e.Outcome == coordinator.Failed
 	}
-	return true
+	return errors.Is(err, distrib.ErrOverloaded) || errors.Is(err, distrib.ErrUnreachable)
 }
 
 // dotted names a version.

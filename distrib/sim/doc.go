@@ -13,9 +13,13 @@
 // Real: the coordinator with its reads, writes, hedges and repairs, replicas, hints, dirty slots and their comparison,
 // clocks, the ring, and how a node judges the store that it finds (distrib/recovery).
 //
+// For linearizable operations the coordinator's proposers and register.State.Step; how an acceptor stores its state is modelled in acceptor.go.
+// A third of the seeds have none; else keys are for them, for them and eventual ones beside, or are counters. Their scenes have no
+// lost directories, whose acceptors would have forgotten what they promised.
+//
 // Modelled: the network, where requests and answers are late, lost, carried out twice and cut in single directions;
 // disks, which lose what was not synced when a node crashes; pauses, after which a node handles all that waited;
-// directories that are gone or come back as they were before the last start; each node's opinion of the others, which lags
+// clocks that are up to 20 s ahead or behind, drift and jump; directories that are gone or come back as they were before the last start; each node's opinion of the others, which lags
 // behind and may be wrong; the metadata, which is up. Two things of distrib/node are done here as they are there: when hints are
 // handed over, and when what may differ is compared (background.go). A comparison reads all nodes at one moment; what
 // it gives them is on its way like any request.
@@ -25,4 +29,7 @@
 // The history of the clients by check.Eventual: no acknowledged write is lost, none that was overwritten comes back.
 // Besides: a read of owners sees what enough owners had acknowledged before it began; no dot names two writes; in the end all
 // nodes of a key hold the same, and nobody owes anybody anything.
+//
+// Linearizable keys are judged by check.Linearizable, together with the eventual writes beside: one that was acknowledged must
+// have come to light before a last read. A few histories with many such writes take longer than is waited for: Stats.Undecided.
 package sim

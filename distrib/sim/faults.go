@@ -21,12 +21,16 @@ const (
 	mute    // nothing goes from it to others
 	link    // nothing goes from it to one other
 	wrong   // it is wrong about another
+	skew    // its clock jumps
 	wipe    // it starts again without its directory
 	restore // it starts again with its directory as of before an earlier start
 	faults
 )
 
-var faultNames = [faults]string{"crash", "restart", "pause", "isolate", "deaf", "mute", "link", "wrong", "wipe", "restore"}
+var faultNames = [faults]string{"crash", "restart", "pause", "isolate", "deaf", "mute", "link", "wrong", "skew", "wipe", "restore"}
+
+// maxAhead is how far a node's clock is ahead or behind at most.
+const maxAhead = 20 * time.Second
 
 // trouble brings a fault about, again and again until the load ends.
 func (w *world) trouble() {
@@ -74,6 +78,8 @@ func (w *world) bring(f fault, n *node) {
 			n.think(peer.id, distrib.Liveness(w.rng.IntN(3)))
 			w.opine(n, peer)
 		}
+	case skew:
+		n.ahead = w.between(-maxAhead, maxAhead)
 	case wipe:
 		w.die(n, 0, lasts)
 		n.store, n.copies = storetest.NewMem(), nil

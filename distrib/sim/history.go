@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"time"
@@ -19,8 +20,12 @@ type history struct {
 	dots  map[distrib.OpID]vclock.Dot
 	// twice are writes that have got more than one dot, since they were tried at more than one node. That such a write may
 	// come back is in docs/cluster.md.
-	twice map[distrib.OpID]bool
-	wrong []string
+	twice  map[distrib.OpID]bool
+	values map[distrib.OpID]distrib.Value
+	wrong  []string
+
+	steps []check.Step      // of keys that are linearizable
+	pages map[string][]byte // of keys that were not linearizable
 }
 
 // keyHistory is of one key.
@@ -62,6 +67,7 @@ func (b *bits) join(c bits) {
 func (h *history) of(key string) *keyHistory {
 	if h.keys == nil {
 		h.keys, h.named, h.dots, h.twice = map[string]*keyHistory{}, map[dotted]distrib.OpID{}, map[distrib.OpID]vclock.Dot{}, map[distrib.OpID]bool{}
+		h.values = map[distrib.OpID]distrib.Value{}
 	}
 	k := h.keys[key]
 	if k == nil {
@@ -93,8 +99,9 @@ func (h *history) minted(r *distrib.PutRequest, reply *distrib.PutReply) {
 	h.dots[r.Op] = reply.Sibling.Dot
 }
 
-func (h *history) begin(x check.Write) {
+func (h *history) begin(x *writing) {
 	k := h.of(x.Key)
+	h.values[x.Op] = x.value
 	k.index[x.Op] = len(k.past)
 	k.past = append(k.past, k.closure(x.Read))
 }
@@ -120,12 +127,23 @@ func (h *history) acknowledged(w *world, x *writing, r *coordinator.WriteResult)
 	}
 }
 
-func (h *history) end(_ *world, x *writing) { h.Writes = append(h.Writes, x.Write) }
+// end takes what became of a write.
+func (h *history) end(w *world, x *writing) {
+	if w.uses[x.Key] == eventual {
+		h.Writes = append(h.Writes, x.Write)
+		return
+	}
+	s := check.Step{Key: x.Key, Client: int(x.Op[7]), Call: int64(x.began), Return: late, Outcome: x.Outcome, Op: x.Op, Value: string(x.value.Data), Delete: x.value.Deleted, If: check.Beside, Read: x.Read, Blind: true}
+	h.steps = append(h.steps, s)
+}
 
 // read takes what a read gave that had begun at some time: what enough owners had acknowledged by then must be shown.
 func (h *history) read(w *world, key []byte, began time.Duration, r *coordinator.ReadResult, ops []distrib.OpID) {
-	h.Reads = append(h.Reads, check.Read{Key: string(key), Ops: ops})
 	h.names(w, string(key), r.Record)
+	if w.uses[string(key)] != eventual {
+		return // it may be stale
+	}
+	h.Reads = append(h.Reads, check.Read{Key: string(key), Ops: ops})
 	k := h.of(string(key))
 	shown, enough := k.closure(ops), len(w.owners(key))-owners(r.Places)
 	if len(ops) == 0 { // who stands in and knows nothing does not count
@@ -147,8 +165,10 @@ func (h *history) names(w *world, key string, r distrib.Record) {
 		}
 		h.named[d] = v.Op
 	}
-	if !keeps(r) {
-		h.violation(w, "%s: a value is not what was written: %s", key, describe(r))
+	for _, v := range r {
+		if was := h.values[v.Op]; v.Value.Deleted != was.Deleted || string(v.Value.Data) != string(was.Data) {
+			h.violation(w, "%s: a value is not what was written: %s", key, describe(r))
+		}
 	}
 }
 
@@ -178,4 +198,64 @@ func describe(r distrib.Record) string {
 		list = append(list, short(v.Op)+"="+v.Dot.String())
 	}
 	return "{" + strings.Join(list, " ") + "}"
+}
+
+// value takes what a write stores.
+func (h *history) value(key string, op distrib.OpID, v distrib.Value) {
+	h.of(key)
+	h.values[op] = v
+}
+
+// step takes what became of a linearizable operation.
+func (h *history) step(s check.Step) { h.steps = append(h.steps, s) }
+
+// last takes that the last step was the read of a key at the end: it is later than all.
+func (h *history) last() {
+	x := &h.steps[len(h.steps)-1]
+	x.Call, x.Return = late+1, late+2
+}
+
+// linearizable judges the histories of keys that are for linearizable operations.
+func (h *history) linearizable(w *world) {
+	check.Patience = 500 * time.Millisecond
+	violations, undecided := check.Linearizable(h.steps)
+	for _, key := range undecided {
+		if h.cameTwice(key) {
+			w.stats.Twice++
+		} else {
+			w.stats.Undecided++
+		}
+	}
+	for _, v := range violations {
+		if h.cameTwice(v.Key) {
+			w.stats.Twice++
+			continue
+		}
+		h.violation(w, "%s", v)
+		var page bytes.Buffer
+		if h.pages == nil {
+			h.pages = map[string][]byte{}
+		}
+		if err := check.Draw(&page, h.steps, v.Key); err == nil {
+			h.pages[v.Key] = page.Bytes()
+		}
+	}
+}
+
+// cameTwice reports whether all of a key's history is right but that eventual writes with two dots came to light twice.
+func (h *history) cameTwice(key string) bool {
+	var steps []check.Step
+	again := false
+	for _, s := range h.steps {
+		if s.Key == key {
+			s.Twice = s.If == check.Beside && h.twice[s.Op]
+			again = again || s.Twice
+			steps = append(steps, s)
+		}
+	}
+	if !again {
+		return false
+	}
+	violations, undecided := check.Linearizable(steps)
+	return len(violations)+len(undecided) == 0
 }

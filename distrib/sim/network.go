@@ -46,9 +46,14 @@ func (w *world) lost(from, to uint64) bool {
 // ask sends a request. A node that does not run refuses the connection; what was on its way to one that dies ends with
 // that connection; what is cut or lost is not heard of until the deadline.
 func (p *process) ask(deadline time.Time, to uint64, what string, handle func(q *process) (any, error), done func(any, error)) {
+	p.askLater(deadline, to, what, func(q *process, tell func(any, error)) { tell(handle(q)) }, done)
+}
+
+// askLater is ask where the answer takes its time.
+func (p *process) askLater(deadline time.Time, to uint64, what string, handle func(q *process, tell func(any, error)), done func(any, error)) {
 	w, n := p.w, p.w.nodes[to-1]
 	c := &call{from: p, done: done}
-	c.end(deadline.Sub(w.time())+w.between(0, 5*time.Millisecond), nil, errSilent)
+	c.end(deadline.Sub(p.now())+w.between(0, 5*time.Millisecond), nil, errSilent)
 	w.trace(what, p.n.id, to)
 	switch q := n.process; {
 	case w.lost(p.n.id, to):
@@ -67,11 +72,12 @@ func (p *process) ask(deadline time.Time, to uint64, what string, handle func(q 
 		}
 		for range copies {
 			q.after(w.delay(), func() {
-				reply, err := handle(q)
-				w.trace("did "+what, to, p.n.id, err)
-				if !w.lost(to, p.n.id) {
-					c.end(w.delay(), reply, err)
-				}
+				handle(q, func(reply any, err error) {
+					w.trace("did "+what, to, p.n.id, err)
+					if !w.lost(to, p.n.id) {
+						c.end(w.delay(), reply, err)
+					}
+				})
 			})
 		}
 	}

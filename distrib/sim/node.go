@@ -32,11 +32,18 @@ type node struct {
 	process *process         // nil: it does not run
 	starts  int              // attempts to start that were begun
 	run     uint64           // its last, as the metadata has it
+	ahead   time.Duration    // its clock, when the run begins
+	drift   int64            // of its clock, in millionths
 	// opinion is what it thinks of others.
 	opinion map[uint64]distrib.Liveness
 }
 
 func (n *node) name() string { return fmt.Sprintf("n%d", n.id) }
+
+// clock is what the node's clock shows, since epoch. The other way about its timers are right: they are short.
+func (n *node) clock(now time.Duration) time.Duration {
+	return n.ahead + now + now/1_000_000*time.Duration(n.drift)
+}
 
 // process is one life of a node.
 type process struct {
@@ -145,7 +152,7 @@ func (n *node) wire(births *replica.Births, verdict recovery.Verdict) {
 		}
 	}
 	p.coordinator = coordinator.New(coordinator.Options{
-		Self: n.id, View: func() (*ring.View, func()) { return w.view, func() {} }, Transport: transport{p}, Liveness: func(id uint64) distrib.Liveness { return n.opinion[id] },
+		Self: n.id, View: func() (*ring.View, func()) { return w.view, func() {} }, Transport: transport{p}, Registers: transport{p}, Run: births.Run(), Liveness: func(id uint64) distrib.Liveness { return n.opinion[id] },
 		Patience: patience, After: goOn, Unfinished: func(key []byte) { mustNot(p.dirty.Mark(ring.TokenOf(key).Hi)) },
 		Settle: p.settle, Clock: clock{p}, Go: func(f func()) { p.after(w.between(0, 200*time.Microsecond), f) },
 	})
@@ -238,6 +245,9 @@ func (p *process) put(r *distrib.PutRequest) (*distrib.PutReply, error) {
 			p.w.history.minted(r, reply)
 		}
 		return reply, err
+	}
+	if s, err := p.register(r.Key); err != nil || s.Linearizable() {
+		return nil, distrib.ErrLinearizable
 	}
 	w, err := p.data.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: sync, Retried: r.Retried})
 	if err != nil {

@@ -30,6 +30,9 @@ type Stats struct {
 	Twice                    int // writes that came back since their second dot was late
 	Different                int // keys of which nodes did not hold the same when they owed each other nothing
 	Unnoted                  int // of these, those of writes with two dots, of which nobody would have known
+
+	LinearGets, LinearWrites, LinearDone int // linearizable operations; done are those that were answered
+	Undecided                            int // keys of which the checker did not find out whether they were linearizable
 }
 
 // Result is what a run has shown.
@@ -39,11 +42,13 @@ type Result struct {
 	Lasted     time.Duration // of virtual time
 	Stats      Stats
 	Violations []string
+	Pages      map[string][]byte // porcupine's, in HTML, of each key that was not linearizable
 }
 
 // scene is what a seed makes of a cluster, its load and its faults.
 type scene struct {
 	keys      [][]byte
+	uses      map[string]use
 	sync      distrib.Sync
 	slow      time.Duration // the usual delay at most
 	late      int           // messages of 1000 that take much longer
@@ -75,7 +80,7 @@ func Run(o Options) *Result {
 	w.heal()
 	w.settle()
 	violations := w.judge()
-	r := &Result{Lasted: w.now, Violations: violations}
+	r := &Result{Lasted: w.now, Violations: violations, Pages: w.history.pages}
 	for _, n := range w.nodes {
 		if n.process != nil {
 			n.kill(0) // coroutines end
@@ -110,13 +115,27 @@ func newWorld(o Options) *world {
 	for id := uint64(1); id <= nodes; id++ {
 		n := &node{w: w, id: id, store: storetest.NewMem(), opinion: map[uint64]distrib.Liveness{}}
 		w.nodes = append(w.nodes, n)
+		if slices.Contains(w.kinds, skew) {
+			n.ahead, n.drift = w.between(-maxAhead, maxAhead), int64(r.IntN(1001)-500)
+		}
 		members = append(members, ring.Node{ID: id, Name: n.name()})
 		w.cut = append(w.cut, make([]bool, nodes+1))
 	}
 	w.cut = append(w.cut, make([]bool, nodes+1))
 	w.view = ring.Steady(must(ring.New(ring.Options{VNodes: ring.MinVNodes}, members)))
+	w.uses = map[string]use{}
+	first := use(r.IntN(3)) // a third of the seeds: no key is linearizable
 	for i := range keys {
 		w.keys = append(w.keys, fmt.Appendf(nil, "key%d", i))
+		if first > 0 {
+			w.uses[string(w.keys[i])] = use((i + int(first)) % int(uses))
+		}
+	}
+	if first > 0 {
+		w.kinds = slices.DeleteFunc(w.kinds, func(f fault) bool { return f >= wipe })
+		if len(w.kinds) == 0 {
+			w.kinds = []fault{crash, pause}
+		}
 	}
 	for _, s := range w.view.Reads().Stretches() {
 		if slices.ContainsFunc(w.keys, func(key []byte) bool {
@@ -137,12 +156,16 @@ func (w *world) durable(disks int) bool {
 	return disks > 1 || w.sync == distrib.SyncNow && !slices.Contains(w.kinds, wipe) && !slices.Contains(w.kinds, restore)
 }
 
-// settle lets nodes give each other what they owe, then has them compare everything, as kvctl repair does.
+// settle lets nodes give each other what they owe, and linearizable keys be read once more, then has all be compared, as kvctl
+// repair does.
 func (w *world) settle() {
 	w.await()
 	w.stats.Different = len(w.different())
 	if w.stats.Different > 0 && w.owed() == "" && !w.mayForget() {
 		for _, d := range w.different() {
+			if w.uses[d.key] != eventual { // what a register has decided may reach a replica's record late
+				continue
+			}
 			if d.twice {
 				w.stats.Unnoted++
 			} else {
@@ -150,6 +173,7 @@ func (w *world) settle() {
 			}
 		}
 	}
+	w.finish()
 	for _, n := range w.nodes {
 		if n.process != nil {
 			mustNot(n.process.dirty.MarkAll())
@@ -172,8 +196,8 @@ func (w *world) await() {
 
 // difference is a key of which two nodes hold different versions. twice: one is of a write that has more than one dot.
 type difference struct {
-	what  string
-	twice bool
+	key, what string
+	twice     bool
 }
 
 func (d difference) String() string { return d.what }
@@ -187,7 +211,7 @@ func (w *world) different() (list []difference) {
 			if i == 0 {
 				first = record
 			} else if !slices.Equal(vclock.Dots(first), vclock.Dots(record)) {
-				d := difference{fmt.Sprintf("%s: %s holds %s, %s %s", key, w.owners(key)[0].name(), describe(first), n.name(), describe(record)), false}
+				d := difference{string(key), fmt.Sprintf("%s: %s holds %s, %s %s", key, w.owners(key)[0].name(), describe(first), n.name(), describe(record)), false}
 				for _, v := range slices.Concat(first, record) {
 					d.twice = d.twice || w.history.twice[v.Op]
 				}
@@ -215,8 +239,12 @@ func (w *world) judge() []string {
 	for _, d := range w.different() {
 		h.violation(w, "different: %s", d)
 	}
+	h.linearizable(w)
 	final := check.Final{}
 	for _, key := range w.keys {
+		if w.uses[string(key)] != eventual {
+			continue
+		}
 		var all distrib.Record
 		for _, n := range w.owners(key) {
 			all = vclock.Merge(all, must(n.data(key)))

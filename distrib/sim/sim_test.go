@@ -3,6 +3,7 @@ package sim
 import (
 	"flag"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,8 +26,19 @@ func TestSeed(t *testing.T) {
 		t.Skip("-seed is not set")
 	}
 	r := Run(Options{Seed: *oneSeed, Log: os.Stdout})
+	draw(t, r)
+	r.Pages = nil
 	t.Logf("%+v", *r)
 	require.Empty(t, r.Violations)
+}
+
+// draw writes porcupine's pages; go test -artifacts -outputdir DIR keeps them.
+func draw(t *testing.T, r *Result) {
+	for key, page := range r.Pages {
+		file := filepath.Join(t.ArtifactDir(), key+".html")
+		require.NoError(t, os.WriteFile(file, page, 0o666))
+		t.Logf("%s is drawn in %s", key, file)
+	}
 }
 
 // TestSeeds runs many. make sim runs more of them.
@@ -41,8 +53,8 @@ func TestSeeds(t *testing.T) {
 	var events uint64
 	began := time.Now()
 	report := func(next uint64) {
-		t.Logf("%d seeds, the next is %d: %d events, %d reads, %d writes acknowledged; %d keys differed until all was compared, %d of them unnoted, %d late second copies came back; %v",
-			next-*fromSeed, next, events, sum.Got, sum.Acked, sum.Different, sum.Unnoted, sum.Twice, time.Since(began).Round(time.Second))
+		t.Logf("%d seeds, the next is %d: %d events, %d reads, %d writes acknowledged; %d keys differed until all was compared, %d of them unnoted, %d late second copies came back; %d linearizable operations, %d keys undecided; %v",
+			next-*fromSeed, next, events, sum.Got, sum.Acked, sum.Different, sum.Unnoted, sum.Twice, sum.LinearDone, sum.Undecided, time.Since(began).Round(time.Second))
 	}
 	for seed := *fromSeed; seed < *fromSeed+*manySeeds; seed++ {
 		r := Run(Options{Seed: seed})
@@ -52,8 +64,11 @@ func TestSeeds(t *testing.T) {
 		sum.Different += r.Stats.Different
 		sum.Unnoted += r.Stats.Unnoted
 		sum.Twice += r.Stats.Twice
+		sum.LinearDone += r.Stats.LinearDone
+		sum.Undecided += r.Stats.Undecided
 		if len(r.Violations) > 0 {
-			t.Fatalf("seed %d: %s\nto repeat it: go test ./distrib/sim -run 'TestSeed$' -seed %d -v", seed, strings.Join(r.Violations, "\n"), seed)
+			draw(t, r)
+			t.Fatalf("seed %d: %s\nto repeat it: go test ./distrib/sim -run 'TestSeed$' -seed %d -v -artifacts", seed, strings.Join(r.Violations, "\n"), seed)
 		}
 		if done := seed - *fromSeed + 1; done%1000 == 0 {
 			report(seed + 1)
@@ -61,6 +76,7 @@ func TestSeeds(t *testing.T) {
 	}
 	report(*fromSeed + *manySeeds)
 	require.NotZero(t, sum.Acked)
+	require.NotZero(t, sum.LinearDone)
 }
 
 // TestSame runs seeds twice: the same happens.

@@ -102,12 +102,15 @@ func (w *world) trace(what string, a, b uint64, details ...any) {
 	fmt.Fprintln(w.log)
 }
 
+// now is the time by the clock of the node.
+func (p *process) now() time.Time { return epoch.Add(p.n.clock(p.w.now)) }
+
 // clock is the time of a process.
 type clock struct{ p *process }
 
 var _ coordinator.Clock = clock{}
 
-func (c clock) Now() time.Time { return c.p.w.time() }
+func (c clock) Now() time.Time { return c.p.now() }
 
 func (c clock) AfterFunc(d time.Duration, f func()) coordinator.Timer {
 	t := &timer{p: c.p, f: f}
