@@ -218,7 +218,8 @@ type Env struct {
 	ValueThreshold   int64
 	ValueCompression block.Compression
 	ValueFileBytes   int64 // 0 = 256 MiB
-	// Cache gives the memory for compressing large values; nil = the Go heap does.
+	// Cache gives the memory for compressing large values, and keeps blocks that are written, as far as it has room that nothing
+	// else needs; nil = the Go heap does, and nobody.
 	Cache *cache.Cache
 	// Snapshots are the sequence numbers that readers hold, ascending, as of a moment when all
 	// entries of the inputs are visible: readers that come later see the newest of each key.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 
+	"github.com/cambiumdb/cambium/internal/cache"
 	"github.com/cambiumdb/cambium/internal/filename"
 	"github.com/cambiumdb/cambium/internal/ikey"
 	"github.com/cambiumdb/cambium/internal/manifest"
@@ -128,6 +130,8 @@ func (o *outputs) begin() error {
 	if o.reuse != nil {
 		opts.Reuse = o.reuse.find
 	}
+	// A block that was just written is likely to be read, and files are past the kernel's page cache.
+	opts.Keep = func(offset uint64, raw []byte) { o.env.Cache.Offer(cache.Key{File: c.num, Offset: offset}, raw) }
 	c.w = sstable.NewWriter(sw, opts)
 	o.cur = c
 	return nil
@@ -226,6 +230,9 @@ func (o *outputs) discard() {
 	for _, path := range o.paths {
 		if err := o.env.FS.Remove(path); err != nil {
 			o.complain("remove", path, err)
+		}
+		if _, num, ok := filename.Parse(filepath.Base(path)); ok {
+			o.env.Cache.EvictFile(num)
 		}
 	}
 	o.cur, o.paths, o.tables = nil, nil, nil

@@ -80,3 +80,30 @@ func TestBatchFitsTheLog(t *testing.T) {
 		require.Greater(t, o.maxBatchBytes(), int64(2*o.MaxValueBytes))
 	}
 }
+
+// TestWrittenIsCached: what a flush or a merge wrote is read from memory as long as the cache has room, and only then.
+func TestWrittenIsCached(t *testing.T) {
+	for _, c := range []struct {
+		budget int64
+		all    bool
+	}{{64 << 20, true}, {MinMemoryBudget, false}} {
+		db, err := Open(t.TempDir(), &Options{MemoryBudget: c.budget, MemtableSize: 1 << 20, Sync: SyncNone})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, db.Close()) }()
+		const keys = 16 << 10
+		value := make([]byte, 1000)
+		key := func(i int) []byte { return fmt.Appendf(nil, "key%06d", i) }
+		for i := range keys {
+			require.NoError(t, db.Put(key(i), value, nil))
+		}
+		require.NoError(t, db.Compact(nil, nil))
+		before := db.Metrics().Reads.BlockReads
+		for i := range keys {
+			_, err := db.Get(key(i))
+			require.NoError(t, err)
+		}
+		read := db.Metrics().Reads.BlockReads - before
+		require.Equal(t, c.all, read < 8, "%d blocks were read", read) // indexes and filters are
+		require.LessOrEqual(t, db.Metrics().Cache.Bytes, db.Metrics().Cache.Capacity)
+	}
+}

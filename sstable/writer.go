@@ -37,6 +37,9 @@ type WriterOptions struct {
 	// becomes in Compression, for instance since it was read so.
 	Reuse func(raw []byte) (payload []byte, ok bool)
 
+	// Keep, when not nil, is told each data block, uncompressed, and where in the file it is.
+	Keep func(offset uint64, raw []byte)
+
 	// What the properties record.
 	DBID, SessionID string
 	FileNumber      uint64
@@ -312,9 +315,13 @@ func (w *Writer) flushBlock() error {
 		return nil
 	}
 	w.last = append(w.last[:0], w.data.LastKey()...)
-	h, err := w.writeCompressed(w.data.Finish())
+	raw := w.data.Finish()
+	h, err := w.writeCompressed(raw)
 	if err != nil {
 		return err
+	}
+	if w.opts.Keep != nil {
+		w.opts.Keep(h.Offset, raw)
 	}
 	w.pending, w.hasPending = h, true
 	w.data.Reset()

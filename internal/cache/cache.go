@@ -24,7 +24,7 @@
 // Each shard runs S3-FIFO (Yang et al., SOSP 2023): new blocks wait in a small queue and reach
 // the main queue when they are read again there, or when they come back soon after they left.
 // Blocks inserted with Low wait in a queue of their own that is emptied first; blocks inserted
-// with High go only when nothing else is left.
+// with High go only when nothing else is left. What is offered is kept as Low, and displaces nothing.
 //
 // # Concurrency
 //
@@ -169,14 +169,12 @@ const LargeBytes = 1 << 20
 // Alloc returns a pinned buffer of n bytes with unspecified content, known to nobody else.
 // It evicts to stay under the capacity and exceeds it only when all the rest is pinned.
 func (c *Cache) Alloc(n int) *Handle {
-	h := &Handle{}
 	if c == nil {
-		h.buf = make([]byte, n)
+		h := &Handle{buf: make([]byte, n)}
 		h.state.Store(1)
 		return h
 	}
-	h.cache = c
-	h.pins = &c.pins[c.stripe.Add(1)%pinStripes].bytes
+	h := c.newHandle()
 	if n > maxClassSize {
 		c.allocLarge(h, n)
 	} else {
@@ -184,6 +182,27 @@ func (c *Cache) Alloc(n int) *Handle {
 	}
 	h.pin()
 	return h
+}
+
+func (c *Cache) newHandle() *Handle {
+	return &Handle{cache: c, pins: &c.pins[c.stripe.Add(1)%pinStripes].bytes}
+}
+
+// Offer keeps a copy of the block of k, which nobody has asked for, as if it had been read with Low, if there is room for it that nothing
+// else has. It reports whether it does.
+func (c *Cache) Offer(k Key, b []byte) bool {
+	if c == nil || c.closed.Load() || len(b) > maxClassSize {
+		return false
+	}
+	h := c.newHandle()
+	if !c.allocFree(h, len(b)) {
+		return false
+	}
+	h.pin()
+	copy(h.buf, b)
+	c.Insert(k, h, Low)
+	h.Release()
+	return true
 }
 
 // Insert shares h as the block of k; the caller's pin stays. From now on nobody may write to

@@ -297,3 +297,44 @@ func TestPinnedOutlivesClose(t *testing.T) {
 		require.Zero(t, c.Metrics().Bytes)
 	})
 }
+
+// TestOffer: what nobody asked for is kept while there is room that nothing else has, displaces nothing, and goes first.
+func TestOffer(t *testing.T) {
+	c := newCache(1<<20, false)
+	defer c.Close()
+	block := make([]byte, 4096)
+	read := func(k Key) {
+		h := c.Alloc(len(block))
+		fill(h.Bytes(), k)
+		c.Insert(k, h, Normal)
+		h.Release()
+	}
+	offered := uint64(0)
+	for ; offered < 1000; offered++ {
+		k := Key{1, offered}
+		fill(block, k)
+		if !c.Offer(k, block) {
+			break
+		}
+	}
+	require.Greater(t, offered, uint64(100))
+	require.Less(t, offered, uint64(1000))
+	m := c.Metrics()
+	require.Zero(t, m.Evictions)
+	require.Zero(t, m.PinnedBytes)
+	require.LessOrEqual(t, m.Bytes, m.Capacity)
+	for i := range offered {
+		h := c.Get(Key{1, i})
+		require.NotNil(t, h)
+		require.True(t, right(h.Bytes(), Key{1, i}))
+		h.Release()
+	}
+	clear(block)
+	require.False(t, c.Offer(Key{2, 0}, block), "it would displace what is there")
+	for i := range uint64(50) {
+		read(Key{3, i})
+	}
+	require.True(t, c.Contains(Key{3, 49}))
+	require.False(t, (*Cache)(nil).Offer(Key{1, 1}, block))
+	require.False(t, c.Offer(Key{4, 0}, make([]byte, maxClassSize+1)))
+}

@@ -27,6 +27,20 @@ func (c *Cache) allocSlot(h *Handle, n int) {
 	}
 }
 
+// allocFree gives h a slot for n bytes if one can be had without an eviction.
+func (c *Cache) allocFree(h *Handle, n int) bool {
+	a := &c.arena
+	cl := &a.classes[classOf(n)]
+	if cl.take(a, h, n) {
+		return true
+	}
+	if !a.reserve(cl.slabBytes, c.capacity.Load()) {
+		return false
+	}
+	cl.add(a, h, n)
+	return true
+}
+
 // allocLarge gives h a mapping of its own.
 func (c *Cache) allocLarge(h *Handle, n int) {
 	a := &c.arena
