@@ -3,6 +3,7 @@ package register
 import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/vclock"
+	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
 // State is what an acceptor must not forget of a key. The zero value is that of a key that it was never asked for.
@@ -106,7 +107,7 @@ func (t *Step) take(r *Request) {
 		switch {
 		case r.Ballot == s.Accepted: // it came twice
 			t.Reply.OK = true
-		case r.Ballot.Compare(s.Promised) >= 0:
+		case r.Ballot.Compare(s.Promised) >= 0 || bugs.On(bugs.OlderAccepted):
 			*s = State{Promised: r.Ballot, Accepted: r.Ballot, Value: r.Value}
 			if r.Next.Compare(r.Ballot) > 0 {
 				s.Promised = r.Next
@@ -126,6 +127,9 @@ func (t *Step) answer(r *Request, data distrib.Record) {
 	reply.Data = data
 	if s.Linearizable() {
 		reply.Data = Strays(&s.Value, vclock.Merge(data, t.Learned))
+		if bugs.On(bugs.StraysUntold) {
+			reply.Data = nil
+		}
 	}
 	if r.Kind == Accept || r.Kind == Ask && r.Digest || r.Have == s.Accepted {
 		reply.Omitted = s.Linearizable()

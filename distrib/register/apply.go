@@ -6,6 +6,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/vclock"
+	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
 // Kind is what an operation does.
@@ -236,6 +237,9 @@ func (v *Value) resolve(o *Operation, at distrib.Timestamp) (verdict Verdict, ch
 		return Repeated, false
 	case v.forgets(o):
 		return Forgotten, false
+	}
+	if bugs.On(bugs.NotCancelled) {
+		return NotDone, false
 	}
 	v.remember(Change{Op: o.ID, Time: at, Cancelled: true})
 	return NotDone, true

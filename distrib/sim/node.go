@@ -141,6 +141,9 @@ func (n *node) births(known uint64) (*replica.Births, error) {
 // wire makes the parts of a process as node.work does, and starts what goes on in the background.
 func (n *node) wire(births *replica.Births, verdict recovery.Verdict) {
 	w := n.w
+	if bugs.On(bugs.StateForgotten) {
+		mustNot(n.store.DeleteRange([]byte{byte(distrib.SpaceRegister)}, []byte{byte(distrib.SpaceRegister) + 1}, distrib.SyncNow))
+	}
 	p := &process{w: w, n: n, births: births, refill: verdict.Refill}
 	p.data = replica.New(replica.Options{Store: n.store, Prefix: distrib.DataPrefix(), Node: n.id, Births: births})
 	p.hints = must(hint.Open(hint.Options{Store: n.store, Node: n.id, Births: births}))

@@ -21,17 +21,24 @@ const (
 	StraysForgotten         // a write is said to have failed though a node that did not answer may have stored it
 )
 
-// The bugs of the register, which the explorations of distrib/register find.
+// The bugs of the register, which distrib/sim finds, and the first four the explorations of distrib/register too.
 const (
-	NoIdentityRound Bug = StraysForgotten + 1 + iota // answers come from a value that may not be decided (CASSANDRA-12126, scylla#6299)
-	FirstIsTaken                                     // the first accepted value is gone on from, not the highest
-	OneIsBelieved                                    // one replica is believed about the last value
-	LostIsFailed                                     // FAILED is said where an answer was lost (Aerospike 3.99, Jepsen 2018)
+	NoIdentityRound  Bug = StraysForgotten + 1 + iota // answers come from a value that may not be decided (CASSANDRA-12126, scylla#6299)
+	FirstIsTaken                                      // the first accepted value is gone on from, not the highest
+	OneIsBelieved                                     // one replica is believed about the last value
+	LostIsFailed                                      // FAILED is said where an answer was lost (Aerospike 3.99, Jepsen 2018)
+	StateForgotten                                    // a node that starts has forgotten what it promised and accepted
+	OlderAccepted                                     // an acceptor takes what is below its promise
+	ChangesForgotten                                  // a value does not remember the changes that it is made of
+	StraysUntold                                      // owners do not tell of eventual writes that the register does not know
+	NotCancelled                                      // Resolve says that a change will not happen, and does not see to it
+	Count                                             // how many there are, None included
 )
 
 // String says what is wrong.
 func (b Bug) String() string {
 	return [...]string{"none", "births dropped", "hint forgotten", "reads count before the refill", "unsynced writes acknowledged",
 		"not found from who stands in", "digests ignored", "operations forgotten", "strays forgotten",
-		"answers without a round", "first value taken", "one replica believed", "lost answer called a failure"}[b]
+		"answers without a round", "first value taken", "one replica believed", "lost answer called a failure",
+		"acceptors forget", "older ballots accepted", "changes forgotten", "strays untold", "resolved, not cancelled"}[b]
 }
