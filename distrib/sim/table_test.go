@@ -1,0 +1,89 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write docs/consistency.md")
+
+// promise is a row of docs/consistency.md. tests are PACKAGE TEST, below distrib.
+type promise struct{ operation, consistency, fault, get, tests string }
+
+const (
+	simSeeds = "sim TestSeeds"
+	simBoth  = "sim TestSeeds, sim TestControls"
+)
+
+var promises = []promise{
+	{"put, delete", "ONE, QUORUM, ALL", "none", "once acknowledged it is there, a sibling, or overwritten by who had seen it", "sim TestSeeds, chaos TestChaos"},
+	{"get", "strict QUORUM after strict QUORUM", "none", "what was acknowledged before it began", simSeeds},
+	{"get", "QUORUM", "a write under way", "it or what was before, and a later get may give the earlier again: QUORUM is not linearizable", simSeeds},
+	{"put, get", "QUORUM", "one node killed, paused or cut off", "they go on; hints are handed over", "chaos TestChaos"},
+	{"put", "QUORUM", "partition", "each side goes on; both values come back as siblings", "chaos TestBothSidesOfAPartition"},
+	{"put", "any", "the answer is lost", "UNKNOWN; the same operation id makes no second sibling", simBoth},
+	{"get, put, delete", "linearizable", "none, crash, pause, cuts, clocks that are wrong", "one order of all, each between its begin and its end", simBoth},
+	{"any", "linearizable", "a minority", "FAILED at once, naming who is reachable", "coordinator TestOperateInMinority"},
+	{"any", "linearizable", "the first owner is killed or hangs", "another node carries it out", "coordinator TestFirstOwnerKilled, coordinator TestFirstOwnerHangs"},
+	{"get", "linearizable", "a write ended UNKNOWN", "it is shown for good or not at all: finished first where it may have been decided", "sim TestControls, register TestScopes"},
+	{"compare and swap, failed", "linearizable", "any", "ordered like a get; shows nothing that is not decided", "sim TestControls, register TestScopes"},
+	{"put, compare and swap, delete", "linearizable", "the answer is lost", "UNKNOWN; tried again with its operation id it is done once", simBoth},
+	{"resolve", "linearizable", "after UNKNOWN", "it happened; or it did not, and never will", simBoth},
+	{"compare and swap increments", "linearizable", "crash, pause, cuts", "each counts once", simSeeds},
+	{"put", "eventual, key linearizable", "a replica that does not know it", "a sibling that the next linearizable operation shows; never dropped", simBoth},
+	{"put", "eventual, key linearizable", "replicas that know it", "FAILED, for now", simSeeds},
+	{"get", "eventual, key linearizable", "any", "what was decided, and what was written by who did not know; it may be stale", simSeeds},
+	{"register", "linearizable", "its owners change", "carried over before the new owners count", "register TestScopes, register TestControls"},
+}
+
+const consistencyHead = `# What you get: operation, consistency, fault
+
+` + "`go test ./distrib/sim -run TestTable -update`" + ` writes this file from the table in distrib/sim/table_test.go; ` + "`make test`" + ` checks it, and that the tests exist.
+Linearizable operations run between coordinators, and are not served to clients yet: LINEARIZABLE is refused as UNIMPLEMENTED. [cluster.md](cluster.md) has
+the promises in words.
+
+| operation | consistency | fault | you get | shown by |
+|---|---|---|---|---|
+`
+
+// TestTable keeps docs/consistency.md as the table is, and wants each test to exist.
+func TestTable(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(consistencyHead)
+	for _, p := range promises {
+		var links []string
+		for name := range strings.SplitSeq(p.tests, ", ") {
+			pkg, test, _ := strings.Cut(name, " ")
+			links = append(links, fmt.Sprintf("[%s.%s](../distrib/%s/%s)", pkg, test, pkg, fileOf(t, pkg, test)))
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", p.operation, p.consistency, p.fault, p.get, strings.Join(links, ", "))
+	}
+	const file = "../../docs/consistency.md"
+	if *update {
+		require.NoError(t, os.WriteFile(file, []byte(b.String()), 0o666))
+	}
+	is, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, b.String(), string(is), "run it with -update")
+}
+
+// fileOf is the file that has a test.
+func fileOf(t *testing.T, pkg, test string) string {
+	files, err := filepath.Glob("../" + pkg + "/*_test.go")
+	require.NoError(t, err)
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		require.NoError(t, err)
+		if strings.Contains(string(text), "\nfunc "+test+"(t *testing.T)") {
+			return filepath.Base(f)
+		}
+	}
+	t.Fatalf("there is no %s in distrib/%s", test, pkg)
+	return ""
+}
