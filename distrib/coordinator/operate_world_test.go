@@ -42,7 +42,6 @@ type arenaNode struct {
 	id, run uint64
 	states  map[string]register.State
 	data    map[string]distrib.Record
-	fence   uint64
 	opinion map[uint64]distrib.Liveness
 	life    *int // of its process; nil: it does not run
 	c       *Coordinator

@@ -74,8 +74,6 @@ func (w *world) run(until time.Duration) {
 	w.now = until
 }
 
-func (w *world) time() time.Time { return epoch.Add(w.now) }
-
 // between is a random duration.
 func (w *world) between(low, high time.Duration) time.Duration {
 	return low + time.Duration(w.rng.Int64N(int64(high-low)))
