@@ -39,6 +39,10 @@ func OpenBadger(dir string, cfg perf.Config) (perf.Engine, error) {
 	return b, nil
 }
 
+// cacheOnHeap is the cache of an engine whose blocks, and much else, lie in the Go heap: half of it is left to what the collector has not
+// found yet. With all of it a process limited to 1 GiB is killed in the first overwrite.
+func (s share) cacheOnHeap() int64 { return s.cache / 2 }
+
 // badgerOptions says a Config in Badger's words.
 func badgerOptions(dir string, cfg perf.Config) (badger.Options, error) {
 	s := shareOf(cfg)
@@ -48,7 +52,7 @@ func badgerOptions(dir string, cfg perf.Config) (badger.Options, error) {
 		WithDetectConflicts(false). // nothing here reads before it writes
 		WithMemTableSize(s.memtable).
 		WithNumMemtables(s.memtables).
-		WithBlockCacheSize(s.cache).
+		WithBlockCacheSize(s.cacheOnHeap()).
 		WithIndexCacheSize(0). // all indexes and filters stay in memory
 		WithBaseLevelSize(s.firstLevel).
 		WithNumCompactors(max(2, s.compactions)).
