@@ -154,7 +154,7 @@ func TestFailedGroup(t *testing.T) {
 			}
 			require.NotZero(t, failedAt)
 			require.ErrorIs(t, l.Close(), vfs.ErrInjected)
-			require.Zero(t, f.Resyncs())
+			require.LessOrEqual(t, f.Resyncs(), 1, "but that of the group in flight, which nobody believes")
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
+	"github.com/cambiumdb/cambium/distrib/transport"
 	"github.com/cambiumdb/cambium/distrib/transport/peer"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
@@ -235,6 +237,7 @@ func badPeers(t *testing.T, n *Node, conn *grpc.ClientConn) {
 		return append([]byte{1 << 3, epoch, 2<<3 | 2, byte(len(frames))}, frames...)
 	}
 	const put, piece = 1, 34 // kinds of frames
+	protocol := strconv.Itoa(transport.Protocol)
 	for _, test := range []struct {
 		name, cluster, number, to, protocol string
 		send                                []byte
@@ -243,8 +246,8 @@ func badPeers(t *testing.T, n *Node, conn *grpc.ClientConn) {
 		failure                             string // of an answer
 	}{
 		{name: "cluster", cluster: "other", want: `is of cluster "other", this node of "` + n.ClusterID() + `"`, code: codes.FailedPrecondition},
-		{name: "no handshake", cluster: "-", number: "-", to: "-", protocol: "-", want: `node "n9" speaks protocol "", this node 2: give both the same version`, code: codes.FailedPrecondition},
-		{name: "protocol", protocol: "1", want: `node "n9" speaks protocol "1", this node 2`, code: codes.FailedPrecondition},
+		{name: "no handshake", cluster: "-", number: "-", to: "-", protocol: "-", want: `node "n9" speaks protocol "", this node ` + protocol + `: give both the same version`, code: codes.FailedPrecondition},
+		{name: "protocol", protocol: "1", want: `node "n9" speaks protocol "1", this node ` + protocol, code: codes.FailedPrecondition},
 		{name: "other node", to: "7", want: `node "n9" wants node 7, this is node 1 (n1)`, code: codes.FailedPrecondition},
 		{name: "number", number: "0", want: `node "n9" has the number "0", want one above 0`, code: codes.FailedPrecondition},
 		{name: "no protobuf", send: []byte("garbage"), want: "batch: ", code: codes.Internal},
@@ -260,7 +263,7 @@ func badPeers(t *testing.T, n *Node, conn *grpc.ClientConn) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			md := metadata.MD{}
-			for key, value := range map[string][2]string{"cluster": {test.cluster, n.ClusterID()}, "node": {test.number, "9"}, "to": {test.to, "1"}, "protocol": {test.protocol, "2"}} {
+			for key, value := range map[string][2]string{"cluster": {test.cluster, n.ClusterID()}, "node": {test.number, "9"}, "to": {test.to, "1"}, "protocol": {test.protocol, protocol}} {
 				if value[0] == "" {
 					value[0] = value[1]
 				}
