@@ -100,7 +100,7 @@ type Result struct {
 	// Record is what the key holds behind the operation.
 	Record distrib.Record
 	// Strays is how many versions came to light with it that were stored by replicas that did not know the key to be
-	// linearizable. They are siblings in Record, or will be for the next operation.
+	// linearizable. They are siblings in Record, or, but for a Get, will be for the next operation.
 	Strays int
 
 	changed bool // the operation is why the value is another

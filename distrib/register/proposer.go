@@ -75,6 +75,8 @@ type waiting struct {
 	// sent is the ballot of the last proposal of which it was part; zero: none that could still be decided.
 	sent Ballot
 	gone bool // it was answered: it must not be proposed again
+	// strays is how many have become siblings since it came, of a Get that has met more.
+	strays int
 }
 
 // Proposer carries out the operations of one node on one key. It steps from event to event as a value does: no
@@ -261,14 +263,22 @@ func (p *Proposer) fail(now distrib.Timestamp, e *Effects) {
 
 // settle ends a round with its results.
 func (p *Proposer) settle(now distrib.Timestamp, results []Result, e *Effects) {
+	var again []waiting
 	for i, w := range p.round {
 		if w.gone {
 			continue
 		}
 		r := results[i]
-		r.Strays = p.absorbed + len(Strays(&Value{Record: r.Record}, p.strays))
+		w.strays += p.absorbed
+		late := len(Strays(&Value{Record: r.Record}, p.strays))
+		if late > 0 && w.Kind == Get { // they may have been acknowledged before it came
+			again = append(again, w)
+			continue
+		}
+		r.Strays = w.strays + late
 		e.Results = append(e.Results, r)
 	}
+	p.queue = append(again, p.queue...)
 	p.round, p.results, p.proposed = nil, nil, Value{}
 	p.phase, p.attempts = idle, 0
 	p.start(now, e)

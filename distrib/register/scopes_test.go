@@ -78,7 +78,7 @@ func TestScopes(t *testing.T) {
 		t.Skip("it takes long under the race detector, and has one goroutine")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(1000))
-	limit, total := 200_000, 0
+	limit, total := 2_000_000, 0
 	for _, s := range scopes {
 		if *long {
 			limit, s.prompt = 100_000_000, false

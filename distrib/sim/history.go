@@ -217,18 +217,23 @@ func (h *history) last() {
 
 // linearizable judges the histories of keys that are for linearizable operations.
 func (h *history) linearizable(w *world) {
-	check.Patience = 500 * time.Millisecond
+	const patience = time.Second
+	check.Patience = patience
 	violations, undecided := check.Linearizable(h.steps)
 	for _, key := range undecided {
-		if h.cameTwice(key) {
+		if right, _ := h.cameTwice(key, patience); right {
 			w.stats.Twice++
 		} else {
 			w.stats.Undecided++
 		}
 	}
 	for _, v := range violations {
-		if h.cameTwice(v.Key) {
+		switch right, decided := h.cameTwice(v.Key, 60*patience); {
+		case right:
 			w.stats.Twice++
+			continue
+		case !decided:
+			w.stats.Undecided++
 			continue
 		}
 		h.violation(w, "%s", v)
@@ -242,8 +247,9 @@ func (h *history) linearizable(w *world) {
 	}
 }
 
-// cameTwice reports whether all of a key's history is right but that eventual writes with two dots came to light twice.
-func (h *history) cameTwice(key string) bool {
+// cameTwice reports whether all of a key's history is right but that eventual writes with two dots came to light twice. It is not decided where
+// that takes longer than patience.
+func (h *history) cameTwice(key string, patience time.Duration) (right, decided bool) {
 	var steps []check.Step
 	again := false
 	for _, s := range h.steps {
@@ -254,8 +260,9 @@ func (h *history) cameTwice(key string) bool {
 		}
 	}
 	if !again {
-		return false
+		return false, true
 	}
+	check.Patience = patience
 	violations, undecided := check.Linearizable(steps)
-	return len(violations)+len(undecided) == 0
+	return len(violations)+len(undecided) == 0, len(undecided) == 0
 }
