@@ -126,16 +126,5 @@ func (c *Coordinator) StartServe(key, operation []byte, done func(result []byte,
 
 // Serve is StartServe, and waits.
 func (c *Coordinator) Serve(ctx context.Context, key, operation []byte) (result []byte, err error) {
-	done := make(chan struct{})
-	giveUp := c.StartServe(key, operation, func(r []byte, e error) {
-		result, err = r, e
-		close(done)
-	})
-	select {
-	case <-done:
-	case <-ctx.Done():
-		giveUp(context.Cause(ctx))
-		<-done
-	}
-	return result, err
+	return await(ctx, func(done func([]byte, error)) func(error) { return c.StartServe(key, operation, done) })
 }

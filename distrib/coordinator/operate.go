@@ -30,18 +30,21 @@ var (
 
 // Operate carries out a linearizable operation. One that ended otherwise is an *Error.
 func (c *Coordinator) Operate(ctx context.Context, key []byte, op register.Operation) (*Operated, error) {
-	done := make(chan struct{})
-	var out *Operated
-	var err error
-	giveUp := c.StartOperate(key, op, func(o *Operated, e error) {
-		out, err = o, e
-		close(done)
+	return await(ctx, func(done func(*Operated, error)) func(error) { return c.StartOperate(key, op, done) })
+}
+
+// await waits for what start starts, which is given up when ctx ends.
+func await[T any](ctx context.Context, start func(done func(T, error)) (giveUp func(why error))) (out T, err error) {
+	ended := make(chan struct{})
+	giveUp := start(func(t T, e error) {
+		out, err = t, e
+		close(ended)
 	})
 	select {
-	case <-done:
+	case <-ended:
 	case <-ctx.Done():
 		giveUp(context.Cause(ctx))
-		<-done
+		<-ended
 	}
 	return out, err
 }
@@ -210,14 +213,20 @@ func (o *operating) doubt(group *register.Group, down uint64) {
 // refuse ends the operation: too few owners are up.
 func (o *operating) refuse(group *register.Group, down uint64) {
 	var replicas []ReplicaState
+	up := "no owner"
 	for i, s := range group.Seats {
-		if down&(1<<i) != 0 {
+		switch name := o.c.opts.Name(s.Node); {
+		case down&(1<<i) != 0:
 			replicas = append(replicas, passedOver([]uint64{s.Node})...)
+		case up == "no owner":
+			up = "only " + name
+		default:
+			up += " and " + name
 		}
 	}
 	o.mu.Lock()
 	if !o.ended {
-		o.end(nil, o.failure(o.without(), group.Seats, replicas, nil), false)
+		o.end(nil, o.failure(o.without(), group.Seats, replicas, fmt.Errorf("%s can be reached, which is no majority", up)), false)
 		return
 	}
 	o.mu.Unlock()

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -73,7 +74,7 @@ func TestFold(t *testing.T) {
 	require.LessOrEqual(t, s.kinds[register.Accept], 2*3)
 }
 
-// TestOperateInMinority: an operation fails at once where too few owners are up, and says who is down.
+// TestOperateInMinority: an operation fails at once where too few owners are up, and says who is, and who is down.
 func TestOperateInMinority(t *testing.T) {
 	s := newArena(t, 1, 3)
 	owners := s.owners("k")
@@ -85,6 +86,8 @@ func TestOperateInMinority(t *testing.T) {
 	require.Equal(t, Failed, r.outcome(t))
 	require.Less(t, r.took, 100*time.Millisecond)
 	require.ErrorContains(t, r.err, "linearizable put \"k\": FAILED: 0 of 2 nodes did it")
+	require.ErrorContains(t, r.err, fmt.Sprintf("only n%d can be reached", owners[0].id))
+	require.ErrorContains(t, r.err, fmt.Sprintf("n%d down; n%d down", owners[1].id, owners[2].id))
 	require.Zero(t, s.kinds[register.Prepare])
 	owners[1].start() // and nobody has heard of it
 	s.run(time.Second)
