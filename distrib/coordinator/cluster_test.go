@@ -15,6 +15,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/hint"
+	"github.com/cambiumdb/cambium/distrib/register"
 	"github.com/cambiumdb/cambium/distrib/replica"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/storetest"
@@ -26,6 +27,9 @@ type node struct {
 	store *storetest.Mem
 	own   *replica.Replica
 	hints *hint.Hints
+
+	mu     sync.Mutex // guards what follows, and puts against steps
+	states map[string]register.State
 }
 
 // cluster is five nodes in one process, whose network does what a test says. It runs in virtual time.
@@ -54,16 +58,18 @@ type cluster struct {
 	limits   Limits
 	late     map[uint64]time.Duration // for how long it keeps requests to store something first
 	holds    map[uint64]chan struct{} // it stores nothing first until that is closed
+	servers  map[uint64]*Coordinator  // that carry out operations for others
+	runs     uint64
 }
 
 func newCluster(t *testing.T, seed uint64) *cluster { return newClusterOf(t, seed, 5) }
 
 func newClusterOf(t *testing.T, seed, nodes uint64) *cluster {
 	var members []ring.Node
-	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, full: map[uint64]bool{}, slow: map[uint64]time.Duration{}, gone: map[uint64]bool{}, syncs: map[uint64]time.Duration{}, broken: map[uint64]error{}, dirty: map[string]bool{}, late: map[uint64]time.Duration{}, opinion: map[uint64]distrib.Liveness{}}
+	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, full: map[uint64]bool{}, slow: map[uint64]time.Duration{}, gone: map[uint64]bool{}, syncs: map[uint64]time.Duration{}, broken: map[uint64]error{}, dirty: map[string]bool{}, late: map[uint64]time.Duration{}, opinion: map[uint64]distrib.Liveness{}, servers: map[uint64]*Coordinator{}}
 	for id := uint64(1); id <= nodes; id++ {
 		members = append(members, ring.Node{ID: id, Name: fmt.Sprintf("n%d", id)})
-		c.nodes[id] = &node{store: storetest.NewMem()}
+		c.nodes[id] = &node{store: storetest.NewMem(), states: map[string]register.State{}}
 		c.start(id)
 	}
 	r, err := ring.New(ring.Options{}, members)
@@ -109,8 +115,11 @@ type observed struct {
 
 // coordinator is the one of node id.
 func (c *cluster) coordinator(id uint64) *Coordinator {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.runs++ // each is a start of the node to its proposers
 	co := New(Options{
-		Self: id, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} }, Transport: &link{c, id}, Liveness: c.liveness, Observe: c.observe, Limits: c.limits,
+		Self: id, Run: c.runs, Registers: &link{c, id}, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} }, Transport: &link{c, id}, Liveness: c.liveness, Observe: c.observe, Limits: c.limits,
 		Name: func(id uint64) string { return fmt.Sprintf("n%d", id) }, Settle: func() error { return c.settle(id) },
 		Unfinished: func(key []byte) {
 			c.mu.Lock()
@@ -118,9 +127,21 @@ func (c *cluster) coordinator(id uint64) *Coordinator {
 			c.dirty[string(key)] = true
 		},
 	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.coordinators = append(c.coordinators, co)
+	return co
+}
+
+// server is the coordinator of a node that carries out operations for others.
+func (c *cluster) server(id uint64) *Coordinator {
+	c.mu.Lock()
+	co := c.servers[id]
+	c.mu.Unlock()
+	if co == nil {
+		co = c.coordinator(id)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.servers[id] = co
+	}
 	return co
 }
 
@@ -213,6 +234,11 @@ func (l *link) Put(ctx context.Context, to uint64, r *distrib.PutRequest) (*dist
 		reply, err := n.hints.Put(r)
 		return reply, errors.Join(err, answer)
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.states[string(r.Key)]; s.Linearizable() {
+		return nil, errors.Join(distrib.ErrLinearizable, answer)
+	}
 	w, err := n.own.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: r.Sync, Retried: r.Retried})
 	return &distrib.PutReply{Sibling: w.Sibling, Siblings: w.Siblings}, errors.Join(err, answer)
 }
@@ -245,10 +271,64 @@ func (l *link) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (*di
 		read = func([]byte) (distrib.Record, error) { return n.hints.Read(r) }
 	}
 	record, err := read(r.Key)
-	if r.Digest {
-		return &distrib.ReadReply{Dots: vclock.Dots(record)}, err
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s := n.states[string(r.Key)]
+	reply := &distrib.ReadReply{Linearizable: r.For == 0 && s.Linearizable()}
+	if reply.Record = record; r.Digest {
+		reply.Record, reply.Dots = nil, vclock.Dots(record)
 	}
-	return &distrib.ReadReply{Record: record}, err
+	return reply, err
+}
+
+// StartStep implements distrib.Registers.
+func (l *link) StartStep(deadline time.Time, to uint64, key, request []byte, done func([]byte, error)) {
+	go func() {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		defer cancel()
+		n, lost, answer := l.pass(ctx, to)
+		if lost != nil {
+			done(nil, lost)
+			return
+		}
+		reply, err := n.step(key, request)
+		done(reply, errors.Join(err, answer))
+	}()
+}
+
+func (n *node) step(key, request []byte) ([]byte, error) {
+	r, err := register.DecodeRequest(request)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	data, err := n.own.Read(key)
+	if err != nil {
+		return nil, err
+	}
+	s := n.states[string(key)].Step(0, &r, data)
+	if n.states[string(key)] = s.State; s.Learned != nil {
+		if _, err := n.own.Merge(key, s.Learned, distrib.SyncNow); err != nil {
+			return nil, err
+		}
+	}
+	return register.AppendReply(nil, &s.Reply), nil
+}
+
+// StartOperate implements distrib.Registers.
+func (l *link) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func([]byte, error)) {
+	go func() {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		defer cancel()
+		_, lost, answer := l.pass(ctx, to)
+		if lost != nil {
+			done(nil, lost)
+			return
+		}
+		result, err := l.server(to).Serve(ctx, key, operation)
+		done(result, errors.Join(err, answer))
+	}()
 }
 
 func (l *link) Parts(ctx context.Context, to uint64, r *distrib.PartsRequest) ([]distrib.Part, error) {

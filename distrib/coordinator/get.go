@@ -23,6 +23,8 @@ type ReadResult struct {
 	Context vclock.Seen    // what a put must hold to overwrite all of it
 	Places  []Place        // that answered
 	Stale   []Place        // of these, who did not hold all of it
+	// Linearizable: the key's register holds it, as a node that answered knows. What is shown may be behind that.
+	Linearizable bool
 }
 
 // Get reads a record. Nodes that answered and miss something get it in the background, unless o.Repair has the
@@ -136,7 +138,7 @@ func (g *getting) advance(asks []Ask, mine bool) {
 	var doubted []uint64
 	if outcome := g.r.outcome(); !g.settled && outcome != Pending {
 		if outcome == OK {
-			g.result = ReadResult{Record: g.r.record, Context: vclock.Context(g.r.record), Places: g.r.places(), Stale: g.r.stale()}
+			g.result = ReadResult{Record: g.r.record, Context: vclock.Context(g.r.record), Places: g.r.places(), Stale: g.r.stale(), Linearizable: g.r.linear}
 		}
 		if doubted = g.r.doubt(outcome); len(doubted) == 0 {
 			g.settle(outcome, &g.r.seats, nil)

@@ -88,7 +88,7 @@ func (o *operating) answered(to uint64, body []byte, err error) {
 		return
 	case err == nil && r.Outcome == register.Failed:
 		group := o.c.groupOf(o.token)
-		o.end(nil, o.failure(Failed, group.Seats, nil, errCancelled), false)
+		o.end(nil, o.failure(Failed, group.Seats, nil, ErrCancelled), false)
 		return
 	case !errors.Is(err, distrib.ErrRefused): // also one that is UNKNOWN
 		o.tried = true
@@ -109,12 +109,12 @@ func (c *Coordinator) StartServe(key, operation []byte, done func(result []byte,
 		c.behindIt(func() { done(nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused)) })
 		return func(error) {}
 	}
-	return c.startOperate(key, op, true, func(out *Operated, err error) {
+	return c.startOperate(key, op, fromNode, func(out *Operated, err error) {
 		var failed *Error
 		switch {
 		case err == nil:
 			done(register.AppendResult(nil, &out.Result), nil)
-		case errors.Is(err, errCancelled):
+		case errors.Is(err, ErrCancelled):
 			done(register.AppendResult(nil, &register.Result{Op: op.ID, Outcome: register.Failed, Verdict: register.NotDone}), nil)
 		case errors.As(err, &failed) && failed.Outcome == Unknown:
 			done(register.AppendResult(nil, &register.Result{Op: op.ID, Outcome: register.Unknown}), nil)

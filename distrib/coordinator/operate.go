@@ -21,11 +21,12 @@ type Operated struct {
 }
 
 var (
+	// ErrCancelled is in an Error that FAILED for good: the change did not happen, and no try of it ever will.
+	ErrCancelled = errors.New("it was cancelled, since somebody asked what became of it, or another try of it was refused")
+	// ErrForgotten is in an Error that is UNKNOWN, and stays so: nobody can tell any more.
+	ErrForgotten = errors.New("it was tried before, and so many changes have been made since that nobody knows whether it was done then")
 	// errNoRegisters is why a coordinator carries out no linearizable operation.
 	errNoRegisters = errors.New("this node asks no registers")
-	// errCancelled is why a change never happens, and errForgotten why nobody knows whether it did.
-	errCancelled = errors.New("it was cancelled, since somebody asked what became of it, or another try of it was refused")
-	errForgotten = errors.New("it was tried before, and so many changes have been made since that nobody knows whether it was done then")
 )
 
 // Operate carries out a linearizable operation. One that ended otherwise is an *Error.
@@ -52,11 +53,20 @@ func await[T any](ctx context.Context, start func(done func(T, error)) (giveUp f
 // StartOperate is Operate without a goroutine that waits: done and giveUp are as with StartPut. Where this node is not the
 // first owner of the key that is up, that one is asked to carry it out.
 func (c *Coordinator) StartOperate(key []byte, op register.Operation, done func(*Operated, error)) (giveUp func(why error)) {
-	return c.startOperate(key, op, false, done)
+	return c.startOperate(key, op, fromClient, done)
 }
 
-func (c *Coordinator) startOperate(key []byte, op register.Operation, here bool, done func(*Operated, error)) (giveUp func(why error)) {
-	o, err := c.newOperating(key, op, here)
+// origin is where an operation comes from.
+type origin uint8
+
+const (
+	fromClient origin = iota
+	fromNode          // which has handed it to this one
+	fromHere          // it is a part of one that was admitted
+)
+
+func (c *Coordinator) startOperate(key []byte, op register.Operation, from origin, done func(*Operated, error)) (giveUp func(why error)) {
+	o, err := c.newOperating(key, op, from)
 	if err != nil {
 		c.behindIt(func() { done(nil, err) })
 		return func(error) {}
@@ -75,7 +85,8 @@ type operating struct {
 	op    register.Operation // its ID is what the proposer knows it by
 	id    distrib.OpID       // of the client
 	began distrib.Timestamp
-	bytes int
+	from  origin
+	bytes int // admitted
 	tell  func(*Operated, error)
 
 	mu     sync.Mutex // guards what follows
@@ -90,8 +101,8 @@ type operating struct {
 }
 
 // newOperating is an operation that can begin.
-func (c *Coordinator) newOperating(key []byte, op register.Operation, here bool) (*operating, error) {
-	o := &operating{c: c, key: key, op: op, id: op.ID, here: here, bytes: len(key) + len(op.Value.Data)}
+func (c *Coordinator) newOperating(key []byte, op register.Operation, from origin) (*operating, error) {
+	o := &operating{c: c, key: key, op: op, id: op.ID, from: from, here: from == fromNode, bytes: len(key) + len(op.Value.Data)}
 	if err := errors.Join(distrib.CheckKey(key), distrib.CheckValue(op.Value.Data)); err != nil {
 		return nil, fmt.Errorf("%s: %w", o.verb(), err)
 	}
@@ -108,8 +119,10 @@ func (c *Coordinator) newOperating(key []byte, op register.Operation, here bool)
 		_, _ = rand.Read(o.op.ID[:]) // it never fails
 		o.id = o.op.ID
 	}
-	if err := c.admit(o.bytes); err != nil {
-		return nil, fmt.Errorf("%s %q: %w", o.verb(), key, err)
+	if from != fromHere {
+		if err := c.admit(o.bytes); err != nil {
+			return nil, fmt.Errorf("%s %q: %w", o.verb(), key, err)
+		}
 	}
 	o.token, o.began = ring.TokenOf(key), c.tick()
 	o.op.Value.Data = bytes.Clone(op.Value.Data) // the proposer keeps it
@@ -278,11 +291,11 @@ func (o *operating) came(end *ending) {
 	case r.Outcome == register.OK:
 		o.end(&Operated{Result: *r, Context: vclock.Context(r.Record)}, nil, true)
 	case r.Outcome == register.Failed && r.Verdict == register.NotDone:
-		o.end(nil, o.failure(Failed, end.owners, nil, errCancelled), true)
+		o.end(nil, o.failure(Failed, end.owners, nil, ErrCancelled), true)
 	case r.Outcome == register.Failed:
 		o.end(nil, o.failure(o.without(), end.owners, end.replicas, o.why), true)
 	case r.Verdict == register.Forgotten:
-		o.end(nil, o.failure(Unknown, end.owners, end.replicas, errForgotten), true)
+		o.end(nil, o.failure(Unknown, end.owners, end.replicas, ErrForgotten), true)
 	default:
 		o.end(nil, o.failure(Unknown, end.owners, end.replicas, o.why), true)
 	}
@@ -307,7 +320,9 @@ func (o *operating) end(out *Operated, err error, direct bool) {
 		o.timer.Stop()
 	}
 	o.mu.Unlock()
-	o.c.underWay.give(o.bytes)
+	if o.from != fromHere {
+		o.c.underWay.give(o.bytes)
+	}
 	if direct {
 		o.tell(out, err)
 	} else {

@@ -201,7 +201,7 @@ func (f *faulty) try(s check.Step, o register.Operation, tries int, then func(*t
 				then(r)
 			})
 		default:
-			if r.outcome(f.t) == Failed && o.Retried && !errors.Is(r.err, errCancelled) {
+			if r.outcome(f.t) == Failed && o.Retried && !errors.Is(r.err, ErrCancelled) {
 				r.err = &Error{Outcome: Unknown, name: f.nodes[0].name} // of the first try
 			}
 			s.Return = int64(f.now)

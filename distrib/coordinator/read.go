@@ -25,6 +25,7 @@ type read struct {
 	record   distrib.Record // of all records that came
 	holds    []holding      // of each try
 	complete bool
+	linear   bool // a node has said that the key's register holds it
 }
 
 // holding is what is known of what a node holds.
@@ -50,6 +51,7 @@ func (r *read) answer(i int, reply *distrib.ReadReply) []Ask {
 		return r.next()
 	}
 	t.state, h.dots = done, reply.Dots
+	r.linear = r.linear || reply.Linearizable
 	if h.full {
 		h.dots = vclock.Dots(reply.Record)
 		r.record = vclock.Merge(r.record, reply.Record)
