@@ -80,6 +80,55 @@ func (Consistency) EnumDescriptor() ([]byte, []int) {
 	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{0}
 }
 
+type CompareAndSwapResponse_Mismatch int32
+
+const (
+	CompareAndSwapResponse_NONE     CompareAndSwapResponse_Mismatch = 0 // swapped
+	CompareAndSwapResponse_MISMATCH CompareAndSwapResponse_Mismatch = 1 // what is there is not what was expected
+	CompareAndSwapResponse_SIBLINGS CompareAndSwapResponse_Mismatch = 2 // a value was expected, and there are several
+)
+
+// Enum value maps for CompareAndSwapResponse_Mismatch.
+var (
+	CompareAndSwapResponse_Mismatch_name = map[int32]string{
+		0: "NONE",
+		1: "MISMATCH",
+		2: "SIBLINGS",
+	}
+	CompareAndSwapResponse_Mismatch_value = map[string]int32{
+		"NONE":     0,
+		"MISMATCH": 1,
+		"SIBLINGS": 2,
+	}
+)
+
+func (x CompareAndSwapResponse_Mismatch) Enum() *CompareAndSwapResponse_Mismatch {
+	p := new(CompareAndSwapResponse_Mismatch)
+	*p = x
+	return p
+}
+
+func (x CompareAndSwapResponse_Mismatch) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CompareAndSwapResponse_Mismatch) Descriptor() protoreflect.EnumDescriptor {
+	return file_cambium_v1_kv_proto_enumTypes[1].Descriptor()
+}
+
+func (CompareAndSwapResponse_Mismatch) Type() protoreflect.EnumType {
+	return &file_cambium_v1_kv_proto_enumTypes[1]
+}
+
+func (x CompareAndSwapResponse_Mismatch) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CompareAndSwapResponse_Mismatch.Descriptor instead.
+func (CompareAndSwapResponse_Mismatch) EnumDescriptor() ([]byte, []int) {
+	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{11, 0}
+}
+
 type ResolveResponse_Fate int32
 
 const (
@@ -87,6 +136,7 @@ const (
 	ResolveResponse_HAPPENED         ResolveResponse_Fate = 1 // it is there, or a write that has seen it is
 	ResolveResponse_NOT_SEEN         ResolveResponse_Fate = 2 // no node that answered knows it; it may still come
 	ResolveResponse_OVERTAKEN        ResolveResponse_Fate = 3 // too much has been written since to tell
+	ResolveResponse_NOT_HAPPENED     ResolveResponse_Fate = 4 // it is not there, and never will be: the key's register has seen to it
 )
 
 // Enum value maps for ResolveResponse_Fate.
@@ -96,12 +146,14 @@ var (
 		1: "HAPPENED",
 		2: "NOT_SEEN",
 		3: "OVERTAKEN",
+		4: "NOT_HAPPENED",
 	}
 	ResolveResponse_Fate_value = map[string]int32{
 		"FATE_UNSPECIFIED": 0,
 		"HAPPENED":         1,
 		"NOT_SEEN":         2,
 		"OVERTAKEN":        3,
+		"NOT_HAPPENED":     4,
 	}
 )
 
@@ -116,11 +168,11 @@ func (x ResolveResponse_Fate) String() string {
 }
 
 func (ResolveResponse_Fate) Descriptor() protoreflect.EnumDescriptor {
-	return file_cambium_v1_kv_proto_enumTypes[1].Descriptor()
+	return file_cambium_v1_kv_proto_enumTypes[2].Descriptor()
 }
 
 func (ResolveResponse_Fate) Type() protoreflect.EnumType {
-	return &file_cambium_v1_kv_proto_enumTypes[1]
+	return &file_cambium_v1_kv_proto_enumTypes[2]
 }
 
 func (x ResolveResponse_Fate) Number() protoreflect.EnumNumber {
@@ -165,11 +217,11 @@ func (x Failure_Outcome) String() string {
 }
 
 func (Failure_Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_cambium_v1_kv_proto_enumTypes[2].Descriptor()
+	return file_cambium_v1_kv_proto_enumTypes[3].Descriptor()
 }
 
 func (Failure_Outcome) Type() protoreflect.EnumType {
-	return &file_cambium_v1_kv_proto_enumTypes[2]
+	return &file_cambium_v1_kv_proto_enumTypes[3]
 }
 
 func (x Failure_Outcome) Number() protoreflect.EnumNumber {
@@ -181,7 +233,9 @@ func (Failure_Outcome) EnumDescriptor() ([]byte, []int) {
 	return file_cambium_v1_kv_proto_rawDescGZIP(), []int{26, 0}
 }
 
-// How many nodes must answer, and which count.
+// How many nodes must answer, and which count. LINEARIZABLE operations on a key have one order, which all clients see: it is
+// decided by majorities of the key's own nodes, so nodes must be 0, and strict adds nothing. The first such operation
+// makes the key linearizable for good.
 type Level struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Consistency   Consistency            `protobuf:"varint,1,opt,name=consistency,proto3,enum=cambium.v1.Consistency" json:"consistency,omitempty"`
@@ -579,11 +633,17 @@ func (x *GetRequest) GetRepair() bool {
 }
 
 type GetResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Siblings      []*Sibling             `protobuf:"bytes,1,rep,name=siblings,proto3" json:"siblings,omitempty"` // none: absent
-	Context       []byte                 `protobuf:"bytes,2,opt,name=context,proto3" json:"context,omitempty"`   // what was read, for the next put of this key; opaque
-	Answered      []*Place               `protobuf:"bytes,3,rep,name=answered,proto3" json:"answered,omitempty"`
-	Repaired      bool                   `protobuf:"varint,4,opt,name=repaired,proto3" json:"repaired,omitempty"` // a node lacked something
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Siblings []*Sibling             `protobuf:"bytes,1,rep,name=siblings,proto3" json:"siblings,omitempty"` // none: absent
+	Context  []byte                 `protobuf:"bytes,2,opt,name=context,proto3" json:"context,omitempty"`   // what was read, for the next put of this key; opaque
+	Answered []*Place               `protobuf:"bytes,3,rep,name=answered,proto3" json:"answered,omitempty"`
+	Repaired bool                   `protobuf:"varint,4,opt,name=repaired,proto3" json:"repaired,omitempty"` // a node lacked something
+	// The key is linearizable. An answer to ONE, QUORUM or ALL may be older than what was decided. One to LINEARIZABLE holds: it has
+	// no answered and no repaired, and of its values none has expired, whatever the clock says.
+	Linearizable bool `protobuf:"varint,5,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
+	// How many versions came to light that nodes had stored which did not know the key to be linearizable. They are siblings
+	// now, or, but for a get, will be for the next operation.
+	Strays        uint32 `protobuf:"varint,6,opt,name=strays,proto3" json:"strays,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -646,15 +706,31 @@ func (x *GetResponse) GetRepaired() bool {
 	return false
 }
 
+func (x *GetResponse) GetLinearizable() bool {
+	if x != nil {
+		return x.Linearizable
+	}
+	return false
+}
+
+func (x *GetResponse) GetStrays() uint32 {
+	if x != nil {
+		return x.Strays
+	}
+	return 0
+}
+
 type PutRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	Level         *Level                 `protobuf:"bytes,3,opt,name=level,proto3" json:"level,omitempty"`
-	Context       []byte                 `protobuf:"bytes,4,opt,name=context,proto3" json:"context,omitempty"`           // of what the writer has read; empty: the value becomes a sibling of what is there
-	TtlMs         uint64                 `protobuf:"varint,5,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"` // 0: for ever
-	OpId          []byte                 `protobuf:"bytes,6,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`     // 16 bytes: another try with the same makes no second sibling; empty: the node makes one
-	Retried       bool                   `protobuf:"varint,7,opt,name=retried,proto3" json:"retried,omitempty"`          // an earlier try of op_id may have been stored, or may still be
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	Level *Level                 `protobuf:"bytes,3,opt,name=level,proto3" json:"level,omitempty"`
+	// Of what the writer has read; empty: the value becomes a sibling of what is there. LINEARIZABLE: it must have seen all that
+	// is there, else the put fails with MISMATCH; empty: the value replaces whatever is there.
+	Context       []byte `protobuf:"bytes,4,opt,name=context,proto3" json:"context,omitempty"`
+	TtlMs         uint64 `protobuf:"varint,5,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"` // 0: for ever
+	OpId          []byte `protobuf:"bytes,6,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`     // 16 bytes: another try with the same makes no second sibling; empty: the node makes one
+	Retried       bool   `protobuf:"varint,7,opt,name=retried,proto3" json:"retried,omitempty"`          // an earlier try of op_id may have been stored, or may still be
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -740,10 +816,12 @@ func (x *PutRequest) GetRetried() bool {
 
 type PutResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Context       []byte                 `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`    // what the key's nodes hold as far as the writer knows, for its next put
-	Siblings      uint32                 `protobuf:"varint,2,opt,name=siblings,proto3" json:"siblings,omitempty"` // how many values the key has now; more than 1: concurrent to others
-	Acknowledged  []*Place               `protobuf:"bytes,3,rep,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	Context       []byte                 `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`           // what the key's nodes hold as far as the writer knows, for its next put
+	Siblings      uint32                 `protobuf:"varint,2,opt,name=siblings,proto3" json:"siblings,omitempty"`        // how many values the key has now; more than 1: concurrent to others
+	Acknowledged  []*Place               `protobuf:"bytes,3,rep,name=acknowledged,proto3" json:"acknowledged,omitempty"` // none: a majority of the key's own nodes, as the register decides
 	OpId          []byte                 `protobuf:"bytes,4,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	Linearizable  bool                   `protobuf:"varint,5,opt,name=linearizable,proto3" json:"linearizable,omitempty"` // the key is: its register has ordered the write
+	Strays        uint32                 `protobuf:"varint,6,opt,name=strays,proto3" json:"strays,omitempty"`             // as in GetResponse
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -806,11 +884,25 @@ func (x *PutResponse) GetOpId() []byte {
 	return nil
 }
 
+func (x *PutResponse) GetLinearizable() bool {
+	if x != nil {
+		return x.Linearizable
+	}
+	return false
+}
+
+func (x *PutResponse) GetStrays() uint32 {
+	if x != nil {
+		return x.Strays
+	}
+	return 0
+}
+
 type DeleteRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Level         *Level                 `protobuf:"bytes,2,opt,name=level,proto3" json:"level,omitempty"`
-	Context       []byte                 `protobuf:"bytes,3,opt,name=context,proto3" json:"context,omitempty"`
+	Context       []byte                 `protobuf:"bytes,3,opt,name=context,proto3" json:"context,omitempty"` // as in PutRequest
 	OpId          []byte                 `protobuf:"bytes,4,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
 	Retried       bool                   `protobuf:"varint,5,opt,name=retried,proto3" json:"retried,omitempty"` // as in PutRequest
 	unknownFields protoimpl.UnknownFields
@@ -882,6 +974,7 @@ func (x *DeleteRequest) GetRetried() bool {
 	return false
 }
 
+// It is LINEARIZABLE.
 type CompareAndSwapRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Key    []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -895,6 +988,7 @@ type CompareAndSwapRequest struct {
 	//	*CompareAndSwapRequest_ExpectAbsent
 	Expect        isCompareAndSwapRequest_Expect `protobuf_oneof:"expect"`
 	OpId          []byte                         `protobuf:"bytes,8,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	Retried       bool                           `protobuf:"varint,9,opt,name=retried,proto3" json:"retried,omitempty"` // as in PutRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -998,20 +1092,27 @@ func (x *CompareAndSwapRequest) GetOpId() []byte {
 	return nil
 }
 
+func (x *CompareAndSwapRequest) GetRetried() bool {
+	if x != nil {
+		return x.Retried
+	}
+	return false
+}
+
 type isCompareAndSwapRequest_Expect interface {
 	isCompareAndSwapRequest_Expect()
 }
 
 type CompareAndSwapRequest_ExpectValue struct {
-	ExpectValue []byte `protobuf:"bytes,5,opt,name=expect_value,json=expectValue,proto3,oneof"`
+	ExpectValue []byte `protobuf:"bytes,5,opt,name=expect_value,json=expectValue,proto3,oneof"` // there is one value, and it is this; an empty one is a value
 }
 
 type CompareAndSwapRequest_ExpectContext struct {
-	ExpectContext []byte `protobuf:"bytes,6,opt,name=expect_context,json=expectContext,proto3,oneof"`
+	ExpectContext []byte `protobuf:"bytes,6,opt,name=expect_context,json=expectContext,proto3,oneof"` // what a read gave has seen all that is there; empty: nothing was ever written
 }
 
 type CompareAndSwapRequest_ExpectAbsent struct {
-	ExpectAbsent bool `protobuf:"varint,7,opt,name=expect_absent,json=expectAbsent,proto3,oneof"`
+	ExpectAbsent bool `protobuf:"varint,7,opt,name=expect_absent,json=expectAbsent,proto3,oneof"` // there is no value
 }
 
 func (*CompareAndSwapRequest_ExpectValue) isCompareAndSwapRequest_Expect() {}
@@ -1021,10 +1122,11 @@ func (*CompareAndSwapRequest_ExpectContext) isCompareAndSwapRequest_Expect() {}
 func (*CompareAndSwapRequest_ExpectAbsent) isCompareAndSwapRequest_Expect() {}
 
 type CompareAndSwapResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Swapped       bool                   `protobuf:"varint,1,opt,name=swapped,proto3" json:"swapped,omitempty"`
-	Current       *GetResponse           `protobuf:"bytes,2,opt,name=current,proto3" json:"current,omitempty"` // after the operation
-	OpId          []byte                 `protobuf:"bytes,3,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	state         protoimpl.MessageState          `protogen:"open.v1"`
+	Swapped       bool                            `protobuf:"varint,1,opt,name=swapped,proto3" json:"swapped,omitempty"`
+	Current       *GetResponse                    `protobuf:"bytes,2,opt,name=current,proto3" json:"current,omitempty"` // after the operation; of one that an earlier try had done already, as it is now
+	OpId          []byte                          `protobuf:"bytes,3,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	Mismatch      CompareAndSwapResponse_Mismatch `protobuf:"varint,4,opt,name=mismatch,proto3,enum=cambium.v1.CompareAndSwapResponse_Mismatch" json:"mismatch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1078,6 +1180,13 @@ func (x *CompareAndSwapResponse) GetOpId() []byte {
 		return x.OpId
 	}
 	return nil
+}
+
+func (x *CompareAndSwapResponse) GetMismatch() CompareAndSwapResponse_Mismatch {
+	if x != nil {
+		return x.Mismatch
+	}
+	return CompareAndSwapResponse_NONE
 }
 
 type BatchGetRequest struct {
@@ -1453,9 +1562,11 @@ func (x *ScanEntry) GetContext() []byte {
 }
 
 type ResolveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	OpId          []byte                 `protobuf:"bytes,2,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	OpId  []byte                 `protobuf:"bytes,2,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	// The operation was LINEARIZABLE, so the key's register is asked. It also is where nodes know the key to be linearizable.
+	Linearizable  bool `protobuf:"varint,3,opt,name=linearizable,proto3" json:"linearizable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1502,6 +1613,13 @@ func (x *ResolveRequest) GetOpId() []byte {
 		return x.OpId
 	}
 	return nil
+}
+
+func (x *ResolveRequest) GetLinearizable() bool {
+	if x != nil {
+		return x.Linearizable
+	}
+	return false
 }
 
 type ResolveResponse struct {
@@ -2039,15 +2157,20 @@ func (x *Part) GetRest() uint64 {
 
 // Why a request failed.
 type Failure struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // as of gRPC's status
-	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	Outcome       Failure_Outcome        `protobuf:"varint,3,opt,name=outcome,proto3,enum=cambium.v1.Failure_Outcome" json:"outcome,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"` // a word for programs: UNAVAILABLE, TIMEOUT, OVERLOADED, CANCELED, TOO_MANY_SIBLINGS, TOO_LARGE, INVALID_ARGUMENT, UNIMPLEMENTED
-	Replicas      []*ReplicaState        `protobuf:"bytes,5,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	Try           string                 `protobuf:"bytes,6,opt,name=try,proto3" json:"try,omitempty"` // what to try
-	OpId          []byte                 `protobuf:"bytes,7,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
-	RetryAfterMs  uint32                 `protobuf:"varint,8,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"` // where overloaded
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Code    uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"` // as of gRPC's status
+	Message string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Outcome Failure_Outcome        `protobuf:"varint,3,opt,name=outcome,proto3,enum=cambium.v1.Failure_Outcome" json:"outcome,omitempty"`
+	// A word for programs: UNAVAILABLE, TIMEOUT, OVERLOADED, CANCELED, TOO_MANY_SIBLINGS, TOO_LARGE, INVALID_ARGUMENT, UNIMPLEMENTED.
+	// Of writes of linearizable keys: MISMATCH, the context has not seen all that is there; NOT_HAPPENED, as in ResolveResponse;
+	// OVERTAKEN, it was tried before, and too much has been written since to tell whether it happened; LINEARIZABLE_KEY, too few of the
+	// key's own nodes can be reached for an eventual write of a linearizable key.
+	Reason        string          `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Replicas      []*ReplicaState `protobuf:"bytes,5,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	Try           string          `protobuf:"bytes,6,opt,name=try,proto3" json:"try,omitempty"` // what to try
+	OpId          []byte          `protobuf:"bytes,7,opt,name=op_id,json=opId,proto3" json:"op_id,omitempty"`
+	RetryAfterMs  uint32          `protobuf:"varint,8,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"` // where overloaded
+	Current       *GetResponse    `protobuf:"bytes,9,opt,name=current,proto3" json:"current,omitempty"`                                  // of a MISMATCH: what is there; not in a status of more than 4 KiB
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2136,6 +2259,13 @@ func (x *Failure) GetRetryAfterMs() uint32 {
 		return x.RetryAfterMs
 	}
 	return 0
+}
+
+func (x *Failure) GetCurrent() *GetResponse {
+	if x != nil {
+		return x.Current
+	}
+	return nil
 }
 
 type ReplicaState struct {
@@ -2234,12 +2364,14 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"GetRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12'\n" +
 	"\x05level\x18\x02 \x01(\v2\x11.cambium.v1.LevelR\x05level\x12\x16\n" +
-	"\x06repair\x18\x03 \x01(\bR\x06repair\"\xa3\x01\n" +
+	"\x06repair\x18\x03 \x01(\bR\x06repair\"\xdf\x01\n" +
 	"\vGetResponse\x12/\n" +
 	"\bsiblings\x18\x01 \x03(\v2\x13.cambium.v1.SiblingR\bsiblings\x12\x18\n" +
 	"\acontext\x18\x02 \x01(\fR\acontext\x12-\n" +
 	"\banswered\x18\x03 \x03(\v2\x11.cambium.v1.PlaceR\banswered\x12\x1a\n" +
-	"\brepaired\x18\x04 \x01(\bR\brepaired\"\xbd\x01\n" +
+	"\brepaired\x18\x04 \x01(\bR\brepaired\x12\"\n" +
+	"\flinearizable\x18\x05 \x01(\bR\flinearizable\x12\x16\n" +
+	"\x06strays\x18\x06 \x01(\rR\x06strays\"\xbd\x01\n" +
 	"\n" +
 	"PutRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
@@ -2248,18 +2380,20 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\acontext\x18\x04 \x01(\fR\acontext\x12\x15\n" +
 	"\x06ttl_ms\x18\x05 \x01(\x04R\x05ttlMs\x12\x13\n" +
 	"\x05op_id\x18\x06 \x01(\fR\x04opId\x12\x18\n" +
-	"\aretried\x18\a \x01(\bR\aretried\"\x8f\x01\n" +
+	"\aretried\x18\a \x01(\bR\aretried\"\xcb\x01\n" +
 	"\vPutResponse\x12\x18\n" +
 	"\acontext\x18\x01 \x01(\fR\acontext\x12\x1a\n" +
 	"\bsiblings\x18\x02 \x01(\rR\bsiblings\x125\n" +
 	"\facknowledged\x18\x03 \x03(\v2\x11.cambium.v1.PlaceR\facknowledged\x12\x13\n" +
-	"\x05op_id\x18\x04 \x01(\fR\x04opId\"\x93\x01\n" +
+	"\x05op_id\x18\x04 \x01(\fR\x04opId\x12\"\n" +
+	"\flinearizable\x18\x05 \x01(\bR\flinearizable\x12\x16\n" +
+	"\x06strays\x18\x06 \x01(\rR\x06strays\"\x93\x01\n" +
 	"\rDeleteRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12'\n" +
 	"\x05level\x18\x02 \x01(\v2\x11.cambium.v1.LevelR\x05level\x12\x18\n" +
 	"\acontext\x18\x03 \x01(\fR\acontext\x12\x13\n" +
 	"\x05op_id\x18\x04 \x01(\fR\x04opId\x12\x18\n" +
-	"\aretried\x18\x05 \x01(\bR\aretried\"\x82\x02\n" +
+	"\aretried\x18\x05 \x01(\bR\aretried\"\x9c\x02\n" +
 	"\x15CompareAndSwapRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x16\n" +
@@ -2268,12 +2402,18 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\fexpect_value\x18\x05 \x01(\fH\x00R\vexpectValue\x12'\n" +
 	"\x0eexpect_context\x18\x06 \x01(\fH\x00R\rexpectContext\x12%\n" +
 	"\rexpect_absent\x18\a \x01(\bH\x00R\fexpectAbsent\x12\x13\n" +
-	"\x05op_id\x18\b \x01(\fR\x04opIdB\b\n" +
-	"\x06expect\"z\n" +
+	"\x05op_id\x18\b \x01(\fR\x04opId\x12\x18\n" +
+	"\aretried\x18\t \x01(\bR\aretriedB\b\n" +
+	"\x06expect\"\xf5\x01\n" +
 	"\x16CompareAndSwapResponse\x12\x18\n" +
 	"\aswapped\x18\x01 \x01(\bR\aswapped\x121\n" +
 	"\acurrent\x18\x02 \x01(\v2\x17.cambium.v1.GetResponseR\acurrent\x12\x13\n" +
-	"\x05op_id\x18\x03 \x01(\fR\x04opId\"=\n" +
+	"\x05op_id\x18\x03 \x01(\fR\x04opId\x12G\n" +
+	"\bmismatch\x18\x04 \x01(\x0e2+.cambium.v1.CompareAndSwapResponse.MismatchR\bmismatch\"0\n" +
+	"\bMismatch\x12\b\n" +
+	"\x04NONE\x10\x00\x12\f\n" +
+	"\bMISMATCH\x10\x01\x12\f\n" +
+	"\bSIBLINGS\x10\x02\"=\n" +
 	"\x0fBatchGetRequest\x12*\n" +
 	"\x04gets\x18\x01 \x03(\v2\x16.cambium.v1.GetRequestR\x04gets\"I\n" +
 	"\x10BatchGetResponse\x125\n" +
@@ -2295,18 +2435,20 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x06R\x05token\x12/\n" +
 	"\bsiblings\x18\x03 \x03(\v2\x13.cambium.v1.SiblingR\bsiblings\x12\x18\n" +
-	"\acontext\x18\x04 \x01(\fR\acontext\"7\n" +
+	"\acontext\x18\x04 \x01(\fR\acontext\"[\n" +
 	"\x0eResolveRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x13\n" +
-	"\x05op_id\x18\x02 \x01(\fR\x04opId\"\xbf\x01\n" +
+	"\x05op_id\x18\x02 \x01(\fR\x04opId\x12\"\n" +
+	"\flinearizable\x18\x03 \x01(\bR\flinearizable\"\xd1\x01\n" +
 	"\x0fResolveResponse\x124\n" +
 	"\x04fate\x18\x01 \x01(\x0e2 .cambium.v1.ResolveResponse.FateR\x04fate\x12-\n" +
-	"\banswered\x18\x02 \x03(\v2\x11.cambium.v1.PlaceR\banswered\"G\n" +
+	"\banswered\x18\x02 \x03(\v2\x11.cambium.v1.PlaceR\banswered\"Y\n" +
 	"\x04Fate\x12\x14\n" +
 	"\x10FATE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bHAPPENED\x10\x01\x12\f\n" +
 	"\bNOT_SEEN\x10\x02\x12\r\n" +
-	"\tOVERTAKEN\x10\x03\"\xa1\x03\n" +
+	"\tOVERTAKEN\x10\x03\x12\x10\n" +
+	"\fNOT_HAPPENED\x10\x04\"\xa1\x03\n" +
 	"\x0eSessionRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
 	"\n" +
@@ -2335,7 +2477,7 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\tresponses\x18\x01 \x03(\v2\x1b.cambium.v1.SessionResponseR\tresponses\".\n" +
 	"\x04Part\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x12\n" +
-	"\x04rest\x18\x02 \x01(\x04R\x04rest\"\xc6\x02\n" +
+	"\x04rest\x18\x02 \x01(\x04R\x04rest\"\xf9\x02\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x125\n" +
@@ -2344,7 +2486,8 @@ const file_cambium_v1_kv_proto_rawDesc = "" +
 	"\breplicas\x18\x05 \x03(\v2\x18.cambium.v1.ReplicaStateR\breplicas\x12\x10\n" +
 	"\x03try\x18\x06 \x01(\tR\x03try\x12\x13\n" +
 	"\x05op_id\x18\a \x01(\fR\x04opId\x12$\n" +
-	"\x0eretry_after_ms\x18\b \x01(\rR\fretryAfterMs\";\n" +
+	"\x0eretry_after_ms\x18\b \x01(\rR\fretryAfterMs\x121\n" +
+	"\acurrent\x18\t \x01(\v2\x17.cambium.v1.GetResponseR\acurrent\";\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\n" +
 	"\n" +
@@ -2384,101 +2527,104 @@ func file_cambium_v1_kv_proto_rawDescGZIP() []byte {
 	return file_cambium_v1_kv_proto_rawDescData
 }
 
-var file_cambium_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_cambium_v1_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_cambium_v1_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_cambium_v1_kv_proto_goTypes = []any{
-	(Consistency)(0),               // 0: cambium.v1.Consistency
-	(ResolveResponse_Fate)(0),      // 1: cambium.v1.ResolveResponse.Fate
-	(Failure_Outcome)(0),           // 2: cambium.v1.Failure.Outcome
-	(*Level)(nil),                  // 3: cambium.v1.Level
-	(*Dot)(nil),                    // 4: cambium.v1.Dot
-	(*ClockEntry)(nil),             // 5: cambium.v1.ClockEntry
-	(*Sibling)(nil),                // 6: cambium.v1.Sibling
-	(*Place)(nil),                  // 7: cambium.v1.Place
-	(*GetRequest)(nil),             // 8: cambium.v1.GetRequest
-	(*GetResponse)(nil),            // 9: cambium.v1.GetResponse
-	(*PutRequest)(nil),             // 10: cambium.v1.PutRequest
-	(*PutResponse)(nil),            // 11: cambium.v1.PutResponse
-	(*DeleteRequest)(nil),          // 12: cambium.v1.DeleteRequest
-	(*CompareAndSwapRequest)(nil),  // 13: cambium.v1.CompareAndSwapRequest
-	(*CompareAndSwapResponse)(nil), // 14: cambium.v1.CompareAndSwapResponse
-	(*BatchGetRequest)(nil),        // 15: cambium.v1.BatchGetRequest
-	(*BatchGetResponse)(nil),       // 16: cambium.v1.BatchGetResponse
-	(*BatchPutRequest)(nil),        // 17: cambium.v1.BatchPutRequest
-	(*BatchPutResponse)(nil),       // 18: cambium.v1.BatchPutResponse
-	(*ScanRequest)(nil),            // 19: cambium.v1.ScanRequest
-	(*ScanResponse)(nil),           // 20: cambium.v1.ScanResponse
-	(*ScanEntry)(nil),              // 21: cambium.v1.ScanEntry
-	(*ResolveRequest)(nil),         // 22: cambium.v1.ResolveRequest
-	(*ResolveResponse)(nil),        // 23: cambium.v1.ResolveResponse
-	(*SessionRequest)(nil),         // 24: cambium.v1.SessionRequest
-	(*SessionBatch)(nil),           // 25: cambium.v1.SessionBatch
-	(*SessionResponse)(nil),        // 26: cambium.v1.SessionResponse
-	(*SessionResponses)(nil),       // 27: cambium.v1.SessionResponses
-	(*Part)(nil),                   // 28: cambium.v1.Part
-	(*Failure)(nil),                // 29: cambium.v1.Failure
-	(*ReplicaState)(nil),           // 30: cambium.v1.ReplicaState
+	(Consistency)(0),                     // 0: cambium.v1.Consistency
+	(CompareAndSwapResponse_Mismatch)(0), // 1: cambium.v1.CompareAndSwapResponse.Mismatch
+	(ResolveResponse_Fate)(0),            // 2: cambium.v1.ResolveResponse.Fate
+	(Failure_Outcome)(0),                 // 3: cambium.v1.Failure.Outcome
+	(*Level)(nil),                        // 4: cambium.v1.Level
+	(*Dot)(nil),                          // 5: cambium.v1.Dot
+	(*ClockEntry)(nil),                   // 6: cambium.v1.ClockEntry
+	(*Sibling)(nil),                      // 7: cambium.v1.Sibling
+	(*Place)(nil),                        // 8: cambium.v1.Place
+	(*GetRequest)(nil),                   // 9: cambium.v1.GetRequest
+	(*GetResponse)(nil),                  // 10: cambium.v1.GetResponse
+	(*PutRequest)(nil),                   // 11: cambium.v1.PutRequest
+	(*PutResponse)(nil),                  // 12: cambium.v1.PutResponse
+	(*DeleteRequest)(nil),                // 13: cambium.v1.DeleteRequest
+	(*CompareAndSwapRequest)(nil),        // 14: cambium.v1.CompareAndSwapRequest
+	(*CompareAndSwapResponse)(nil),       // 15: cambium.v1.CompareAndSwapResponse
+	(*BatchGetRequest)(nil),              // 16: cambium.v1.BatchGetRequest
+	(*BatchGetResponse)(nil),             // 17: cambium.v1.BatchGetResponse
+	(*BatchPutRequest)(nil),              // 18: cambium.v1.BatchPutRequest
+	(*BatchPutResponse)(nil),             // 19: cambium.v1.BatchPutResponse
+	(*ScanRequest)(nil),                  // 20: cambium.v1.ScanRequest
+	(*ScanResponse)(nil),                 // 21: cambium.v1.ScanResponse
+	(*ScanEntry)(nil),                    // 22: cambium.v1.ScanEntry
+	(*ResolveRequest)(nil),               // 23: cambium.v1.ResolveRequest
+	(*ResolveResponse)(nil),              // 24: cambium.v1.ResolveResponse
+	(*SessionRequest)(nil),               // 25: cambium.v1.SessionRequest
+	(*SessionBatch)(nil),                 // 26: cambium.v1.SessionBatch
+	(*SessionResponse)(nil),              // 27: cambium.v1.SessionResponse
+	(*SessionResponses)(nil),             // 28: cambium.v1.SessionResponses
+	(*Part)(nil),                         // 29: cambium.v1.Part
+	(*Failure)(nil),                      // 30: cambium.v1.Failure
+	(*ReplicaState)(nil),                 // 31: cambium.v1.ReplicaState
 }
 var file_cambium_v1_kv_proto_depIdxs = []int32{
 	0,  // 0: cambium.v1.Level.consistency:type_name -> cambium.v1.Consistency
-	4,  // 1: cambium.v1.Sibling.dot:type_name -> cambium.v1.Dot
-	5,  // 2: cambium.v1.Sibling.past:type_name -> cambium.v1.ClockEntry
-	3,  // 3: cambium.v1.GetRequest.level:type_name -> cambium.v1.Level
-	6,  // 4: cambium.v1.GetResponse.siblings:type_name -> cambium.v1.Sibling
-	7,  // 5: cambium.v1.GetResponse.answered:type_name -> cambium.v1.Place
-	3,  // 6: cambium.v1.PutRequest.level:type_name -> cambium.v1.Level
-	7,  // 7: cambium.v1.PutResponse.acknowledged:type_name -> cambium.v1.Place
-	3,  // 8: cambium.v1.DeleteRequest.level:type_name -> cambium.v1.Level
-	9,  // 9: cambium.v1.CompareAndSwapResponse.current:type_name -> cambium.v1.GetResponse
-	8,  // 10: cambium.v1.BatchGetRequest.gets:type_name -> cambium.v1.GetRequest
-	26, // 11: cambium.v1.BatchGetResponse.results:type_name -> cambium.v1.SessionResponse
-	10, // 12: cambium.v1.BatchPutRequest.puts:type_name -> cambium.v1.PutRequest
-	26, // 13: cambium.v1.BatchPutResponse.results:type_name -> cambium.v1.SessionResponse
-	3,  // 14: cambium.v1.ScanRequest.level:type_name -> cambium.v1.Level
-	21, // 15: cambium.v1.ScanResponse.entries:type_name -> cambium.v1.ScanEntry
-	6,  // 16: cambium.v1.ScanEntry.siblings:type_name -> cambium.v1.Sibling
-	1,  // 17: cambium.v1.ResolveResponse.fate:type_name -> cambium.v1.ResolveResponse.Fate
-	7,  // 18: cambium.v1.ResolveResponse.answered:type_name -> cambium.v1.Place
-	8,  // 19: cambium.v1.SessionRequest.get:type_name -> cambium.v1.GetRequest
-	10, // 20: cambium.v1.SessionRequest.put:type_name -> cambium.v1.PutRequest
-	12, // 21: cambium.v1.SessionRequest.delete:type_name -> cambium.v1.DeleteRequest
-	13, // 22: cambium.v1.SessionRequest.compare_and_swap:type_name -> cambium.v1.CompareAndSwapRequest
-	22, // 23: cambium.v1.SessionRequest.resolve:type_name -> cambium.v1.ResolveRequest
-	25, // 24: cambium.v1.SessionRequest.batch:type_name -> cambium.v1.SessionBatch
-	24, // 25: cambium.v1.SessionBatch.requests:type_name -> cambium.v1.SessionRequest
-	9,  // 26: cambium.v1.SessionResponse.get:type_name -> cambium.v1.GetResponse
-	11, // 27: cambium.v1.SessionResponse.put:type_name -> cambium.v1.PutResponse
-	14, // 28: cambium.v1.SessionResponse.compare_and_swap:type_name -> cambium.v1.CompareAndSwapResponse
-	23, // 29: cambium.v1.SessionResponse.resolve:type_name -> cambium.v1.ResolveResponse
-	29, // 30: cambium.v1.SessionResponse.failure:type_name -> cambium.v1.Failure
-	27, // 31: cambium.v1.SessionResponse.batch:type_name -> cambium.v1.SessionResponses
-	28, // 32: cambium.v1.SessionResponse.part:type_name -> cambium.v1.Part
-	26, // 33: cambium.v1.SessionResponses.responses:type_name -> cambium.v1.SessionResponse
-	2,  // 34: cambium.v1.Failure.outcome:type_name -> cambium.v1.Failure.Outcome
-	30, // 35: cambium.v1.Failure.replicas:type_name -> cambium.v1.ReplicaState
-	8,  // 36: cambium.v1.KV.Get:input_type -> cambium.v1.GetRequest
-	10, // 37: cambium.v1.KV.Put:input_type -> cambium.v1.PutRequest
-	12, // 38: cambium.v1.KV.Delete:input_type -> cambium.v1.DeleteRequest
-	13, // 39: cambium.v1.KV.CompareAndSwap:input_type -> cambium.v1.CompareAndSwapRequest
-	15, // 40: cambium.v1.KV.BatchGet:input_type -> cambium.v1.BatchGetRequest
-	17, // 41: cambium.v1.KV.BatchPut:input_type -> cambium.v1.BatchPutRequest
-	19, // 42: cambium.v1.KV.Scan:input_type -> cambium.v1.ScanRequest
-	22, // 43: cambium.v1.KV.Resolve:input_type -> cambium.v1.ResolveRequest
-	24, // 44: cambium.v1.KV.Session:input_type -> cambium.v1.SessionRequest
-	9,  // 45: cambium.v1.KV.Get:output_type -> cambium.v1.GetResponse
-	11, // 46: cambium.v1.KV.Put:output_type -> cambium.v1.PutResponse
-	11, // 47: cambium.v1.KV.Delete:output_type -> cambium.v1.PutResponse
-	14, // 48: cambium.v1.KV.CompareAndSwap:output_type -> cambium.v1.CompareAndSwapResponse
-	16, // 49: cambium.v1.KV.BatchGet:output_type -> cambium.v1.BatchGetResponse
-	18, // 50: cambium.v1.KV.BatchPut:output_type -> cambium.v1.BatchPutResponse
-	20, // 51: cambium.v1.KV.Scan:output_type -> cambium.v1.ScanResponse
-	23, // 52: cambium.v1.KV.Resolve:output_type -> cambium.v1.ResolveResponse
-	26, // 53: cambium.v1.KV.Session:output_type -> cambium.v1.SessionResponse
-	45, // [45:54] is the sub-list for method output_type
-	36, // [36:45] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	5,  // 1: cambium.v1.Sibling.dot:type_name -> cambium.v1.Dot
+	6,  // 2: cambium.v1.Sibling.past:type_name -> cambium.v1.ClockEntry
+	4,  // 3: cambium.v1.GetRequest.level:type_name -> cambium.v1.Level
+	7,  // 4: cambium.v1.GetResponse.siblings:type_name -> cambium.v1.Sibling
+	8,  // 5: cambium.v1.GetResponse.answered:type_name -> cambium.v1.Place
+	4,  // 6: cambium.v1.PutRequest.level:type_name -> cambium.v1.Level
+	8,  // 7: cambium.v1.PutResponse.acknowledged:type_name -> cambium.v1.Place
+	4,  // 8: cambium.v1.DeleteRequest.level:type_name -> cambium.v1.Level
+	10, // 9: cambium.v1.CompareAndSwapResponse.current:type_name -> cambium.v1.GetResponse
+	1,  // 10: cambium.v1.CompareAndSwapResponse.mismatch:type_name -> cambium.v1.CompareAndSwapResponse.Mismatch
+	9,  // 11: cambium.v1.BatchGetRequest.gets:type_name -> cambium.v1.GetRequest
+	27, // 12: cambium.v1.BatchGetResponse.results:type_name -> cambium.v1.SessionResponse
+	11, // 13: cambium.v1.BatchPutRequest.puts:type_name -> cambium.v1.PutRequest
+	27, // 14: cambium.v1.BatchPutResponse.results:type_name -> cambium.v1.SessionResponse
+	4,  // 15: cambium.v1.ScanRequest.level:type_name -> cambium.v1.Level
+	22, // 16: cambium.v1.ScanResponse.entries:type_name -> cambium.v1.ScanEntry
+	7,  // 17: cambium.v1.ScanEntry.siblings:type_name -> cambium.v1.Sibling
+	2,  // 18: cambium.v1.ResolveResponse.fate:type_name -> cambium.v1.ResolveResponse.Fate
+	8,  // 19: cambium.v1.ResolveResponse.answered:type_name -> cambium.v1.Place
+	9,  // 20: cambium.v1.SessionRequest.get:type_name -> cambium.v1.GetRequest
+	11, // 21: cambium.v1.SessionRequest.put:type_name -> cambium.v1.PutRequest
+	13, // 22: cambium.v1.SessionRequest.delete:type_name -> cambium.v1.DeleteRequest
+	14, // 23: cambium.v1.SessionRequest.compare_and_swap:type_name -> cambium.v1.CompareAndSwapRequest
+	23, // 24: cambium.v1.SessionRequest.resolve:type_name -> cambium.v1.ResolveRequest
+	26, // 25: cambium.v1.SessionRequest.batch:type_name -> cambium.v1.SessionBatch
+	25, // 26: cambium.v1.SessionBatch.requests:type_name -> cambium.v1.SessionRequest
+	10, // 27: cambium.v1.SessionResponse.get:type_name -> cambium.v1.GetResponse
+	12, // 28: cambium.v1.SessionResponse.put:type_name -> cambium.v1.PutResponse
+	15, // 29: cambium.v1.SessionResponse.compare_and_swap:type_name -> cambium.v1.CompareAndSwapResponse
+	24, // 30: cambium.v1.SessionResponse.resolve:type_name -> cambium.v1.ResolveResponse
+	30, // 31: cambium.v1.SessionResponse.failure:type_name -> cambium.v1.Failure
+	28, // 32: cambium.v1.SessionResponse.batch:type_name -> cambium.v1.SessionResponses
+	29, // 33: cambium.v1.SessionResponse.part:type_name -> cambium.v1.Part
+	27, // 34: cambium.v1.SessionResponses.responses:type_name -> cambium.v1.SessionResponse
+	3,  // 35: cambium.v1.Failure.outcome:type_name -> cambium.v1.Failure.Outcome
+	31, // 36: cambium.v1.Failure.replicas:type_name -> cambium.v1.ReplicaState
+	10, // 37: cambium.v1.Failure.current:type_name -> cambium.v1.GetResponse
+	9,  // 38: cambium.v1.KV.Get:input_type -> cambium.v1.GetRequest
+	11, // 39: cambium.v1.KV.Put:input_type -> cambium.v1.PutRequest
+	13, // 40: cambium.v1.KV.Delete:input_type -> cambium.v1.DeleteRequest
+	14, // 41: cambium.v1.KV.CompareAndSwap:input_type -> cambium.v1.CompareAndSwapRequest
+	16, // 42: cambium.v1.KV.BatchGet:input_type -> cambium.v1.BatchGetRequest
+	18, // 43: cambium.v1.KV.BatchPut:input_type -> cambium.v1.BatchPutRequest
+	20, // 44: cambium.v1.KV.Scan:input_type -> cambium.v1.ScanRequest
+	23, // 45: cambium.v1.KV.Resolve:input_type -> cambium.v1.ResolveRequest
+	25, // 46: cambium.v1.KV.Session:input_type -> cambium.v1.SessionRequest
+	10, // 47: cambium.v1.KV.Get:output_type -> cambium.v1.GetResponse
+	12, // 48: cambium.v1.KV.Put:output_type -> cambium.v1.PutResponse
+	12, // 49: cambium.v1.KV.Delete:output_type -> cambium.v1.PutResponse
+	15, // 50: cambium.v1.KV.CompareAndSwap:output_type -> cambium.v1.CompareAndSwapResponse
+	17, // 51: cambium.v1.KV.BatchGet:output_type -> cambium.v1.BatchGetResponse
+	19, // 52: cambium.v1.KV.BatchPut:output_type -> cambium.v1.BatchPutResponse
+	21, // 53: cambium.v1.KV.Scan:output_type -> cambium.v1.ScanResponse
+	24, // 54: cambium.v1.KV.Resolve:output_type -> cambium.v1.ResolveResponse
+	27, // 55: cambium.v1.KV.Session:output_type -> cambium.v1.SessionResponse
+	47, // [47:56] is the sub-list for method output_type
+	38, // [38:47] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_cambium_v1_kv_proto_init() }
@@ -2513,7 +2659,7 @@ func file_cambium_v1_kv_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cambium_v1_kv_proto_rawDesc), len(file_cambium_v1_kv_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -61,9 +61,10 @@ func (s *Server) places(list []coordinator.Place) []*api.Place {
 
 // fates are the coordinator's as clients know them.
 var fates = map[coordinator.Fate]api.ResolveResponse_Fate{
-	coordinator.Happened:  api.ResolveResponse_HAPPENED,
-	coordinator.NotSeen:   api.ResolveResponse_NOT_SEEN,
-	coordinator.Overtaken: api.ResolveResponse_OVERTAKEN,
+	coordinator.Happened:    api.ResolveResponse_HAPPENED,
+	coordinator.NotSeen:     api.ResolveResponse_NOT_SEEN,
+	coordinator.Overtaken:   api.ResolveResponse_OVERTAKEN,
+	coordinator.NotHappened: api.ResolveResponse_NOT_HAPPENED,
 }
 
 // The results of a session's answer, each an answer or a failure.
@@ -76,6 +77,12 @@ func setGet(r *api.SessionResponse, get *api.GetResponse, f *api.Failure) {
 
 func setPut(r *api.SessionResponse, put *api.PutResponse, f *api.Failure) {
 	if r.Result = (&api.SessionResponse_Put{Put: put}); f != nil {
+		setFailure(r, f)
+	}
+}
+
+func setSwap(r *api.SessionResponse, swap *api.CompareAndSwapResponse, f *api.Failure) {
+	if r.Result = (&api.SessionResponse_CompareAndSwap{CompareAndSwap: swap}); f != nil {
 		setFailure(r, f)
 	}
 }

@@ -88,8 +88,6 @@ func TestClient(t *testing.T) {
 
 	_, err = kv.Put(ctx, key, nil, client.PutOptions{Level: client.Level{Nodes: 4}})
 	require.ErrorIs(t, err, client.ErrInvalid)
-	_, err = kv.Get(ctx, key, client.GetOptions{Level: client.Level{Consistency: client.Linearizable}})
-	require.ErrorIs(t, err, client.ErrUnimplemented)
 	c.set(c.gone, 2, 3)
 	_, err = kv.Put(ctx, key, nil, client.PutOptions{})
 	var failed *client.Error

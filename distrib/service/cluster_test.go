@@ -21,6 +21,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/coordinator"
 	"github.com/cambiumdb/cambium/distrib/hint"
 	"github.com/cambiumdb/cambium/distrib/observe"
+	"github.com/cambiumdb/cambium/distrib/register"
 	"github.com/cambiumdb/cambium/distrib/replica"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/storetest"
@@ -29,9 +30,13 @@ import (
 
 // node is what a node of the cluster under test has.
 type node struct {
-	store *storetest.Mem
-	own   *replica.Replica
-	hints *hint.Hints
+	store       *storetest.Mem
+	own         *replica.Replica
+	hints       *hint.Hints
+	coordinator *coordinator.Coordinator
+
+	mu        sync.Mutex // guards what follows
+	registers map[string]register.State
 }
 
 // cluster is some nodes in one process, and the service of node 1 with a client of it.
@@ -58,22 +63,22 @@ func newCluster(t testing.TB, nodes uint64, limits Limits) *cluster {
 	var members []ring.Node
 	for id := uint64(1); id <= nodes; id++ {
 		members = append(members, ring.Node{ID: id, Name: c.name(id)})
-		n := &node{store: storetest.NewMem()}
+		n := &node{store: storetest.NewMem(), registers: map[string]register.State{}}
 		births, err := replica.NextRun(n.store, 0)
 		require.NoError(t, err)
 		n.own = replica.New(replica.Options{Store: n.store, Prefix: distrib.DataPrefix(), Node: id, Births: births})
 		n.hints, err = hint.Open(hint.Options{Store: n.store, Node: id, Births: births})
 		require.NoError(t, err)
+		n.coordinator = coordinator.New(coordinator.Options{Self: id, Run: births.Run(), View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} },
+			Transport: c, Registers: c, Liveness: c.liveness, Name: c.name})
+		t.Cleanup(n.coordinator.Wait)
 		c.nodes[id] = n
 	}
 	var err error
 	c.ring, err = ring.New(ring.Options{}, members)
 	require.NoError(t, err)
-	co := coordinator.New(coordinator.Options{Self: 1, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} },
-		Transport: c, Liveness: c.liveness, Name: c.name})
-	t.Cleanup(co.Wait)
 	c.counts = prometheus.NewRegistry()
-	c.server = New(Options{Self: "n1", Coordinator: co, Name: c.name, Now: c.now, Operations: observe.NewOperations(c.counts), Limits: limits})
+	c.server = New(Options{Self: "n1", Coordinator: c.nodes[1].coordinator, Name: c.name, Now: c.now, Linearizable: true, Operations: observe.NewOperations(c.counts), Limits: limits})
 	c.serve(t)
 	return c
 }
@@ -200,10 +205,13 @@ func (c *cluster) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (
 	} else {
 		record, err = n.own.Read(r.Key)
 	}
+	n.mu.Lock()
+	state := n.registers[string(r.Key)]
+	n.mu.Unlock()
 	if r.Digest {
-		return &distrib.ReadReply{Dots: vclock.Dots(record)}, err
+		return &distrib.ReadReply{Dots: vclock.Dots(record), Linearizable: !state.Accepted.Zero()}, err
 	}
-	return &distrib.ReadReply{Record: record}, err
+	return &distrib.ReadReply{Record: record, Linearizable: !state.Accepted.Zero()}, err
 }
 
 func (c *cluster) Keys(ctx context.Context, to uint64, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
@@ -212,6 +220,54 @@ func (c *cluster) Keys(ctx context.Context, to uint64, r *distrib.KeysRequest) (
 		return nil, err
 	}
 	return n.own.Keys(r)
+}
+
+// StartStep implements distrib.Registers.
+func (c *cluster) StartStep(deadline time.Time, to uint64, key, request []byte, done func(reply []byte, err error)) {
+	go func() {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		defer cancel()
+		n, err := c.reach(ctx, to, key)
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(n.step(key, request))
+	}()
+}
+
+// step takes a step as an acceptor.
+func (n *node) step(key, request []byte) ([]byte, error) {
+	r, err := register.DecodeRequest(request)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	record, err := n.own.Read(key)
+	if err != nil {
+		return nil, err
+	}
+	step := n.registers[string(key)].Step(0, &r, record)
+	n.registers[string(key)] = step.State
+	if step.Learned != nil {
+		_, err = n.own.Merge(key, step.Learned, distrib.SyncNow)
+	}
+	return register.AppendReply(nil, &step.Reply), err
+}
+
+// StartOperate implements distrib.Registers.
+func (c *cluster) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func(result []byte, err error)) {
+	go func() {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		defer cancel()
+		n, err := c.reach(ctx, to, key)
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(n.coordinator.Serve(ctx, key, operation))
+	}()
 }
 
 // Parts is for exchanges, which no client asks for.

@@ -30,8 +30,9 @@ func kindOf(q any) (observe.Kind, observe.Level) {
 			return kindOf(op.Delete)
 		case *api.SessionRequest_CompareAndSwap:
 			return kindOf(op.CompareAndSwap)
+		case *api.SessionRequest_Resolve:
+			return kindOf(op.Resolve)
 		}
-		return observe.Resolve, observe.All
 	case *api.GetRequest:
 		return observe.Get, levelOf(q.GetLevel())
 	case *api.PutRequest:
@@ -52,13 +53,17 @@ func kindOf(q any) (observe.Kind, observe.Level) {
 		return observe.BatchPut, observe.Quorum
 	case *api.ScanRequest:
 		return observe.Scan, levelOf(q.GetLevel())
+	case *api.ResolveRequest:
+		if q.GetLinearizable() {
+			return observe.Resolve, observe.Linearizable
+		}
 	}
 	return observe.Resolve, observe.All // it asks all nodes of the key
 }
 
 func levelOf(l *api.Level) observe.Level {
 	switch {
-	case l.GetConsistency() == api.Consistency_LINEARIZABLE:
+	case linearizable(l):
 		return observe.Linearizable
 	case l.GetNodes() != 0:
 		return observe.Nodes

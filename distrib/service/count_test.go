@@ -33,8 +33,10 @@ func TestCount(t *testing.T) {
 		do(get(&api.GetRequest{Key: key}))
 		do(get(&api.GetRequest{Key: key}))
 		do(get(&api.GetRequest{Level: &api.Level{Nodes: 2}}))
-		do(get(&api.GetRequest{Key: key, Level: level(api.Consistency_LINEARIZABLE)}))
+		do(get(&api.GetRequest{Key: key, Level: linear}))
 		do(swap(&api.CompareAndSwapRequest{Key: key}))
+		do(swap(&api.CompareAndSwapRequest{Key: key, Expect: &api.CompareAndSwapRequest_ExpectAbsent{ExpectAbsent: true}}))
+		do(resolve(&api.ResolveRequest{Key: key, OpId: []byte("0123456789abcdef"), Linearizable: true}))
 		do(resolve(&api.ResolveRequest{Key: key, OpId: []byte("0123456789abcdef")}))
 		c.set(c.busy, 1, 2, 3)
 		do(del(&api.DeleteRequest{Key: key, Level: level(api.Consistency_ONE)}))
@@ -42,7 +44,8 @@ func TestCount(t *testing.T) {
 		do(put(&api.PutRequest{Key: key}))
 		do(get(&api.GetRequest{Key: key}))
 		require.Equal(t, map[string]int{
-			"put all ok": 1, "get quorum ok": 2, "get nodes invalid": 1, "get linearizable invalid": 1, "compare_and_swap linearizable invalid": 1,
+			"put all ok": 1, "get quorum ok": 2, "get nodes invalid": 1, "get linearizable ok": 1, "compare_and_swap linearizable invalid": 1,
+			"compare_and_swap linearizable ok": 1, "resolve linearizable ok": 1,
 			"resolve all ok": 1, "delete one overloaded": 1, "put quorum unknown": 1, "get quorum failed": 1,
 		}, c.counted(t))
 	})

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
@@ -26,15 +27,24 @@ const (
 	reasonTooLarge      = "TOO_LARGE"
 	reasonInvalid       = "INVALID_ARGUMENT"
 	reasonUnimplemented = "UNIMPLEMENTED"
+	reasonMismatch      = "MISMATCH"
+	reasonNotHappened   = "NOT_HAPPENED"
+	reasonOvertaken     = "OVERTAKEN"
+	reasonLinearizable  = "LINEARIZABLE_KEY"
 )
 
 // attempt is an operation that failed, as far as its failure says so.
 type attempt struct {
-	op     string // "get", "put", "delete", "resolve"
-	key    []byte
-	id     distrib.OpID // of a write
-	strict bool
-	began  time.Time
+	op           string // "get", "put", "delete", "compare and swap", "resolve"
+	key          []byte
+	id           distrib.OpID // of a write
+	strict       bool
+	linearizable bool // the register of the key is asked
+	began        time.Time
+}
+
+func (s *Server) attempt(op string, key []byte, l *api.Level, began time.Time) attempt {
+	return attempt{op: op, key: key, strict: l.GetStrict(), linearizable: linearizable(l), began: began}
 }
 
 // failure is what a client is told of err.
@@ -73,6 +83,10 @@ func (s *Server) classify(ctx context.Context, f *api.Failure, err error) {
 	switch {
 	case errors.Is(err, distrib.ErrTooManySiblings):
 		code, reason = codes.FailedPrecondition, reasonSiblings
+	case errors.Is(err, coordinator.ErrCancelled):
+		code, reason = codes.Aborted, reasonNotHappened
+	case errors.Is(err, coordinator.ErrForgotten):
+		reason = reasonOvertaken
 	case errors.Is(ctx.Err(), context.Canceled):
 		code, reason = codes.Canceled, reasonCanceled
 	case ctx.Err() != nil:
@@ -118,6 +132,9 @@ func (s *Server) describe(f *api.Failure, a attempt, e *coordinator.Error) {
 	if len(others) > 0 {
 		f.Message += " (" + strings.Join(others, ", ") + ")"
 	}
+	if a.linearizable && e.Err != nil {
+		f.Message += ": " + e.Err.Error()
+	}
 	f.Message += "; outcome " + f.Outcome.String()
 	f.Try = try(f, a, e.Need)
 }
@@ -131,10 +148,17 @@ func try(f *api.Failure, a attempt, need int) string {
 		return fmt.Sprintf("kvctl get %s, then kvctl put %s VALUE with the context that it gave", key, key)
 	case f.Reason == reasonOverloaded:
 		return fmt.Sprintf("again in %d ms", f.RetryAfterMs)
+	case f.Reason == reasonOvertaken, f.Reason == reasonNotHappened:
+		return "kvctl get " + key
+	case f.Outcome == api.Failure_UNKNOWN && a.linearizable:
+		ways = append(ways, fmt.Sprintf("kvctl resolve %s --op %x --consistency linearizable", key, a.id))
 	case f.Outcome == api.Failure_UNKNOWN:
 		ways = append(ways, fmt.Sprintf("kvctl resolve %s --op %x", key, a.id))
 	}
-	if need > 1 {
+	switch {
+	case a.linearizable && a.op == "get":
+		ways = append(ways, "--consistency one, which may give an older value")
+	case !a.linearizable && need > 1:
 		ways = append(ways, "--consistency one")
 	}
 	if a.strict {
@@ -175,8 +199,14 @@ func (s *Server) refusal(err error) *api.Failure {
 	return f
 }
 
+// statusBytes is how much what is there may take in the details of a status, which travel as headers do.
+const statusBytes = 4 << 10
+
 // statusOf is a failure as the error of a unary call: its details hold it.
 func statusOf(f *api.Failure) error {
+	if proto.Size(f.GetCurrent()) > statusBytes {
+		f.Current = nil
+	}
 	st := status.New(codes.Code(f.Code), f.Message)
 	if with, err := st.WithDetails(f); err == nil {
 		st = with

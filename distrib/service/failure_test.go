@@ -40,6 +40,17 @@ func TestLimits(t *testing.T) {
 		{"op_id", "put: op_id of 15 bytes, want 16", put(&api.PutRequest{Key: key, OpId: make([]byte, 15)})},
 		{"op_id of zeros", "delete: op_id of 16 zeros names no operation", del(&api.DeleteRequest{Key: key, OpId: make([]byte, 16)})},
 		{"op_id to resolve", "resolve: op_id of 0 bytes, want 16", resolve(&api.ResolveRequest{Key: key})},
+		{"nodes", "put: level.nodes is 2 beside LINEARIZABLE, which a majority of the key's own nodes decides: want 0",
+			put(&api.PutRequest{Key: key, Level: &api.Level{Consistency: api.Consistency_LINEARIZABLE, Nodes: 2}})},
+		{"no key to swap", "compare and swap: key is empty: a key has at least one byte", swap(&api.CompareAndSwapRequest{})},
+		{"nothing expected", "compare and swap: nothing is expected: want expect_value, expect_context or expect_absent", swap(&api.CompareAndSwapRequest{Key: key})},
+		{"absence is not expected", "compare and swap: nothing is expected: want expect_value, expect_context or expect_absent",
+			swap(&api.CompareAndSwapRequest{Key: key, Expect: &api.CompareAndSwapRequest_ExpectAbsent{}})},
+		{"context expected", "compare and swap: context of 3 bytes is none: it must be what a read gave, as it was given",
+			swap(&api.CompareAndSwapRequest{Key: key, Expect: &api.CompareAndSwapRequest_ExpectContext{ExpectContext: []byte("abc")}})},
+		{"delete and a value", "compare and swap: delete beside a value of 1 bytes and ttl_ms 0: want one of them", swap(&api.CompareAndSwapRequest{Key: key, Value: key, Delete: true})},
+		{"op_id to swap", "compare and swap: op_id of 15 bytes, want 16", swap(&api.CompareAndSwapRequest{Key: key, OpId: make([]byte, 15)})},
+		{"large value to swap", "compare and swap: value of 10485761 bytes, the limit is 10485760", swap(&api.CompareAndSwapRequest{Key: key, Value: make([]byte, distrib.MaxValueBytes+1)})},
 		{"ttl", "put: ttl_ms is 18446744073709551615, the limit is 9223372036853775807", put(&api.PutRequest{Key: key, TtlMs: math.MaxUint64})},
 	}
 	ways(t, 3, Limits{}, func(t *testing.T, c *cluster, do way) {
@@ -53,23 +64,6 @@ func TestLimits(t *testing.T) {
 		}
 		require.Zero(t, c.stored(t), "nothing is written")
 		require.NotNil(t, do(put(&api.PutRequest{Key: long[:distrib.MaxKeyBytes], TtlMs: math.MaxInt64 - 1_000_000})).GetPut(), "what is at the limit")
-	})
-}
-
-func TestUnimplemented(t *testing.T) {
-	ways(t, 3, Limits{}, func(t *testing.T, c *cluster, do way) {
-		linear := &api.Level{Consistency: api.Consistency_LINEARIZABLE}
-		for want, q := range map[string]*api.SessionRequest{
-			"get: level.consistency is LINEARIZABLE: there is no linearizable path yet": get(&api.GetRequest{Key: []byte("k"), Level: linear}),
-			"put: level.consistency is LINEARIZABLE: there is no linearizable path yet": put(&api.PutRequest{Key: []byte("k"), Level: linear}),
-			"compare and swap: it needs the linearizable path":                          swap(&api.CompareAndSwapRequest{Key: []byte("k")}),
-		} {
-			f := do(q).GetFailure()
-			require.Contains(t, f.GetMessage(), want)
-			require.Equal(t, uint32(codes.Unimplemented), f.Code)
-			require.Equal(t, reasonUnimplemented, f.Reason)
-		}
-		require.Zero(t, c.stored(t))
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/coordinator"
+	"github.com/cambiumdb/cambium/distrib/register"
 )
 
 const (
@@ -27,12 +28,13 @@ func (e *invalidError) Error() string { return e.text }
 
 func invalid(format string, args ...any) error { return &invalidError{fmt.Sprintf(format, args...)} }
 
-// unimplementedError is a request that no server can carry out yet.
+// unimplementedError is a request that this server does not carry out.
 type unimplementedError struct{ text string }
 
 func (e *unimplementedError) Error() string { return e.text }
 
-var errLinearizable = &unimplementedError{"level.consistency is LINEARIZABLE: there is no linearizable path yet; the others are ONE, QUORUM and ALL"}
+// linearizable reports whether a level asks for the key's register.
+func linearizable(l *api.Level) bool { return l.GetConsistency() == api.Consistency_LINEARIZABLE }
 
 // messageBytes is what a request or an answer counts for in a budget.
 func messageBytes(m proto.Message) int { return operationBytes + proto.Size(m) }
@@ -47,7 +49,9 @@ func quorumOf(l *api.Level) (int, error) {
 	case api.Consistency_ALL:
 		need = coordinator.All
 	case api.Consistency_LINEARIZABLE:
-		return 0, errLinearizable
+		if n := l.GetNodes(); n != 0 {
+			return 0, invalid("level.nodes is %d beside LINEARIZABLE, which a majority of the key's own nodes decides: want 0", n)
+		}
 	default:
 		return 0, invalid("level.consistency is %d, want 0 to %d", c, api.Consistency_LINEARIZABLE)
 	}
@@ -94,6 +98,43 @@ func writeOptions(q writeRequest, sync distrib.Sync) (o coordinator.WriteOptions
 	return o, nil
 }
 
+// swapOperation is what a compare-and-swap asks for at that time.
+func swapOperation(q *api.CompareAndSwapRequest, now time.Time, at distrib.Timestamp) (op register.Operation, err error) {
+	op = register.Operation{Kind: register.Put, Retried: q.GetRetried()}
+	if err := distrib.CheckKey(q.GetKey()); err != nil {
+		return op, invalid("%s", err)
+	}
+	if len(q.GetOpId()) > 0 {
+		if op.ID, err = opID(q.GetOpId()); err != nil {
+			return op, err
+		}
+	}
+	if op.Value, err = valueOf(q, now, at); err != nil {
+		return op, err
+	}
+	if q.GetDelete() {
+		if len(q.GetValue()) > 0 || q.GetTtlMs() > 0 {
+			return op, invalid("delete beside a value of %d bytes and ttl_ms %d: want one of them", len(q.GetValue()), q.GetTtlMs())
+		}
+		op.Value = distrib.Value{Deleted: true, Time: at}
+	}
+	switch e := q.GetExpect().(type) {
+	case *api.CompareAndSwapRequest_ExpectValue:
+		op.If, op.Expect = register.IfValue, e.ExpectValue
+	case *api.CompareAndSwapRequest_ExpectContext:
+		op.If = register.IfSeen
+		if op.Context, err = distrib.DecodeContext(q.GetKey(), e.ExpectContext); err != nil {
+			return op, invalid("%s", err)
+		}
+	case *api.CompareAndSwapRequest_ExpectAbsent:
+		op.If = register.IfAbsent
+	}
+	if op.If == register.Always || op.If == register.IfAbsent && !q.GetExpectAbsent() {
+		return op, invalid("nothing is expected: want expect_value, expect_context or expect_absent")
+	}
+	return op, nil
+}
+
 func opID(b []byte) (id distrib.OpID, err error) {
 	if len(b) != len(id) {
 		return id, invalid("op_id of %d bytes, want %d", len(b), len(id))
@@ -104,8 +145,14 @@ func opID(b []byte) (id distrib.OpID, err error) {
 	return id, nil
 }
 
-// valueOf is what a put writes at that time.
-func valueOf(q *api.PutRequest, now time.Time, at distrib.Timestamp) (v distrib.Value, err error) {
+// valueRequest is what a put and a compare-and-swap have in common.
+type valueRequest interface {
+	GetValue() []byte
+	GetTtlMs() uint64
+}
+
+// valueOf is what they write at that time.
+func valueOf(q valueRequest, now time.Time, at distrib.Timestamp) (v distrib.Value, err error) {
 	v = distrib.Value{Data: q.GetValue(), Time: at}
 	if err := distrib.CheckValue(v.Data); err != nil {
 		return v, invalid("%s", err)
@@ -127,6 +174,9 @@ func scanOptions(q *api.ScanRequest, now time.Time) (o coordinator.ScanOptions, 
 		if err := distrib.CheckKey(q.GetAfter()); err != nil {
 			return o, invalid("after: %s", err)
 		}
+	}
+	if linearizable(q.GetLevel()) {
+		return o, invalid("level.consistency is LINEARIZABLE, which a scan cannot be: want ONE, QUORUM or ALL, and a get with LINEARIZABLE of each key for which it matters")
 	}
 	o = coordinator.ScanOptions{First: q.GetFirst(), Last: q.GetLast(), After: q.GetAfter(), Now: now.UnixMilli()}
 	o.R, err = quorumOf(q.GetLevel())

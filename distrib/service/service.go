@@ -33,10 +33,13 @@ type Options struct {
 	Coordinator *coordinator.Coordinator
 	Self        string                 // the name of this node
 	Name        func(id uint64) string // of any node; nil: its number
-	Sync        distrib.Sync           // of all writes
-	Now         func() time.Time       // of expiry and the times of values; nil: time.Now
-	Operations  *observe.Operations    // counts and times operations; nil: nobody does
-	Limits      Limits
+	Sync        distrib.Sync           // of all writes but linearizable ones, which are always on the device first
+	// Linearizable: the coordinator has registers that keep what they promise. Else linearizable operations are refused as
+	// UNIMPLEMENTED.
+	Linearizable bool
+	Now          func() time.Time    // of expiry and the times of values; nil: time.Now
+	Operations   *observe.Operations // counts and times operations; nil: nobody does
+	Limits       Limits
 }
 
 // Limits bound what a server takes on. Zero values are the defaults.

@@ -61,7 +61,9 @@ func (c *cluster) unary(t *testing.T, ctx context.Context, q *api.SessionRequest
 		a, err = c.client.Resolve(ctx, op.Resolve)
 		setResolve(r, a, nil)
 	case *api.SessionRequest_CompareAndSwap:
-		_, err = c.client.CompareAndSwap(ctx, op.CompareAndSwap)
+		var a *api.CompareAndSwapResponse
+		a, err = c.client.CompareAndSwap(ctx, op.CompareAndSwap)
+		setSwap(r, a, nil)
 	}
 	if err != nil {
 		setFailure(r, failureOf(t, err))
@@ -299,6 +301,12 @@ func TestScan(t *testing.T) {
 	f := failureOf(t, err)
 	require.Equal(t, reasonInvalid, f.Reason)
 	require.Equal(t, "scan: level.nodes: R is 4, want 1 to 3", f.Message)
+	stream, err = c.client.Scan(t.Context(), &api.ScanRequest{Level: linear})
+	require.NoError(t, err)
+	_, err = stream.Recv()
+	f = failureOf(t, err)
+	require.Equal(t, reasonInvalid, f.Reason)
+	require.Contains(t, f.Message, "scan: level.consistency is LINEARIZABLE, which a scan cannot be")
 }
 
 func TestBatch(t *testing.T) {

@@ -203,8 +203,8 @@ func (s *Server) perform(ctx context.Context, q *api.SessionRequest, r *api.Sess
 		resolve, f := s.resolve(ctx, op.Resolve)
 		setResolve(r, resolve, f)
 	case *api.SessionRequest_CompareAndSwap:
-		_, f := s.compareAndSwap(ctx, op.CompareAndSwap)
-		setFailure(r, f)
+		swap, f := s.compareAndSwap(ctx, op.CompareAndSwap)
+		setSwap(r, swap, f)
 	}
 }
 
