@@ -14,13 +14,15 @@
 // In a Store a record takes one entry, its head, and one more for each value of more than InlineBytes, so
 // that a new sibling does not write the large ones again:
 //
-//	head   prefix ‖ token:8 ‖ key length:2 ‖ key ‖ 0       -> minted ‖ version:1 ‖ count ‖ siblings
-//	value  prefix ‖ token:8 ‖ key length:2 ‖ key ‖ 1 ‖ dot -> the bytes
+//	head     prefix ‖ token:8 ‖ key length:2 ‖ key ‖ 0       -> minted ‖ version:1 ‖ count ‖ siblings
+//	value    prefix ‖ token:8 ‖ key length:2 ‖ key ‖ 1 ‖ dot -> the bytes
+//	register prefix ‖ token:8 ‖ key length:2 ‖ key ‖ 0       -> a State of package register
 //	prefix = space:1, in the space of hints followed by the node that they are for:8
 //
 //	sibling = dot ‖ past ‖ flags:1 ‖ time:8 ‖ [expires:8] ‖ [op:16] ‖ length ‖ [bytes]
 //
-// minted is the last dot that the node itself gave the key. space says what the entry belongs to, token is the top half of the key's place on the ring: so a
+// minted is the last dot that the node itself gave the key. The version's highest bit is set where the key's register holds
+// it. space says what the entry belongs to, token is the top half of the key's place on the ring: so a
 // range of tokens is a range of entries. Counts, lengths and the numbers of dots and clocks are uvarints, all
 // other integers big-endian.
 package distrib

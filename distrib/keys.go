@@ -32,12 +32,15 @@ const MaxStoreKeyBytes = spaceBytes + targetBytes + keyHeader + MaxKeyBytes + 1 
 // DataPrefix is what the keys of a node's own records begin with.
 func DataPrefix() []byte { return []byte{byte(SpaceData)} }
 
+// RegisterPrefix is what the keys of a node's registers begin with.
+func RegisterPrefix() []byte { return []byte{byte(SpaceRegister)} }
+
 // HintPrefix is what the keys of records kept for another node begin with.
 func HintPrefix(target uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{byte(SpaceHint)}, target)
 }
 
-// HeadKey returns the key of the head of a record. token is the top half of key's place on the ring.
+// HeadKey returns the key of the head of a record, or of a register. token is the top half of key's place on the ring.
 func HeadKey(prefix []byte, token uint64, key []byte) []byte {
 	b := make([]byte, 0, len(prefix)+keyHeader+len(key)+1)
 	b = append(b, prefix...)

@@ -39,6 +39,9 @@ const InlineBytes = 4 << 10
 
 const recordVersion = 1
 
+// markLinearizable is set in the version of a head.
+const markLinearizable = 0x80
+
 const (
 	flagDeleted = 1 << iota
 	flagExpires
@@ -48,13 +51,17 @@ const (
 	flagsKnown  = flagDeleted | flagExpires | flagOp | flagApart | flagRetried
 )
 
-// AppendHead appends the head of r to dst and returns it. minted is the last dot that the node gave the key.
-// Values of more than InlineBytes are not in it, only their lengths: lengths has those of all, since the bytes of
-// such a value need not be in r.
-func AppendHead(dst []byte, minted vclock.Dot, r Record, lengths []int) []byte {
-	dst = appendCount(appendDot(dst, minted), r)
-	for i := range r {
-		dst = appendSibling(dst, &r[i], lengths[i], lengths[i] > InlineBytes)
+// AppendHead appends the encoding of h, whose Missing is not looked at, to dst and returns it. Values of more than InlineBytes
+// are not in it, only their lengths: lengths has those of all, since the bytes of such a value need not be in h.
+func AppendHead(dst []byte, h *Head, lengths []int) []byte {
+	dst = appendDot(dst, h.Minted)
+	version := len(dst)
+	dst = appendCount(dst, h.Record)
+	if h.Linearizable {
+		dst[version] |= markLinearizable
+	}
+	for i := range h.Record {
+		dst = appendSibling(dst, &h.Record[i], lengths[i], lengths[i] > InlineBytes)
 	}
 	return dst
 }
@@ -115,7 +122,7 @@ func appendDot(dst []byte, d vclock.Dot) []byte {
 // DecodeRecord reads what AppendRecord made, which must be all of b. The record's bytes alias b.
 func DecodeRecord(b []byte) (Record, error) {
 	d := recordDecoder{Reader: decode.Reader{Rest: b}}
-	r, missing := d.record()
+	r, missing := d.record(d.Byte())
 	if d.Err == nil && len(missing) > 0 {
 		return nil, errors.New("record: the bytes of a value are not there")
 	}
@@ -124,9 +131,11 @@ func DecodeRecord(b []byte) (Record, error) {
 
 // Head is what stands in the head of a record.
 type Head struct {
-	Minted  vclock.Dot // the last dot that the node gave the key; of counter 0 where it gave none
-	Record  Record
-	Missing []Missing // what of it stands in entries of their own
+	Minted vclock.Dot // the last dot that the node gave the key; of counter 0 where it gave none
+	// Linearizable: the node knows that the key's register holds it, so eventual writes go there.
+	Linearizable bool
+	Record       Record
+	Missing      []Missing // what of it stands in entries of their own
 }
 
 // Bytes is what the record of a key of so many bytes counts for where data is counted: each version's value, and the
@@ -152,7 +161,9 @@ type Missing struct {
 func DecodeHead(b []byte) (h Head, err error) {
 	d := recordDecoder{Reader: decode.Reader{Rest: b}}
 	h.Minted = d.dot()
-	h.Record, h.Missing = d.record()
+	version := d.Byte()
+	h.Linearizable = version&markLinearizable != 0
+	h.Record, h.Missing = d.record(version &^ markLinearizable)
 	if d.Err != nil {
 		return Head{}, d.wrong()
 	}
@@ -177,10 +188,10 @@ func (d *recordDecoder) dot() vclock.Dot {
 	return vclock.Dot{Actor: vclock.Actor{Node: d.Uvarint(), Birth: d.Uvarint()}, Counter: d.Uvarint()}
 }
 
-// record reads what is left, which must be a record.
-func (d *recordDecoder) record() (r Record, missing []Missing) {
-	if v := d.Byte(); d.Err == nil && v != recordVersion {
-		d.Fail(fmt.Sprintf("version %d, this program knows %d: it was written by a newer one", v, recordVersion))
+// record reads what is left, which must be a record of that version.
+func (d *recordDecoder) record(version byte) (r Record, missing []Missing) {
+	if d.Err == nil && version != recordVersion {
+		d.Fail(fmt.Sprintf("version %d, this program knows %d: it was written by a newer one", version, recordVersion))
 	}
 	const least = 3 + 1 + 1 + 1 + 8 + 1 // bytes of a sibling
 	for n := d.Uvarint(); n > 0 && d.Err == nil; n-- {

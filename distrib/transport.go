@@ -114,18 +114,21 @@ type Part struct {
 }
 
 // KeysRequest asks what versions a node holds of the keys of a range, by token. The answer ends with the key that
-// fills it: Limit keys or, where Records asks for these, Bytes bytes. It never ends between two keys of one token, so
+// fills it: Limit keys or, where Records or Registers asks for more than dots, Bytes bytes. It never ends between two keys of one token, so
 // the next one begins behind the token of the last key. A node that is being refilled refuses to list records.
 type KeysRequest struct {
 	First, Last uint64
 	Limit       int
 	Records     bool
 	Bytes       int
+	// Registers asks for keys that the node knows to be linearizable, and for what their registers hold there in place of
+	// the versions.
+	Registers bool
 }
 
 // Full reports whether an answer of so many keys, and bytes as of KeyDots.Bytes, ends there.
 func (q *KeysRequest) Full(keys, bytes int) bool {
-	return keys >= q.Limit || q.Records && bytes >= q.Bytes
+	return keys >= q.Limit || (q.Records || q.Registers) && bytes >= q.Bytes
 }
 
 // KeyDots is a key and the versions that a node holds of it.
@@ -133,11 +136,13 @@ type KeyDots struct {
 	Key    []byte
 	Dots   []vclock.Dot
 	Record Record // where it was asked for
+	// Register is a State as package register encodes it, where that was asked for.
+	Register []byte
 }
 
-// Bytes is what k counts for in an answer: the key and all values.
+// Bytes is what k counts for in an answer: the key, all values and the register.
 func (k KeyDots) Bytes() int {
-	n := len(k.Key)
+	n := len(k.Key) + len(k.Register)
 	for _, s := range k.Record {
 		n += len(s.Value.Data)
 	}

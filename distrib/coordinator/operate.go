@@ -110,7 +110,7 @@ func (c *Coordinator) newOperating(key []byte, op register.Operation, from origi
 		return nil, fmt.Errorf("%s %q: %w", o.verb(), key, errNoRegisters)
 	}
 	switch {
-	case op.Kind == register.Get || op.Kind == register.Repair:
+	case op.Kind == register.Get:
 		o.op.ID = c.proposers.name()
 	case op.ID != (distrib.OpID{}):
 	case op.Kind == register.Resolve:
@@ -143,8 +143,6 @@ func (o *operating) verb() string {
 		return "linearizable get"
 	case o.op.Kind == register.Resolve:
 		return "resolve"
-	case o.op.Kind == register.Repair:
-		return "repair of a register"
 	case o.op.If != register.Always && o.op.If != register.Beside:
 		return "compare and swap"
 	}

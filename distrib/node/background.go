@@ -31,6 +31,7 @@ func (n *Node) startBackground() {
 	n.loops.Go(func() { n.every(ctx, n.kick, n.meet) })
 	n.loops.Go(func() { n.every(ctx, n.awake, n.handOver) })
 	n.loops.Go(func() { n.keepComparing(ctx) })
+	n.loops.Go(func() { n.restoreRegisters(ctx) })
 	n.loops.Go(func() {
 		defer unwatch()
 		n.every(ctx, nil, func(ctx context.Context) {

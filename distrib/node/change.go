@@ -20,7 +20,7 @@ import (
 func (n *Node) newMover(p *parts, s distrib.Store) (*topology.Mover, error) {
 	m, err := topology.New(topology.Options{
 		Self: n.self.Load().ID, Store: s, Replica: p.data, Hints: p.hints, Meta: n.meta, Transport: patient{p.client},
-		Liveness: p.gossip.Liveness, Ask: n.askStage, Whole: func() bool { return n.refilled() == recovery.RefillNot }, MayLeave: n.mayLeave,
+		Liveness: p.gossip.Liveness, Ask: n.askStage, Whole: func() bool { return n.refilled() == recovery.RefillNot && n.registers.Since() == 0 }, MayLeave: n.mayLeave,
 		Sync: n.opts.Sync, Logger: n.opts.Logger,
 	})
 	if err != nil {
@@ -28,7 +28,8 @@ func (n *Node) newMover(p *parts, s distrib.Store) (*topology.Mover, error) {
 	}
 	n.mover.Store(m)
 	n.onClose(n.conns.close)
-	return m, m.Adopt(n.view().topology)
+	t := n.view().topology
+	return m, errors.Join(n.registers.Raise(t.Epoch), m.Adopt(t))
 }
 
 // mayLeave says why the node cannot leave the cluster yet.

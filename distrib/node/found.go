@@ -242,6 +242,7 @@ func (n *Node) takePlace(ctx context.Context) error {
 		if err := n.change(ctx, func(t *distrib.Topology) *distrib.Topology { return joined(t, *n.self.Load()) }); err != nil {
 			return fmt.Errorf("join cluster %s: %w", v.topology.ClusterID, err)
 		}
+		n.joined = true
 	}
 }
 
@@ -295,6 +296,9 @@ func (n *Node) begin(ctx context.Context) error {
 		return err
 	}
 	n.lost.Store(&lost)
+	if n.registers, err = recovery.OpenRegisters(s); err != nil {
+		return err
+	}
 	if n.births, err = replica.NextRun(s, k.Run); err != nil {
 		return err
 	}
@@ -370,7 +374,7 @@ func (n *Node) setView(t *distrib.Topology, revision int64) error {
 		return err
 	}
 	if m := n.mover.Load(); m != nil {
-		if err := m.Adopt(t); err != nil {
+		if err := errors.Join(n.registers.Raise(t.Epoch), m.Adopt(t)); err != nil {
 			return err
 		}
 	}

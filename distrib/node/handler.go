@@ -7,7 +7,9 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/hint"
 	"github.com/cambiumdb/cambium/distrib/recovery"
+	"github.com/cambiumdb/cambium/distrib/register"
 	"github.com/cambiumdb/cambium/distrib/replica"
+	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/transport"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
@@ -18,7 +20,10 @@ type handler struct {
 	data  *replica.Replica
 	hints *hint.Hints
 	// lost says whether the node may lack what counted as stored.
-	lost func() recovery.Refill
+	lost      func() recovery.Refill
+	registers *recovery.Registers
+	// view is where keys lie; what goes on under it ends with release.
+	view func() (v *ring.View, release func())
 	// operate carries out linearizable operations.
 	operate func(ctx context.Context, key, operation []byte) (result []byte, err error)
 }
@@ -59,11 +64,11 @@ func (h *handler) Read(_ context.Context, r *distrib.ReadRequest) (*distrib.Read
 		return nil, err
 	}
 	if r.Digest {
-		dots, err := h.data.Digest(r.Key)
-		return &distrib.ReadReply{Dots: dots}, err
+		dots, linearizable, err := h.data.Digest(r.Key)
+		return &distrib.ReadReply{Dots: dots, Linearizable: linearizable}, err
 	}
-	record, err := h.data.Read(r.Key)
-	return &distrib.ReadReply{Record: record}, err
+	held, err := h.data.Hold(r.Key)
+	return &distrib.ReadReply{Record: held.Record, Linearizable: held.Linearizable}, err
 }
 
 // complete refuses reads that would count as long as the node may lack something.
@@ -79,10 +84,23 @@ func (h *handler) Parts(_ context.Context, r *distrib.PartsRequest) ([]distrib.P
 	return h.data.Parts(r)
 }
 
-var errNoRegisters = fmt.Errorf("there are no registers: %w", distrib.ErrRefused)
-
-// Step implements transport.Handler.
-func (h *handler) Step(context.Context, []byte, []byte) ([]byte, error) { return nil, errNoRegisters }
+// Step implements transport.Handler. It waits for no other node: an epoch is over where none of its requests is under way.
+func (h *handler) Step(_ context.Context, key, request []byte) ([]byte, error) {
+	r, err := register.DecodeRequest(request)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused)
+	}
+	v, release := h.view()
+	defer release()
+	if h.registers.Lost() {
+		return nil, replica.ErrRegister
+	}
+	reply, err := h.data.Step(key, h.registers.Fence(v.Epoch()), h.registers.Since(), &r)
+	if err != nil || r.Kind == register.Learn {
+		return nil, err
+	}
+	return register.AppendReply(nil, reply), nil
+}
 
 // Operate implements transport.Handler.
 func (h *handler) Operate(ctx context.Context, key, operation []byte) ([]byte, error) {

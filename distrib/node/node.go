@@ -63,11 +63,13 @@ type Node struct {
 	faults transport.Faults
 	since  time.Time // its start
 
-	found   recovery.Found
-	verdict recovery.Verdict
-	births  *replica.Births
-	seats   *meta.Store
-	meta    *meta.Cache // of seats
+	found     recovery.Found
+	verdict   recovery.Verdict
+	births    *replica.Births
+	joined    bool // with this start
+	registers *recovery.Registers
+	seats     *meta.Store
+	meta      *meta.Cache // of seats
 
 	registry   *prometheus.Registry
 	operations *observe.Operations

@@ -102,7 +102,7 @@ func (n *Node) refresh() {
 // work starts all parts.
 func (n *Node) work(ctx context.Context) error {
 	s, v, self := *n.store.Load(), n.view(), n.self.Load()
-	p := &parts{handler: &handler{name: self.Name, lost: n.refilled}}
+	p := &parts{handler: &handler{name: self.Name, lost: n.refilled, registers: n.registers}}
 	var err error
 	if p.gossip, err = n.startGossip(ctx, v, self); err != nil {
 		return err
@@ -129,6 +129,7 @@ func (n *Node) work(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.view = mover.View
 	p.coordinator = coordinator.New(coordinator.Options{
 		Self: self.ID, Run: n.births.Run(), View: mover.View, Transport: p.client, Registers: p.client, Name: n.nameOf,
 		Limits:   coordinator.Limits{Operations: n.opts.Operations, Bytes: n.opts.OperationBytes},

@@ -66,6 +66,15 @@ func Look(s distrib.Store) (f Found, err error) {
 	return f, nil
 }
 
+// number returns what is kept in 8 bytes, 0 where there is nothing.
+func number(s distrib.Store, key []byte) (uint64, error) {
+	b, err := get(s, key)
+	if err != nil || len(b) != 8 {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(b), nil
+}
+
 // get returns nil where there is nothing.
 func get(s distrib.Store, key []byte) ([]byte, error) {
 	b, err := s.Get(key)
@@ -86,7 +95,7 @@ func mark(s distrib.Store, key, value []byte) error {
 }
 
 // MarkBegun notes what a start after a crash of this run must know, as one change and before the run has its number: a store
-// that has one says whose it is, and whether it lacks something.
+// that has one says whose it is, and whether it lacks something. One that is new and lacks all has lost its registers too.
 func MarkBegun(s distrib.Store, w Self, lacks Refill, sync distrib.Sync) error {
 	b, err := json.Marshal(w)
 	if err != nil {
@@ -97,6 +106,13 @@ func MarkBegun(s distrib.Store, w Self, lacks Refill, sync distrib.Sync) error {
 		synced = []byte{1}
 	}
 	ops := []distrib.Op{change(selfKey, b), change(cleanKey, nil), change(syncedKey, synced), change(refillKey, lacks.bytes())}
+	before, err := get(s, selfKey)
+	if err != nil {
+		return err
+	}
+	if before == nil && lacks == RefillAll {
+		ops = append(ops, change(sinceKey, epochBytes(lost)))
+	}
 	if err := s.Apply(ops, distrib.SyncNow); err != nil {
 		return fmt.Errorf("note that a run begins: %w", err)
 	}
@@ -116,11 +132,7 @@ func MarkClean(s distrib.Store, when string) error { return mark(s, cleanKey, []
 
 // KnownRun is the last run of another node as s has it.
 func KnownRun(s distrib.Store, node uint64) (uint64, error) {
-	b, err := get(s, runKey(node))
-	if err != nil || len(b) != 8 {
-		return 0, err
-	}
-	return binary.BigEndian.Uint64(b), nil
+	return number(s, runKey(node))
 }
 
 // Remember notes the run of another node, unless a later one is known.

@@ -16,6 +16,26 @@ type State struct {
 // Linearizable reports whether the key is: a value was taken, by eventual writes it must not be changed any more.
 func (s *State) Linearizable() bool { return !s.Accepted.Zero() }
 
+// Answers reports whether an acceptor may answer a request of that kind, of which the node takes part again since an epoch after
+// it has lost its store, and has not copied all registers: only who has accepted something since may tell what that was, and
+// promise. since 0: it has lost nothing.
+func (s *State) Answers(kind RequestKind, since uint64) bool {
+	return kind == Accept || kind == Learn || s.Accepted.Epoch >= since
+}
+
+// Adopt is s with what another acceptor has accepted, where that is later. For who has lost its store, or becomes an owner,
+// see the package comment.
+func (s State) Adopt(other *State) (next State, later bool) {
+	if other.Accepted.Compare(s.Accepted) <= 0 {
+		return s, false
+	}
+	s.Accepted, s.Value = other.Accepted, other.Value
+	if s.Promised.Compare(s.Accepted) < 0 {
+		s.Promised = s.Accepted
+	}
+	return s, true
+}
+
 // RequestKind is what a proposer asks.
 type RequestKind uint8
 

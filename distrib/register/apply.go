@@ -19,8 +19,6 @@ const (
 	Put
 	// Resolve tells what became of the change named ID. Where nothing did, it sees to it that nothing will.
 	Resolve
-	// Repair makes what is decided, or may be, decided at the current epoch, and else nothing: it carries a register to new owners.
-	Repair
 )
 
 // Condition says of a Put when it is done.

@@ -121,7 +121,7 @@ func AppendOperation(dst []byte, o *Operation) []byte {
 func DecodeOperation(b []byte) (o Operation, err error) {
 	d := newDecoder(b)
 	d.version()
-	o.Kind, o.If = Kind(d.upTo(byte(Repair), "kind")), Condition(d.upTo(byte(Beside), "condition"))
+	o.Kind, o.If = Kind(d.upTo(byte(Resolve), "kind")), Condition(d.upTo(byte(Beside), "condition"))
 	flags := d.flags(flagDeleted | flagRetried)
 	o.Value.Deleted, o.Retried = flags&flagDeleted != 0, flags&flagRetried != 0
 	o.ID, o.Since = d.op(), d.time()

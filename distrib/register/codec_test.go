@@ -45,7 +45,7 @@ func TestTravel(t *testing.T) {
 		o := swap(7, rapid.String().Draw(t, "expect"), rapid.String().Draw(t, "value"))
 		o.Context, o.Since, o.Retried = vclock.Context(s.Value.Record), next.Time, rapid.Bool().Draw(t, "retried")
 		o.Value.Expires = rapid.Int64().Draw(t, "expires")
-		o.Kind = Kind(rapid.IntRange(0, int(Repair)).Draw(t, "operation"))
+		o.Kind = Kind(rapid.IntRange(0, int(Resolve)).Draw(t, "operation"))
 		if o.Value.Deleted = rapid.Bool().Draw(t, "deleted"); o.Value.Deleted {
 			o.Value.Data = nil
 		}

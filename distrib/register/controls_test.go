@@ -25,11 +25,15 @@ var controls = []struct {
 	{"two nodes have one number", control{sameNode: true},
 		scope{scripts: scripts(ops(put(0, "a")), ops(put(1, "b")))}},
 	{"a quorum of one end while owners change", control{oneEnd: true},
-		scope{scripts: scripts(ops(put(0, "a")), ops(op(1, Repair), get(2))), moves: true}},
-	{"registers stay behind when owners change", control{noRepair: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(get(1), get(2))), moves: true}},
+	{"registers stay behind when owners change", control{noCopy: true},
 		scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true, dead: true}},
 	{"nothing fences off the older epoch", control{noFence: true},
-		scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true}},
+		scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true, stays: true, late: true, second: 3}},
+	{"registers are copied before the older epoch is fenced off", control{earlyCopy: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true, stays: true, late: true, second: 3}},
+	{"who has lost its store answers before it has copied", control{forgetful: true},
+		scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), wiped: true}},
 	{"eventual writes gone astray are not told", control{dropStrays: true},
 		scope{scripts: scripts(ops(put(0, "a"), get(1)), nil), stray: eventual("d"), everywhere: true}},
 }
@@ -51,7 +55,7 @@ func requireFound(t *testing.T, name string, s scope) {
 	s.prompt = true
 	var x *explorer
 	var steps int
-	if s.moves {
+	if (s.moves || s.wiped) && s.second == 0 {
 		x, steps = wander(&s, 400_000)
 	} else {
 		x = explore(&s, 50_000)

@@ -56,10 +56,18 @@
 //     have told of a higher ballot.
 //  5. Expiry is decided too: a value whose time is over is replaced by a delete in the register before anybody is told that it is absent.
 //  6. An owner stores before it answers, refusals too: they tell of a promise. So a crash forgets nothing that anybody was told.
-//     One that has lost its store must not answer before a Repair has given it the register, in an epoch that began after the loss.
-//  7. While owners change, a quorum is a majority of the old and of the new ones (Group), so it meets those of the epoch before and of the
-//     one behind. Between these two every register is carried over: when all owners refuse requests of older epochs
-//     (fence), each register that an old owner holds is proposed again by Repair. An epoch may end when that is done.
+//  7. While owners change, a quorum is a majority of the old and of the new ones (Group), so it meets those of the epoch before and
+//     of the one behind. Between these two a new owner copies what the old ones have accepted (Adopt): a majority of them, each asked
+//     when all refuse requests of older epochs (fence). So for every value that is decided by then it holds that one or a later
+//     one, and so does every majority of the new owners that it is part of; one that it is not part of meets every majority
+//     of the old ones.
+//  8. An owner that has lost its store comes back in an epoch that began after the loss, and takes no request of an older one. When
+//     the others do not either, it copies as a new owner does, from so many that every majority of which it was part
+//     had one of them: of N, N - N/2. Until then it takes values, and tells what it has taken since; of all else it says
+//     nothing (Answers).
+//  9. A copied value may have been accepted by fewer than a majority before, and be held by one now: then it is as if it was
+//     decided by the copy. Nothing speaks against that: it is the highest of those who were asked, so all that is decided comes
+//     before it, and what comes behind it was proposed by who was told of it, or of a higher one.
 //
 // The tests explore all histories of small worlds, with messages that are late, come twice or never, crashes, and changes of
 // owners; and bring known mistakes back, each of which they find.

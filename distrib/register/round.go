@@ -18,7 +18,7 @@ func (p *Proposer) start(now distrib.Timestamp, e *Effects) {
 	p.round, p.queue = slices.Clone(p.queue[:n]), slices.Clone(p.queue[n:])
 	p.met, p.absorbed = Ballot{}, 0
 	if p.ready {
-		if next, results, changed := p.fold(p.promised, now); changed || p.repairs() {
+		if next, results, changed := p.fold(p.promised, now); changed {
 			p.propose(p.promised, next, results, e)
 			return
 		}
@@ -30,11 +30,6 @@ func (p *Proposer) start(now distrib.Timestamp, e *Effects) {
 		return
 	}
 	p.ask(now, e)
-}
-
-// repairs reports whether the round must end in a decision of its own ballot.
-func (p *Proposer) repairs() bool {
-	return slices.ContainsFunc(p.round, func(w waiting) bool { return w.Kind == Repair })
 }
 
 // tick is a time above all that this proposer used or met.
@@ -279,7 +274,7 @@ func (p *Proposer) prepared(now distrib.Timestamp, e *Effects) {
 	}
 	p.judge(e)
 	next, results, changed := p.fold(p.ballot, now)
-	if changed || p.repairs() || !held && !bugs.On(bugs.NoIdentityRound) {
+	if changed || !held && !bugs.On(bugs.NoIdentityRound) {
 		p.propose(p.ballot, next, results, e)
 		return
 	}

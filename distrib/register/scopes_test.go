@@ -65,8 +65,10 @@ var scopes = []struct {
 	{"an answer is lost", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), losses: 1, prompt: true}},
 	{"no time is left", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), expires: 1, prompt: true}},
 	{"an acceptor crashes", scope{scripts: scripts(ops(put(0, "a")), ops(put(1, "b"))), crashes: 1, prompt: true}},
-	{"a node is replaced", scope{scripts: scripts(ops(put(0, "a")), ops(op(1, Repair))), moves: true, stays: true, prompt: true}},
-	{"a dead node is replaced", scope{scripts: scripts(ops(put(0, "a")), ops(op(1, Repair), get(2))), moves: true, dead: true, stays: true, prompt: true}},
+	{"a node is replaced", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true, stays: true, late: true, second: 3, prompt: true}},
+	{"a dead node is replaced", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true, dead: true, stays: true, late: true, second: 2, prompt: true}},
+	{"a node loses its store", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), wiped: true, late: true, second: 2, prompt: true}},
+	{"a node loses its store, two writers", scope{scripts: scripts(ops(put(0, "a")), ops(put(1, "b"))), wiped: true, late: true, second: 2, stays: true, prompt: true}},
 	{"a key is promoted by a read", scope{scripts: scripts(ops(get(0)), ops(get(1))), data: [4]distrib.Record{eventual("a"), eventual("b"), nil}, prompt: true}},
 	{"a key is promoted by a write", scope{scripts: scripts(ops(put(0, "c")), ops(get(1))), data: [4]distrib.Record{eventual("a"), nil, nil}, prompt: true}},
 	{"an eventual write goes astray", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), stray: eventual("d"), prompt: true}},
@@ -98,8 +100,9 @@ func TestWays(t *testing.T) {
 		t.Skip("it takes long under the race detector, and has one goroutine")
 	}
 	for _, s := range []scope{
-		{scripts: scripts(ops(put(0, "a"), get(1)), ops(op(2, Repair), swap(3, "a", "b"))), moves: true, retries: 2},
-		{scripts: scripts(ops(put(0, "a"), get(1)), ops(op(2, Repair), get(3))), moves: true, dead: true, retries: 2, losses: 1, crashes: 1},
+		{scripts: scripts(ops(put(0, "a"), get(1)), ops(swap(2, "a", "b"), get(3))), moves: true, retries: 2},
+		{scripts: scripts(ops(put(0, "a"), get(1)), ops(get(2), get(3))), moves: true, dead: true, retries: 2, losses: 1, crashes: 1},
+		{scripts: scripts(ops(put(0, "a"), get(1)), ops(swap(2, "a", "b"), get(3))), wiped: true, retries: 2, losses: 1},
 		{scripts: scripts(ops(put(0, "a"), swap(1, "a", "c"), get(2)), ops(put(3, "b"), get(4))), folded: true, retries: 2, losses: 1, expires: 1, crashes: 1, starts: 1},
 	} {
 		steps := 20_000

@@ -75,6 +75,15 @@ func (s *stage) do(f []string) error {
 		epoch, err := strconv.ParseUint(f[1], 10, 64)
 		s.fence = epoch
 		return err
+	case "copy": // copy FROM TO: the node TO adopts what FROM has accepted
+		from, err := strconv.ParseUint(f[1], 10, 64)
+		if err != nil {
+			return err
+		}
+		to, err := strconv.ParseUint(f[2], 10, 64)
+		other := s.states[from]
+		s.states[to], _ = s.states[to].Adopt(&other)
+		return err
 	case "show": // what all nodes hold
 		for n := range uint64(4) {
 			if st, ok := s.states[n+1]; ok {
@@ -146,8 +155,7 @@ func (s *stage) deliver(name string, p *Proposer, what string, node uint64) {
 }
 
 // operation is one of put V, put V beside, put V seen, swap OLD NEW, put-if-absent V, delete, delete-if OLD, expiring V MILLIS,
-// get,
-// resolve ID, again ID V, swap-again ID OLD NEW, repair.
+// get, resolve ID, again ID V, swap-again ID OLD NEW.
 func (s *stage) operation(f []string) (o Operation, err error) {
 	s.ids++
 	o = op(s.ids, Put)
@@ -174,8 +182,6 @@ func (s *stage) operation(f []string) (o Operation, err error) {
 		o.Value.Expires, err = strconv.ParseInt(last, 10, 64)
 	case "get":
 		o.Kind = Get
-	case "repair":
-		o.Kind = Repair
 	case "resolve", "again", "swap-again":
 		var n int
 		n, err = strconv.Atoi(f[1])

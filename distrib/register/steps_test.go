@@ -40,7 +40,10 @@ func (w *world) transitions() (list []transition) {
 		}
 	}
 	for i, p := range w.props {
-		if w.next[i] < len(w.s.scripts[i]) && (w.open[i] == 0 || w.s.folded) && w.may(i) {
+		if i == 1 && w.epoch < w.s.second {
+			continue
+		}
+		if w.next[i] < len(w.s.scripts[i]) && (w.open[i] == 0 || w.s.folded) && (i == 0 || p.group.Epoch >= w.s.second) {
 			try(event{what: "submit", a: i, b: w.next[i]}, func(n *world) string { return n.submit(i) })
 		}
 		if p.phase == beaten && w.retried[i] < w.s.retries {
@@ -50,7 +53,7 @@ func (w *world) transitions() (list []transition) {
 			})
 		}
 		w.failures(i, try)
-		if p.group.Epoch < w.epoch && (i == 0 && !w.s.stays || i == 1 && w.barrier()) {
+		if p.group.Epoch < w.epoch && (i == 1 || !w.s.stays) {
 			try(event{what: "move", a: i}, func(n *world) string {
 				return n.step(i, func(p *Proposer) Effects { return p.Move(0, w.s.group(p.group.Epoch+1)) })
 			})
@@ -60,7 +63,7 @@ func (w *world) transitions() (list []transition) {
 		for i, a := range w.nodes[:3] {
 			try(event{what: "crash", a: i}, func(n *world) string {
 				n.crashed++
-				n.setNode(i, &acceptor{a.durable, a.durable, a.durableData, a.durableData, a.fence})
+				n.setNode(i, &acceptor{state: a.durable, durable: a.durable, data: a.durableData, durableData: a.durableData, fence: a.fence})
 				return ""
 			})
 		}
@@ -72,7 +75,7 @@ func (w *world) transitions() (list []transition) {
 				for j, a := range w.nodes[:3] {
 					if j == i || w.s.everywhere {
 						data := vclock.Merge(a.data, w.s.stray)
-						n.setNode(j, &acceptor{a.state, a.durable, data, data, a.fence})
+						n.setNode(j, &acceptor{state: a.state, durable: a.durable, data: data, durableData: data, fence: a.fence})
 					}
 				}
 				n.mon = n.mon.invoke(strayOp)
@@ -80,7 +83,7 @@ func (w *world) transitions() (list []transition) {
 			})
 		}
 	}
-	if w.s.moves {
+	if w.s.moves || w.s.wiped {
 		w.changes(try)
 	}
 	return list
@@ -121,14 +124,9 @@ func (w *world) failures(i int, try func(event, func(*world) string)) {
 	}
 }
 
-// may reports whether a proposer's next operation may be submitted: a repair is begun behind the barrier.
-func (w *world) may(i int) bool {
-	return w.s.scripts[i][w.next[i]].Kind != Repair || w.scanned && !w.repaired
-}
-
 // barrier reports whether every node that lives refuses what is of the first epoch.
 func (w *world) barrier() bool {
-	for i, a := range w.nodes {
+	for i, a := range w.nodes[:w.owners()] {
 		if a.fence < 2 && !(w.s.dead && i == 2) && !w.s.control.noFence {
 			return false
 		}
@@ -136,36 +134,93 @@ func (w *world) barrier() bool {
 	return true
 }
 
-// changes are the steps of a change of owners: the second epoch writes to both ends; behind its barrier the old owners are asked for
-// registers, which are repaired; then the third begins. No fence is needed there: quorums of the second meet those of the third.
+// owners is how many nodes there are.
+func (w *world) owners() int {
+	if w.s.moves {
+		return 4
+	}
+	return 3
+}
+
+// copies reports whether a node's registers are copied: those of all old owners that live, but not of who copies.
+func (w *world) copies(i int) bool {
+	return i < 2 || i == 2 && w.s.moves && !w.s.dead
+}
+
+// whole reports whether all registers were copied.
+func (w *world) whole() bool {
+	for i := range 3 {
+		if w.copies(i) && !w.nodes[i].copied && !w.s.control.noCopy {
+			return false
+		}
+	}
+	return true
+}
+
+// changes are the steps of a change of owners, or of the return of a node without its store: the second epoch begins, of
+// which every owner is told; behind that barrier who needs it copies what the others have accepted. Of a change the third
+// begins then. No fence is needed there: quorums of the second meet those of the third.
 func (w *world) changes(try func(event, func(*world) string)) {
-	if w.epoch == 1 || w.epoch == 2 && w.repaired {
+	to := w.owners() - 1
+	set := func(n *world, i int, change func(a *acceptor)) string {
+		a := *n.nodes[i]
+		change(&a)
+		n.setNode(i, &a)
+		return ""
+	}
+	switch {
+	case w.s.wiped && !w.lostStore:
+		try(event{what: "wipe", a: to}, func(n *world) string {
+			n.lostStore = true
+			since := uint64(2)
+			if n.s.control.forgetful {
+				since = 0
+			}
+			n.setNode(to, &acceptor{fence: 2, since: since})
+			return ""
+		})
+	case w.epoch == 1 || w.epoch == 2 && w.s.moves && w.whole():
 		try(event{what: "epoch", a: int(w.epoch)}, func(n *world) string { n.epoch++; return "" })
 	}
-	for i, a := range w.nodes {
+	for i, a := range w.nodes[:w.owners()] {
 		if a.fence < 2 && w.epoch > 1 && !w.s.control.noFence {
 			try(event{what: "fence", a: i}, func(n *world) string {
-				fenced := *a
-				fenced.fence = 2
-				n.setNode(i, &fenced)
-				return ""
+				return set(n, i, func(a *acceptor) { a.fence = 2 })
 			})
 		}
 	}
-	if w.epoch == 2 && w.barrier() && !w.scanned {
-		try(event{what: "scan"}, func(n *world) string {
-			n.scanned, n.repaired = true, true
-			for i, a := range n.nodes[:3] {
-				if a.state.Linearizable() && !(w.s.dead && i == 2) {
-					n.repaired = w.s.control.noRepair
-				}
-			}
-			if script := w.s.scripts[1]; n.repaired && n.next[1] < len(script) && script[n.next[1]].Kind == Repair {
-				n.next[1]++ // there is nothing to repair
-			}
-			return ""
-		})
+	if w.epoch != 2 || !w.barrier() && !w.s.control.earlyCopy {
+		return
 	}
+	for i, a := range w.nodes[:3] {
+		switch {
+		case !w.copies(i) || a.copied:
+		case a.read == nil:
+			try(event{what: "read", a: i}, func(n *world) string {
+				set(n, i, func(a *acceptor) { a.read = &a.state })
+				if n.s.dead || n.s.wiped {
+					return ""
+				}
+				return n.adopt(i, to) // at once: there are too many states else
+			})
+		default:
+			try(event{what: "adopt", a: i}, func(n *world) string { return n.adopt(i, to) })
+		}
+	}
+}
+
+// adopt has a node take over what it was told by another.
+func (w *world) adopt(from, to int) string {
+	source, a := *w.nodes[from], *w.nodes[to]
+	a.state, _ = a.state.Adopt(source.read)
+	a.durable = a.state
+	source.read, source.copied = nil, true
+	w.setNode(from, &source)
+	if w.whole() {
+		a.since = 0
+	}
+	w.setNode(to, &a)
+	return ""
 }
 
 func (w *world) submit(i int) string {
@@ -188,7 +243,13 @@ func (w *world) deliver(m *message, told bool) string {
 	if c.noFence {
 		fence = 0
 	}
-	out := state.Step(fence, m.request, a.data)
+	if !state.Answers(m.request.Kind, a.since) {
+		if w.s.prompt && told {
+			return w.step(m.prop, func(p *Proposer) Effects { return p.Lost(0, uint64(m.node+1), m.request, false) })
+		}
+		return ""
+	}
+	out := state.Step(max(fence, a.since), m.request, a.data)
 	if out.Learned != nil {
 		a.data = vclock.Merge(a.data, out.Learned) // not synced
 	}
@@ -244,10 +305,6 @@ func (w *world) learns() bool { return w.s.stray != nil || len(w.s.data[0]) > 0 
 // answered takes what a client is told.
 func (w *world) answered(p *Proposer, r Result) (violation string) {
 	op := int(r.Op[0])
-	if r.Outcome == OK && w.mon.ops[op].Kind == Repair {
-		w.repaired = true
-		return ""
-	}
 	if w.tells[op] && r.Outcome == OK && !vclock.Context(r.Record).Contains(w.s.stray[0].Dot) {
 		return fmt.Sprintf("operation %d is answered without the eventual write: %s", op, contents(r.Record))
 	}

@@ -23,9 +23,12 @@ type scope struct {
 	expires    int            // how often an operation's time is over
 	crashes    int            // of acceptors
 	starts     int            // of proposers anew
-	moves      bool           // node 3 is replaced by node 4, in three epochs; the second proposer repairs the register
+	moves      bool           // node 3 is replaced by node 4, in three epochs
+	wiped      bool           // node 3 loses its store, and comes back in a second epoch
 	dead       bool           // node 3 is gone from the second epoch on
 	stays      bool           // the first proposer does not hear of the change
+	second     uint64         // the epoch in which the second proposer begins
+	late       bool           // the first one's first proposal is on its way when all begins
 	data       [4]distrib.Record
 	stray      distrib.Record // an eventual write that comes to a replica at any moment; nil: none
 	everywhere bool           // it comes to all replicas at once: a read begun later must tell of it
@@ -41,7 +44,9 @@ type control struct {
 	sameNode         bool // two nodes have one number
 	noFence          bool // requests of older epochs are taken
 	oneEnd           bool // a quorum of a key that moves is one of the new end
-	noRepair         bool // registers do not move
+	noCopy           bool // registers do not move
+	earlyCopy        bool // they are copied before the older epoch is fenced off
+	forgetful        bool // who has lost its store answers before it has copied
 	dropStrays       bool // what replicas stored without knowing is not told
 }
 
@@ -50,6 +55,9 @@ type acceptor struct {
 	state, durable    State
 	data, durableData distrib.Record
 	fence             uint64
+	since             uint64 // as of State.Answers
+	read              *State // what was told of the state, on its way to who copies it; nil: nothing
+	copied            bool   // it came there
 }
 
 // message is on its way, for ever: it may be delivered again at any moment, or never.
@@ -79,7 +87,7 @@ type world struct {
 	lost, expired, crashed int
 	strayed                bool
 	epoch                  uint64 // of the topology
-	scanned, repaired      bool
+	lostStore              bool
 	tells                  [8]bool   // which operations must tell of the stray
 	acked                  [8]Ballot // of each operation that was acknowledged: a ballot whose value has it
 	mon                    monitor
@@ -128,6 +136,9 @@ var groups = [...]Group{
 }
 
 func (s *scope) group(epoch uint64) Group {
+	if s.wiped {
+		return Group{epoch, groups[1].Seats}
+	}
 	if epoch == 2 && s.control.oneEnd {
 		return Group{2, groups[3].Seats}
 	}
@@ -142,6 +153,12 @@ func newWorld(s *scope) *world {
 	for i := range w.props {
 		w.props[i] = w.proposer(i, 1)
 		w.hashProposer(i)
+	}
+	if s.late {
+		w.submit(0)
+		for i := range 3 {
+			w.deliver(w.net[i][0], true)
+		}
 	}
 	return w
 }
@@ -174,7 +191,7 @@ func (w *world) sum() uint64 {
 		nodes[i] = xxh3.Hash(d)
 	}
 	alike := 3
-	if w.s.moves {
+	if w.s.moves || w.s.wiped {
 		alike = 2
 	}
 	slices.Sort(nodes[:alike])
@@ -186,7 +203,7 @@ func (w *world) sum() uint64 {
 		d = binary.LittleEndian.AppendUint64(d, h)
 		d = append(d, byte(w.next[i]), byte(w.open[i]), byte(w.retried[i]))
 	}
-	d = append(d, byte(w.starts), byte(w.lost), byte(w.expired), byte(w.crashed), bit1(w.strayed), byte(w.epoch), bit1(w.scanned), bit1(w.repaired))
+	d = append(d, byte(w.starts), byte(w.lost), byte(w.expired), byte(w.crashed), bit1(w.strayed), byte(w.epoch), bit1(w.lostStore))
 	for _, tells := range w.tells {
 		d = append(d, bit1(tells))
 	}
@@ -209,7 +226,10 @@ func (w *world) setNode(i int, a *acceptor) {
 	d = AppendState(d, &a.durable)
 	d = distrib.AppendRecord(d, a.data)
 	d = distrib.AppendRecord(d, a.durableData)
-	w.nodes[i], w.sums.nodes[i] = a, xxh3.Hash(append(d, byte(a.fence)))
+	if a.read != nil {
+		d = AppendState(d, a.read)
+	}
+	w.nodes[i], w.sums.nodes[i] = a, xxh3.Hash(append(d, byte(a.fence), byte(a.since), bit1(a.copied)))
 }
 
 func (w *world) hashProposer(i int) {

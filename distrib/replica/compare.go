@@ -62,24 +62,34 @@ func divide(first, last uint64, n int) (parts []distrib.Part) {
 	return parts
 }
 
-// Keys lists the keys of a range of tokens and the versions that the node holds of each.
+// Keys lists the keys of a range of tokens and what the node holds of each: versions, or with q.Registers the register.
 func (r *Replica) Keys(q *distrib.KeysRequest) (list []distrib.KeyDots, err error) {
 	full, last, size := errors.New("full"), uint64(0), 0
-	err = r.scan(q.First, q.Last, func(token uint64, key []byte, h distrib.Head) error {
+	add := func(token uint64, key []byte, of func() (distrib.KeyDots, error)) error {
 		if len(list) > 0 && token != last && q.Full(len(list), size) {
 			return full
 		}
-		k := distrib.KeyDots{Key: bytes.Clone(key), Dots: vclock.Dots(h.Record)}
-		if q.Records {
-			if k.Record, err = r.Read(key); err != nil {
-				return err
-			}
-			k.Dots = vclock.Dots(k.Record)
-		}
+		k, err := of()
+		k.Key = bytes.Clone(key)
 		size += k.Bytes()
 		list, last = append(list, k), token
-		return nil
-	})
+		return err
+	}
+	if q.Registers {
+		err = r.scanRegisters(q.First, q.Last, func(token uint64, key, state []byte) error {
+			return add(token, key, func() (distrib.KeyDots, error) { return distrib.KeyDots{Register: bytes.Clone(state)}, nil })
+		})
+	} else {
+		err = r.scan(q.First, q.Last, func(token uint64, key []byte, h distrib.Head) error {
+			return add(token, key, func() (k distrib.KeyDots, err error) {
+				if k.Dots = vclock.Dots(h.Record); q.Records {
+					k.Record, err = r.Read(key)
+					k.Dots = vclock.Dots(k.Record)
+				}
+				return k, err
+			})
+		})
+	}
 	if errors.Is(err, full) {
 		err = nil
 	}

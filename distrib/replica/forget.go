@@ -19,8 +19,8 @@ func (f *forgotten) has(key []byte) bool {
 	return f.first <= t && t <= f.last
 }
 
-// Forget removes all records whose token's top half is first to last. Changes of their keys wait for it, and others do
-// not.
+// Forget removes all records and registers whose token's top half is first to last. Changes of their keys wait for it, and
+// others do not. After a crash there may be records left, whose registers are gone.
 func (r *Replica) Forget(first, last uint64) error {
 	r.forgets.Lock()
 	defer r.forgets.Unlock()
@@ -40,9 +40,11 @@ func (r *Replica) Forget(first, last uint64) error {
 	for i := range r.locks { // a change under way would keep a record's head and lose its values
 		await(&r.locks[i])
 	}
-	lower, upper := distrib.TokenBounds(r.opts.Prefix, first, last)
-	if err := r.opts.Store.DeleteRange(lower, upper, distrib.SyncLater); err != nil {
-		return fmt.Errorf("forget tokens %016x to %016x: %w", first, last, err)
+	for _, prefix := range [][]byte{distrib.RegisterPrefix(), r.opts.Prefix} {
+		lower, upper := distrib.TokenBounds(prefix, first, last)
+		if err := r.opts.Store.DeleteRange(lower, upper, distrib.SyncLater); err != nil {
+			return fmt.Errorf("forget tokens %016x to %016x: %w", first, last, err)
+		}
 	}
 	r.size.Add(-bytes)
 	return nil

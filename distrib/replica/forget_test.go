@@ -16,7 +16,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/storetest"
 )
 
-// slowRemoval is a store that does something else while it removes a range.
+// slowRemoval is a store that does something else while it removes a range of records.
 type slowRemoval struct {
 	*storetest.Mem
 	meanwhile func()
@@ -25,9 +25,11 @@ type slowRemoval struct {
 }
 
 func (s *slowRemoval) DeleteRange(lower, upper []byte, sync distrib.Sync) error {
-	s.removing.Store(true)
-	s.meanwhile()
-	s.removing.Store(false)
+	if distrib.Space(lower[0]) == distrib.SpaceData {
+		s.removing.Store(true)
+		s.meanwhile()
+		s.removing.Store(false)
+	}
 	return s.Mem.DeleteRange(lower, upper, sync)
 }
 

@@ -125,36 +125,60 @@ func (r *Replica) headKey(key []byte) []byte {
 	return distrib.HeadKey(r.opts.Prefix, ring.TokenOf(key).Hi, key)
 }
 
+// Held is what a replica holds of a key.
+type Held struct {
+	Record distrib.Record // empty where it holds nothing
+	// Linearizable: it knows that the key's register holds it, so Record may be stale.
+	Linearizable bool
+}
+
 // Read returns the record of key; it is empty where the node holds none.
 func (r *Replica) Read(key []byte) (distrib.Record, error) {
-	record, err := r.read(key)
+	h, err := r.Hold(key)
+	return h.Record, err
+}
+
+// Hold returns what the node holds of key.
+func (r *Replica) Hold(key []byte) (Held, error) {
+	h, err := r.read(key)
 	if errors.Is(err, distrib.ErrNotFound) {
 		// A change between the reads of the head and of a value apart. With the lock there is none.
 		defer r.lock(key)()
-		record, err = r.read(key)
+		h, err = r.read(key)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read record of %q: %w", key, err)
+		return Held{}, fmt.Errorf("read record of %q: %w", key, err)
 	}
-	return record, nil
+	return h, nil
 }
 
-func (r *Replica) read(key []byte) (distrib.Record, error) {
+func (r *Replica) read(key []byte) (Held, error) {
 	head := r.headKey(key)
 	h, err := r.readHead(head)
 	if err != nil {
-		return nil, err
+		return Held{}, err
 	}
+	err = r.fill(head, &h, h.Record)
+	return Held{h.Record, h.Linearizable}, err
+}
+
+// fill reads the values that some versions of h have in entries of their own.
+func (r *Replica) fill(head []byte, h *distrib.Head, some distrib.Record) (err error) {
 	for _, m := range h.Missing {
-		s := &h.Record[m.Sibling]
-		if s.Value.Data, err = r.opts.Store.Get(distrib.ValueKey(head, s.Dot)); err != nil {
-			return nil, fmt.Errorf("value of version %s: %w", s.Dot, err)
+		dot := h.Record[m.Sibling].Dot
+		i := slices.IndexFunc(some, func(s distrib.Sibling) bool { return s.Dot == dot })
+		if i < 0 {
+			continue
 		}
-		if len(s.Value.Data) != m.Bytes {
-			return nil, fmt.Errorf("value of version %s: %d bytes, its head says %d", s.Dot, len(s.Value.Data), m.Bytes)
+		v := &some[i].Value
+		if v.Data, err = r.opts.Store.Get(distrib.ValueKey(head, dot)); err != nil {
+			return fmt.Errorf("value of version %s: %w", dot, err)
+		}
+		if len(v.Data) != m.Bytes {
+			return fmt.Errorf("value of version %s: %d bytes, its head says %d", dot, len(v.Data), m.Bytes)
 		}
 	}
-	return h.Record, nil
+	return nil
 }
 
 // readHead reads a record without the values that stand apart.
@@ -188,7 +212,8 @@ type Written struct {
 }
 
 // Put stores a write that no replica has yet, unless the record shows that its operation was done before. One that
-// would make more than distrib.SiblingsMax is refused with distrib.ErrTooManySiblings.
+// would make more than distrib.SiblingsMax is refused with distrib.ErrTooManySiblings, and one of a key that is linearizable
+// with distrib.ErrLinearizable.
 func (r *Replica) Put(key []byte, p Put) (Written, error) {
 	defer r.lock(key)()
 	head := r.headKey(key)
@@ -203,6 +228,9 @@ func (r *Replica) Put(key []byte, p Put) (Written, error) {
 		}
 		return w, nil
 	}
+	if h.Linearizable {
+		return Written{}, fmt.Errorf("put %q: %w", key, distrib.ErrLinearizable)
+	}
 	actor := r.actor(h.Minted)
 	dot, err := vclock.Next(h.Record, actor, counterOf(h.Minted, actor), p.Past)
 	if err != nil {
@@ -216,7 +244,7 @@ func (r *Replica) Put(key []byte, p Put) (Written, error) {
 	if len(record) > distrib.SiblingsMax && len(record) > len(h.Record) {
 		return Written{}, fmt.Errorf("put %q: it has %d siblings, the limit: read it, and write with the context of what was read: %w", key, len(h.Record), distrib.ErrTooManySiblings)
 	}
-	if err := r.store(head, h, dot, record, p.Sync); err != nil {
+	if err := r.store(head, h, distrib.Head{Minted: dot, Record: record}, p.Sync); err != nil {
 		return Written{}, fmt.Errorf("put %q: %w", key, err)
 	}
 	// As it is there: the record may have known more of what was retried.
@@ -234,7 +262,7 @@ func (r *Replica) again(key, head []byte, h distrib.Head, i int, p Put) (w Writt
 	if vclock.Same(known, h.Record) {
 		err = r.settle(p.Sync)
 	} else {
-		err = r.store(head, h, h.Minted, known, p.Sync)
+		err = r.store(head, h, distrib.Head{Minted: h.Minted, Linearizable: h.Linearizable, Record: known}, p.Sync)
 	}
 	if err != nil {
 		return w, err
@@ -244,7 +272,7 @@ func (r *Replica) again(key, head []byte, h distrib.Head, i int, p Put) (w Writt
 	if err != nil {
 		return w, err
 	}
-	return Written{Sibling: full[i], Siblings: len(full), Repeated: true}, nil
+	return Written{Sibling: full.Record[i], Siblings: len(full.Record), Repeated: true}, nil
 }
 
 // actor is who counts the next write of a key for which the node gave minted last.
@@ -275,7 +303,7 @@ func (r *Replica) Merge(key []byte, other distrib.Record, sync distrib.Sync) (ch
 	if vclock.Same(h.Record, record) {
 		return false, r.settle(sync)
 	}
-	if err := r.store(head, h, h.Minted, record, sync); err != nil {
+	if err := r.store(head, h, distrib.Head{Minted: h.Minted, Linearizable: h.Linearizable, Record: record}, sync); err != nil {
 		return false, fmt.Errorf("merge %q: %w", key, err)
 	}
 	return true, nil
@@ -303,13 +331,14 @@ var heads = sync.Pool{New: func() any { return new([]byte) }}
 
 const keptHead = 8 * distrib.InlineBytes
 
-// store replaces the record of old, in one change.
-func (r *Replica) store(head []byte, old distrib.Head, minted vclock.Dot, record distrib.Record, when distrib.Sync) error {
+// store replaces old by what next says, whose Missing is not looked at, and makes more changes with it, all as one.
+func (r *Replica) store(head []byte, old, next distrib.Head, when distrib.Sync, more ...distrib.Op) error {
+	record := next.Record
 	apart := map[vclock.Dot]int{} // where the bytes are in the store already
 	for _, m := range old.Missing {
 		apart[old.Record[m.Sibling].Dot] = m.Bytes
 	}
-	var ops []distrib.Op
+	ops := more
 	grown := -old.Bytes(len(head))
 	lengths := make([]int, len(record))
 	for i := range record {
@@ -329,7 +358,7 @@ func (r *Replica) store(head []byte, old distrib.Head, minted vclock.Dot, record
 	}
 	if len(record) > 0 {
 		b := heads.Get().(*[]byte)
-		*b = distrib.AppendHead((*b)[:0], minted, record, lengths)
+		*b = distrib.AppendHead((*b)[:0], &next, lengths)
 		if cap(*b) <= keptHead {
 			defer heads.Put(b)
 		}
@@ -356,7 +385,7 @@ func (r *Replica) Remove(key []byte, seen []vclock.Dot, sync distrib.Sync) (remo
 	head := r.headKey(key)
 	h, err := r.readHead(head)
 	if err == nil && len(h.Record) > 0 && slices.Equal(vclock.Dots(h.Record), seen) {
-		removed, err = true, r.store(head, h, h.Minted, nil, sync)
+		removed, err = true, r.store(head, h, distrib.Head{}, sync)
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove %q: %w", key, err)
@@ -364,13 +393,14 @@ func (r *Replica) Remove(key []byte, seen []vclock.Dot, sync distrib.Sync) (remo
 	return removed, nil
 }
 
-// Digest returns the dots that the node holds of key, without reading values that stand apart.
-func (r *Replica) Digest(key []byte) ([]vclock.Dot, error) {
+// Digest returns the dots that the node holds of key, and whether it knows that the key is linearizable, without reading
+// values that stand apart.
+func (r *Replica) Digest(key []byte) (dots []vclock.Dot, linearizable bool, err error) {
 	h, err := r.readHead(r.headKey(key))
 	if err != nil {
-		return nil, fmt.Errorf("digest of %q: %w", key, err)
+		return nil, false, fmt.Errorf("digest of %q: %w", key, err)
 	}
-	return vclock.Dots(h.Record), nil
+	return vclock.Dots(h.Record), h.Linearizable, nil
 }
 
 // SizeOf is what a record of key counts for in Grown.

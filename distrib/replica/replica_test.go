@@ -72,9 +72,9 @@ func TestPutReadMerge(t *testing.T) {
 	require.Equal(t, []string{"grey"}, texts(t, a, "k"), "blue comes late")
 	_, err = b.Merge(key, distrib.Record{grey.Sibling}, distrib.SyncNow)
 	require.NoError(t, err)
-	da, err := a.Digest(key)
+	da, _, err := a.Digest(key)
 	require.NoError(t, err)
-	db, err := b.Digest(key)
+	db, _, err := b.Digest(key)
 	require.NoError(t, err)
 	require.Equal(t, da, db)
 }

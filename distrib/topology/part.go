@@ -172,7 +172,7 @@ func (m *Mover) each(ctx context.Context, do func(context.Context, piece) (keys 
 	return g.Wait()
 }
 
-// stream gives this node all of a piece. keys and bytes are what it has of it then.
+// stream gives this node all of a piece, and its registers. keys and bytes are what it has of it then.
 func (m *Mover) stream(ctx context.Context, p piece) (keys int, bytes int64, err error) {
 	parts, err := m.opts.Transport.Parts(ctx, m.opts.Self, &distrib.PartsRequest{First: p.first, Last: p.last, Parts: 1})
 	if err != nil {
@@ -182,7 +182,18 @@ func (m *Mover) stream(ctx context.Context, p piece) (keys int, bytes int64, err
 		keys, bytes = keys+part.Keys, bytes+part.Bytes
 	}
 	came, size, _, err := m.exchange(ctx, p.first, p.last, p.from)
+	for _, from := range p.from {
+		if err == nil {
+			err = antientropy.CopyRegisters(ctx, m.opts.Transport, from, p.first, p.last, m.wait, m.adopt)
+		}
+	}
 	return keys + came, bytes + size, err
+}
+
+// adopt takes over what an owner has accepted in a register. When it is asked no request of before the change is taken any more.
+func (m *Mover) adopt(key, state []byte) error {
+	_, err := m.opts.Replica.Adopt(key, state)
+	return err
 }
 
 // verify compares a piece until nothing differs, but for what is being written. keys and bytes are what came still.

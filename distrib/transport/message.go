@@ -22,7 +22,7 @@ import (
 //	parts        = first:8 ‖ last:8 ‖ parts
 //	parts answer = count ‖ (first:8 ‖ last:8 ‖ keys ‖ bytes ‖ sum:8)..
 //	keys         = flags:1 ‖ first:8 ‖ last:8 ‖ limit ‖ bytes
-//	keys answer  = count ‖ (key ‖ dots ‖ length of the record ‖ record)..     a length of 0: it was not asked for
+//	keys answer  = count ‖ (key ‖ dots ‖ register ‖ record)..     each with its length, 0: it was not asked for
 
 const (
 	flagDeleted = 1 << iota
@@ -272,6 +272,9 @@ func (r *keysRequest) append(dst []byte) []byte {
 	if r.Records {
 		flags |= flagRecords
 	}
+	if r.Registers {
+		flags |= flagLinearizable
+	}
 	dst = append(dst, flags)
 	dst = binary.BigEndian.AppendUint64(dst, r.First)
 	dst = binary.BigEndian.AppendUint64(dst, r.Last)
@@ -281,8 +284,11 @@ func (r *keysRequest) append(dst []byte) []byte {
 func decodeKeys(b []byte) (*distrib.KeysRequest, error) {
 	d := newDecoder(b)
 	flags := d.Byte()
-	r := &distrib.KeysRequest{Records: flags&flagRecords != 0, First: d.Uint64(), Last: d.Uint64(), Limit: int(d.Uvarint()), Bytes: int(d.Uvarint())}
-	if r.Limit < 0 || r.Bytes < 0 {
+	r := &distrib.KeysRequest{Records: flags&flagRecords != 0, Registers: flags&flagLinearizable != 0, First: d.Uint64(), Last: d.Uint64(), Limit: int(d.Uvarint()), Bytes: int(d.Uvarint())}
+	switch {
+	case flags&^(flagRecords|flagLinearizable) != 0:
+		d.Fail("unknown flags")
+	case r.Limit < 0 || r.Bytes < 0:
 		d.Fail("a limit below 0")
 	}
 	return r, d.end("keys")
@@ -291,7 +297,7 @@ func decodeKeys(b []byte) (*distrib.KeysRequest, error) {
 func (r keysAnswer) size() int {
 	n := bodyRoom
 	for i := range r {
-		n += bodyRoom/4*(1+len(r[i].Dots)) + len(r[i].Key)
+		n += bodyRoom/4*(1+len(r[i].Dots)) + len(r[i].Key) + len(r[i].Register)
 		if r[i].Record != nil {
 			n += recordSize(r[i].Record)
 		}
@@ -302,7 +308,7 @@ func (r keysAnswer) size() int {
 func (r keysAnswer) append(dst []byte) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(r)))
 	for i := range r {
-		dst = appendDots(appendBytes(dst, r[i].Key), r[i].Dots)
+		dst = appendBytes(appendDots(appendBytes(dst, r[i].Key), r[i].Dots), r[i].Register)
 		if r[i].Record == nil {
 			dst = append(dst, 0)
 			continue
@@ -315,9 +321,12 @@ func (r keysAnswer) append(dst []byte) []byte {
 
 func decodeKeysAnswer(b []byte) ([]distrib.KeyDots, error) {
 	d := newDecoder(b)
-	keys := make([]distrib.KeyDots, d.Count(3))
+	keys := make([]distrib.KeyDots, d.Count(4))
 	for i := range keys {
 		keys[i] = distrib.KeyDots{Key: d.bytes(), Dots: d.dots()}
+		if b := d.bytes(); len(b) > 0 {
+			keys[i].Register = b
+		}
 		if record := d.bytes(); len(record) > 0 {
 			part := newDecoder(record)
 			if keys[i].Record = part.record(); part.Err != nil {

@@ -59,7 +59,7 @@ type Identity struct {
 }
 
 // Protocol is the version of what two nodes say to each other. Nodes of different ones refuse each other.
-const Protocol = 3
+const Protocol = 4
 
 // WindowBytes is how much of a stream may be under way, and the flow control window that a server's options must name. It is fixed since
 // gRPC probes for one that fits with a ping and its answer for each round trip, which costs more than small requests.

@@ -56,6 +56,9 @@ func (e *echo) Keys(_ context.Context, r *distrib.KeysRequest) ([]distrib.KeyDot
 	if r.Records {
 		k.Record = distrib.Record{{Dot: dot(1), Value: distrib.Value{Data: make([]byte, r.Bytes)}}}
 	}
+	if r.Registers {
+		k.Register = []byte("state")
+	}
 	return []distrib.KeyDots{k, {Key: []byte("l"), Dots: []vclock.Dot{}}}, nil
 }
 
@@ -125,7 +128,7 @@ func TestAllRequests(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []distrib.Part{{First: 1, Last: 9, Keys: 4, Bytes: 1 << 40, Sum: 7}}, parts)
 	for _, records := range []bool{false, true} {
-		q := &distrib.KeysRequest{First: 3, Last: 9, Limit: 4, Records: records, Bytes: 100_000}
+		q := &distrib.KeysRequest{First: 3, Last: 9, Limit: 4, Records: records, Registers: !records, Bytes: 100_000}
 		want, err := (&echo{}).Keys(ctx, q)
 		require.NoError(t, err)
 		got, err := p.client.Keys(ctx, 2, q)

@@ -1,0 +1,145 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/register"
+	"github.com/cambiumdb/cambium/distrib/ring"
+	"github.com/cambiumdb/cambium/distrib/vclock"
+)
+
+// ErrRegister is a distrib.ErrRefused: the node may lack what it had promised or accepted of a register, since it has lost its
+// store, and does not answer for it yet.
+var ErrRegister = fmt.Errorf("what this node held of the register is being restored from the others: %w", distrib.ErrRefused)
+
+// Step takes a request of a proposer to the register of key. fence is the oldest epoch whose requests the node takes. since is
+// 0, or the epoch since which a node that has lost its store takes part again, and has not copied all registers yet: what it
+// held before is refused to be told, with ErrRegister. What the reply tells is durable, together with what was learned.
+func (r *Replica) Step(key []byte, fence, since uint64, q *register.Request) (*register.Reply, error) {
+	defer r.lock(key)()
+	reply, err := r.step(key, fence, since, q)
+	if err != nil {
+		return nil, fmt.Errorf("%s of the register of %q: %w", q.Kind, key, err)
+	}
+	return reply, nil
+}
+
+func (r *Replica) step(key []byte, fence, since uint64, q *register.Request) (*register.Reply, error) {
+	state, err := r.state(registerKey(key))
+	if err != nil {
+		return nil, err
+	}
+	if !state.Answers(q.Kind, since) {
+		return nil, ErrRegister
+	}
+	head := r.headKey(key)
+	h, err := r.readHead(head)
+	if err != nil {
+		return nil, err
+	}
+	s := state.Step(max(fence, since), q, h.Record)
+	if err := r.fill(head, &h, s.Reply.Data); err != nil { // before what was learned replaces it
+		return nil, err
+	}
+	next := distrib.Head{Minted: h.Minted, Linearizable: h.Linearizable, Record: h.Record}
+	if s.Learned != nil {
+		next.Record = vclock.Merge(h.Record, s.Learned)
+	}
+	if s.State.Linearizable() && len(next.Record) > 0 {
+		next.Linearizable = true
+	}
+	var save *register.State
+	sync := distrib.SyncLater // what is only learned need not be durable: the register has it
+	if s.Save {
+		save, sync = &s.State, distrib.SyncNow
+	}
+	if err := r.keep(key, head, h, next, save, sync); err != nil {
+		return nil, err
+	}
+	return &s.Reply, nil
+}
+
+// keep makes next of the record h, and stores the register's state unless that is nil, as one change.
+func (r *Replica) keep(key, head []byte, h, next distrib.Head, state *register.State, sync distrib.Sync) error {
+	var ops []distrib.Op
+	if state != nil {
+		ops = []distrib.Op{{Key: registerKey(key), Value: register.AppendState(nil, state)}}
+	}
+	switch {
+	case next.Linearizable != h.Linearizable || !vclock.Same(next.Record, h.Record):
+		return r.store(head, h, next, sync, ops...)
+	case state != nil:
+		return r.opts.Store.Apply(ops, sync)
+	}
+	return nil
+}
+
+// Adopt takes over what another node had accepted in the register of key, where that is later, and reports whether it was. It
+// is durable with the next Settle.
+func (r *Replica) Adopt(key, state []byte) (changed bool, err error) {
+	other, err := register.DecodeState(state)
+	if err == nil {
+		defer r.lock(key)()
+		changed, err = r.adopt(key, &other)
+	}
+	if err != nil {
+		return false, fmt.Errorf("take over the register of %q: %w", key, err)
+	}
+	return changed, nil
+}
+
+func (r *Replica) adopt(key []byte, other *register.State) (changed bool, err error) {
+	own, err := r.state(registerKey(key))
+	if err != nil {
+		return false, err
+	}
+	next, changed := own.Adopt(other)
+	if !changed {
+		return false, nil
+	}
+	head := r.headKey(key)
+	h, err := r.readHead(head)
+	if err != nil {
+		return false, err
+	}
+	marked := distrib.Head{Minted: h.Minted, Linearizable: len(h.Record) > 0, Record: h.Record}
+	return true, r.keep(key, head, h, marked, &next, distrib.SyncLater)
+}
+
+func registerKey(key []byte) []byte {
+	return distrib.HeadKey(distrib.RegisterPrefix(), ring.TokenOf(key).Hi, key)
+}
+
+// state is that of the register behind a key of the store.
+func (r *Replica) state(at []byte) (s register.State, err error) {
+	b, err := r.opts.Store.Get(at)
+	if errors.Is(err, distrib.ErrNotFound) {
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	return register.DecodeState(b)
+}
+
+// scanRegisters calls visit for every register of a range of tokens in which a value was accepted, as Scan does.
+func (r *Replica) scanRegisters(first, last uint64, visit func(token uint64, key, state []byte) error) error {
+	prefix := distrib.RegisterPrefix()
+	lower, upper := distrib.TokenBounds(prefix, first, last)
+	return r.opts.Store.Scan(lower, upper, func(k, v []byte) error {
+		token, key, _, err := distrib.ParseKey(prefix, k)
+		if err != nil {
+			return err
+		}
+		s, err := register.DecodeState(v)
+		switch {
+		case err != nil:
+			return fmt.Errorf("register of %q: %w", key, err)
+		case !s.Linearizable():
+			return nil
+		}
+		return visit(token, key, v)
+	})
+}
