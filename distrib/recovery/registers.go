@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/internal/bugs"
 )
 
 // Registers is what a node notes of its part in the registers of keys, beside their states: see package register, "Why it is safe".
@@ -47,10 +48,15 @@ func OpenRegisters(s distrib.Store) (*Registers, error) {
 }
 
 // Lost reports whether the node takes no part, since the epoch in which it comes back has not begun.
-func (r *Registers) Lost() bool { return r.since.Load() == lost }
+func (r *Registers) Lost() bool { return r.Since() == lost }
 
 // Since is the epoch in which the node came back, as long as it has not copied all registers; 0 else.
-func (r *Registers) Since() uint64 { return r.since.Load() }
+func (r *Registers) Since() uint64 {
+	if bugs.On(bugs.LossIgnored) {
+		return 0
+	}
+	return r.since.Load()
+}
 
 // Fence is the oldest epoch whose requests the node takes, under a view of that epoch.
 func (r *Registers) Fence(view uint64) uint64 { return max(view, r.fence.Load()) }

@@ -67,7 +67,7 @@ var scopes = []struct {
 	{"an acceptor crashes", scope{scripts: scripts(ops(put(0, "a")), ops(put(1, "b"))), crashes: 1, prompt: true}},
 	{"a node is replaced", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true, stays: true, late: true, second: 3, prompt: true}},
 	{"a dead node is replaced", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), moves: true, dead: true, stays: true, late: true, second: 2, prompt: true}},
-	{"a node loses its store", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), wiped: true, late: true, second: 2, prompt: true}},
+	{"a node loses its store", scope{scripts: scripts(ops(put(0, "a")), ops(get(1))), wiped: true, late: true, second: 2, stays: true, prompt: true}},
 	{"a node loses its store, two writers", scope{scripts: scripts(ops(put(0, "a")), ops(put(1, "b"))), wiped: true, late: true, second: 2, stays: true, prompt: true}},
 	{"a key is promoted by a read", scope{scripts: scripts(ops(get(0)), ops(get(1))), data: [4]distrib.Record{eventual("a"), eventual("b"), nil}, prompt: true}},
 	{"a key is promoted by a write", scope{scripts: scripts(ops(put(0, "c")), ops(get(1))), data: [4]distrib.Record{eventual("a"), nil, nil}, prompt: true}},

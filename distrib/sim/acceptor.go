@@ -2,10 +2,15 @@ package sim
 
 import (
 	"errors"
+	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/register"
+	"github.com/cambiumdb/cambium/distrib/replica"
+	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
 var _ distrib.Registers = transport{}
@@ -35,40 +40,108 @@ func (p *process) step(key, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := p.register(key)
-	if err != nil {
+	if p.registers.Lost() {
+		return nil, replica.ErrRegister
+	}
+	reply, err := p.data.Step(key, p.registers.Fence(p.view.Epoch()), p.registers.Since(), &r)
+	if err != nil || r.Kind == register.Learn {
 		return nil, err
 	}
-	data, err := p.data.Read(key)
-	if err != nil {
-		return nil, err
-	}
-	s := state.Step(p.w.view.Epoch(), &r, data)
-	if s.Learned != nil {
-		if _, err := p.data.Merge(key, s.Learned, distrib.SyncNow); err != nil {
-			return nil, err
-		}
-	}
-	if s.Save {
-		if err := p.store().Apply([]distrib.Op{{Key: registerKey(key), Value: register.AppendState(nil, &s.State)}}, distrib.SyncNow); err != nil {
-			return nil, err
-		}
-	}
-	if r.Kind == register.Learn {
-		return nil, nil
-	}
-	return register.AppendReply(nil, &s.Reply), nil
+	return register.AppendReply(nil, reply), nil
 }
 
-func registerKey(key []byte) []byte { return append([]byte{byte(distrib.SpaceRegister)}, key...) }
+// raise begins an epoch, of which nodes hear by and by.
+func (w *world) raise() {
+	w.epoch++
+	w.view = w.ring(w.epoch)
+	v := w.view
+	w.trace("epoch", v.Epoch(), 0)
+	for _, n := range w.nodes {
+		if p := n.process; p != nil {
+			p.after(w.between(time.Millisecond, 2*time.Second), func() { p.adopt(v) })
+		}
+	}
+}
 
-func (p *process) register(key []byte) (s register.State, err error) {
-	b, err := p.store().Get(registerKey(key))
-	if errors.Is(err, distrib.ErrNotFound) {
-		return s, nil
+// adopt makes v the view of what begins from now on, as node.setView does.
+func (p *process) adopt(v *ring.View) {
+	if p.view == nil || v.Epoch() > p.view.Epoch() {
+		mustNot(p.registers.Raise(v.Epoch()))
+		p.view = v
 	}
-	if err != nil {
-		return s, err
+}
+
+// enter is a view for an operation, as topology's.
+func (p *process) enter() (*ring.View, func()) {
+	v := p.view
+	p.under[v.Epoch()]++
+	return v, func() { p.under[v.Epoch()]-- }
+}
+
+// oldest is the epoch of the oldest view under which something goes on or may begin.
+func (p *process) oldest() uint64 {
+	oldest := p.view.Epoch()
+	for epoch, n := range p.under {
+		if n > 0 {
+			oldest = min(oldest, epoch)
+		}
 	}
-	return register.DecodeState(b)
+	return oldest
+}
+
+// restore has a process that has lost its store take part in registers, as node.restore does, and comes again until that is done.
+func (p *process) restore() {
+	w := p.w
+	if p.registers.Since() == 0 {
+		return
+	}
+	if p.registers.Lost() {
+		w.raise()
+		p.adopt(w.view)
+		mustNot(p.registers.Rejoin(p.view.Epoch()))
+	}
+	ended, since := 0, p.registers.Since()
+	var failed error
+	var asked []uint64
+	for _, s := range w.stretches {
+		if !slices.Contains(s.Nodes, p.n.id) {
+			continue
+		}
+		for _, id := range s.Nodes {
+			if id != p.n.id && !slices.Contains(asked, id) {
+				asked = append(asked, id)
+			}
+		}
+	}
+	end := func(err error) {
+		failed = errors.Join(failed, err)
+		if ended++; ended < len(asked) {
+			return
+		}
+		if failed != nil {
+			p.after(w.between(100*time.Millisecond, time.Second), p.restore)
+			return
+		}
+		mustNot(p.data.Settle())
+		mustNot(p.registers.Restored())
+		w.trace("restored", p.n.id, since)
+	}
+	if len(asked) == 0 {
+		end(nil)
+	}
+	for _, id := range asked {
+		p.ask(p.now().Add(2*time.Second), id, "registers", func(q *process) (any, error) {
+			if q.oldest() < since {
+				return nil, fmt.Errorf("operations of epoch %d are under way: %w", q.oldest(), distrib.ErrRefused)
+			}
+			return q.data.Keys(&distrib.KeysRequest{Last: math.MaxUint64, Limit: math.MaxInt, Bytes: math.MaxInt, Registers: true})
+		}, func(list any, err error) {
+			if err == nil {
+				for _, k := range list.([]distrib.KeyDots) {
+					must(p.data.Adopt(k.Key, k.Register))
+				}
+			}
+			end(err)
+		})
+	}
 }

@@ -61,6 +61,9 @@ type process struct {
 	dirty       *antientropy.Dirty
 	coordinator *coordinator.Coordinator
 	refill      recovery.Refill
+	registers   *recovery.Registers
+	view        *ring.View
+	under       map[uint64]int // operations, by the epoch of their view
 }
 
 // after has f called in d, if the process lives then, and once it goes on where it is paused.
@@ -144,7 +147,9 @@ func (n *node) wire(births *replica.Births, verdict recovery.Verdict) {
 	if bugs.On(bugs.StateForgotten) {
 		mustNot(n.store.DeleteRange([]byte{byte(distrib.SpaceRegister)}, []byte{byte(distrib.SpaceRegister) + 1}, distrib.SyncNow))
 	}
-	p := &process{w: w, n: n, births: births, refill: verdict.Refill}
+	p := &process{w: w, n: n, births: births, refill: verdict.Refill, under: map[uint64]int{}}
+	p.registers = must(recovery.OpenRegisters(n.store))
+	p.adopt(w.view)
 	p.data = replica.New(replica.Options{Store: n.store, Prefix: distrib.DataPrefix(), Node: n.id, Births: births})
 	p.hints = must(hint.Open(hint.Options{Store: n.store, Node: n.id, Births: births}))
 	p.dirty = must(antientropy.OpenDirty(n.store))
@@ -155,7 +160,7 @@ func (n *node) wire(births *replica.Births, verdict recovery.Verdict) {
 		}
 	}
 	p.coordinator = coordinator.New(coordinator.Options{
-		Self: n.id, View: func() (*ring.View, func()) { return w.view, func() {} }, Transport: transport{p}, Registers: transport{p}, Run: births.Run(), Liveness: func(id uint64) distrib.Liveness { return n.opinion[id] },
+		Self: n.id, View: p.enter, Transport: transport{p}, Registers: transport{p}, Run: births.Run(), Liveness: func(id uint64) distrib.Liveness { return n.opinion[id] },
 		Patience: patience, After: goOn, Unfinished: func(key []byte) { mustNot(p.dirty.Mark(ring.TokenOf(key).Hi)) },
 		Settle: p.settle, Clock: clock{p}, Go: func(f func()) { p.after(w.between(0, 200*time.Microsecond), f) },
 	})
@@ -168,6 +173,7 @@ func (n *node) wire(births *replica.Births, verdict recovery.Verdict) {
 		}
 	}
 	p.every(time.Second, p.handOver)
+	p.after(w.between(0, 100*time.Millisecond), p.restore)
 	p.after(w.between(time.Millisecond, 100*time.Millisecond), p.compareDirty)
 	p.every(900*time.Millisecond, func() { mustNot(p.store().Apply(nil, distrib.SyncNow)) })
 }
@@ -249,9 +255,6 @@ func (p *process) put(r *distrib.PutRequest) (*distrib.PutReply, error) {
 		}
 		return reply, err
 	}
-	if s, err := p.register(r.Key); err != nil || s.Linearizable() {
-		return nil, distrib.ErrLinearizable
-	}
 	w, err := p.data.Put(r.Key, replica.Put{Op: r.Op, Past: r.Past, Value: r.Value, Sync: sync, Retried: r.Retried})
 	if err != nil {
 		return nil, err
@@ -282,7 +285,11 @@ func (p *process) read(r *distrib.ReadRequest) (*distrib.ReadReply, error) {
 	case p.refill != recovery.RefillNot && !r.Partial && !bugs.On(bugs.RefilledReads):
 		return nil, fmt.Errorf("node %s is being refilled: %w", p.n.name(), distrib.ErrRefused)
 	default:
-		record, err = p.data.Read(r.Key)
+		held, err := p.data.Hold(r.Key)
+		if r.Digest {
+			return &distrib.ReadReply{Dots: vclock.Dots(held.Record), Linearizable: held.Linearizable}, err
+		}
+		return &distrib.ReadReply{Record: held.Record, Linearizable: held.Linearizable}, err
 	}
 	if r.Digest {
 		return &distrib.ReadReply{Dots: vclock.Dots(record)}, err
@@ -315,7 +322,7 @@ func (w *world) owners(key []byte) (list []*node) {
 
 // whole reports whether a node runs and its reads count.
 func (n *node) whole() bool {
-	return n.process != nil && !n.process.paused && n.process.refill == recovery.RefillNot
+	return n.process != nil && !n.process.paused && n.process.refill == recovery.RefillNot && n.process.registers.Since() == 0
 }
 
 func (w *world) allWhole() bool {

@@ -122,19 +122,14 @@ func newWorld(o Options) *world {
 		w.cut = append(w.cut, make([]bool, nodes+1))
 	}
 	w.cut = append(w.cut, make([]bool, nodes+1))
-	w.view = ring.Steady(must(ring.New(ring.Options{VNodes: ring.MinVNodes}, members)))
+	w.members = members
+	w.view = w.ring(0)
 	w.uses = map[string]use{}
 	first := use(r.IntN(3)) // a third of the seeds: no key is linearizable
 	for i := range keys {
 		w.keys = append(w.keys, fmt.Appendf(nil, "key%d", i))
 		if first > 0 {
 			w.uses[string(w.keys[i])] = use((i + int(first)) % int(uses))
-		}
-	}
-	if first > 0 {
-		w.kinds = slices.DeleteFunc(w.kinds, func(f fault) bool { return f >= wipe })
-		if len(w.kinds) == 0 {
-			w.kinds = []fault{crash, pause}
 		}
 	}
 	for _, s := range w.view.Reads().Stretches() {

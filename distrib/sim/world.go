@@ -20,19 +20,26 @@ var epoch = time.Unix(1_600_000_000, 0)
 // world is time, what is to happen, and the nodes.
 type world struct {
 	scene
-	rng    *rand.Rand
-	now    time.Duration // since epoch
-	events events
-	count  uint64 // of events so far
-	hash   *xxh3.Hasher
-	log    io.Writer
-	view   *ring.View
+	rng     *rand.Rand
+	now     time.Duration // since epoch
+	events  events
+	count   uint64 // of events so far
+	hash    *xxh3.Hasher
+	log     io.Writer
+	members []ring.Node
+	epoch   uint64 // of the topology
+	view    *ring.View
 
 	nodes   []*node
 	clients []*client
 	history history
 	healing bool
 	stats   Stats
+}
+
+// ring is where keys lie in an epoch: nobody comes or goes.
+func (w *world) ring(epoch uint64) *ring.View {
+	return ring.Steady(must(ring.New(ring.Options{Epoch: epoch, VNodes: ring.MinVNodes}, w.members)))
 }
 
 // event is something that happens at a time. Of one time, what was planned first happens first.

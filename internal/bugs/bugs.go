@@ -32,6 +32,7 @@ const (
 	ChangesForgotten                                  // a value does not remember the changes that it is made of
 	StraysUntold                                      // owners do not tell of eventual writes that the register does not know
 	NotCancelled                                      // Resolve says that a change will not happen, and does not see to it
+	LossIgnored                                       // a node that has lost its store answers for registers at once
 	Count                                             // how many there are, None included
 )
 
@@ -40,5 +41,6 @@ func (b Bug) String() string {
 	return [...]string{"none", "births dropped", "hint forgotten", "reads count before the refill", "unsynced writes acknowledged",
 		"not found from who stands in", "digests ignored", "operations forgotten", "strays forgotten",
 		"answers without a round", "first value taken", "one replica believed", "lost answer called a failure",
-		"acceptors forget", "older ballots accepted", "changes forgotten", "strays untold", "resolved, not cancelled"}[b]
+		"acceptors forget", "older ballots accepted", "changes forgotten", "strays untold", "resolved, not cancelled",
+		"a lost store ignored"}[b]
 }
