@@ -177,6 +177,7 @@ func (e *proposing) sends(w *work, list []register.Send) (missing []register.Sen
 		if enough && down&(1<<i) != 0 {
 			e.calls[i] = stepCall{Send: s, state: Down, err: errDown}
 			missing = append(missing, s)
+			e.missed(s)
 			continue
 		}
 		e.calls[i] = stepCall{Send: s, state: NoAnswer, open: true, began: now, due: now.Add(e.resend(s)), trying: 1}
@@ -314,6 +315,9 @@ func (e *proposing) came(s register.Send, began time.Time, body []byte, err erro
 	}
 	c.observe(s.Node, err)
 	if s.Request.Kind == register.Learn {
+		if err != nil {
+			c.unfinished(e.key)
+		}
 		return
 	}
 	var reply register.Reply
@@ -379,9 +383,17 @@ func (e *proposing) failed(w *work, s register.Send, err error) {
 	call.due = now.Add(refusedAgain)
 }
 
+// missed notes that an owner did not get a value: its record may stay behind what is decided until it is compared.
+func (e *proposing) missed(s register.Send) {
+	if s.Request.Kind == register.Accept {
+		e.c.unfinished(e.key)
+	}
+}
+
 // lose ends the wait for an answer.
 func (e *proposing) lose(w *work, call *stepCall) {
 	call.open = false
+	e.missed(call.Send)
 	s, sent, now := call.Send, call.sent || call.trying > 0, e.c.tick()
 	e.take(w, now, e.p.Lost(now, s.Node, s.Request, sent))
 }
