@@ -307,7 +307,7 @@ written since to tell (exit code 4).`, 1,
 				return err
 			}
 			return a.online(ctx, func(c *client.Client) error {
-				f, answered, err := c.Resolve(ctx, key, id)
+				f, answered, err := c.Resolve(ctx, key, id, client.ResolveOptions{})
 				if err != nil {
 					return err
 				}

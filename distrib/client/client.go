@@ -4,6 +4,7 @@
 //	item, err := c.Get(ctx, key, client.GetOptions{})
 //	value, err := item.Value() // one live value; distrib.ErrNotFound, ErrSiblings
 //	put, err := c.Put(ctx, key, value, client.PutOptions{Context: item.Context})
+//	swap, err := c.CompareAndSwap(ctx, key, client.Expected{Value: old}, value, client.SwapOptions{})
 //	_, err = c.Update(ctx, key, func(siblings []distrib.Sibling) ([]byte, error) { ... }, client.UpdateOptions{})
 //
 // A Client may be used by any number of goroutines at once. Keys, values and contexts that it is given are read until
@@ -28,6 +29,9 @@
 //
 // An error of an operation is an *Error. FAILED says that nothing happened: no try was sent, or each that was said so
 // itself. UNKNOWN says that it may have happened, or may still; Resolve tells later. A read that fails is FAILED.
+//
+// A linearizable write of which a try was not done, since what is there was not as expected, is FAILED, or not swapped, once no
+// other try can be done any more: each try after the first says so, and where it is not done none is.
 package client
 
 import (

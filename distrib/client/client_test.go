@@ -181,11 +181,11 @@ func TestGetPutDelete(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, put.Siblings)
 
-	fate, places, err := c.Resolve(ctx, key, put.OpID)
+	fate, places, err := c.Resolve(ctx, key, put.OpID, ResolveOptions{})
 	require.NoError(t, err)
 	require.Equal(t, Happened, fate)
 	require.Len(t, places, 1)
-	fate, _, err = c.Resolve(ctx, key, distrib.OpID{1})
+	fate, _, err = c.Resolve(ctx, key, distrib.OpID{1}, ResolveOptions{})
 	require.NoError(t, err)
 	require.Equal(t, NotSeen, fate)
 
@@ -199,6 +199,82 @@ func TestGetPutDelete(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, item.Found())
 	require.NotEmpty(t, item.Context)
+}
+
+// TestConditions: how the nodes behave that are asked first, second and third, and what comes of a linearizable write that is done
+// where what is there is as expected. A try that says that it is not the first speaks for those before it.
+func TestConditions(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		nodes [3]string
+		want  string // of a put or, where nodes swap, of a swap
+		asked [3]int
+	}{
+		{"a mismatch: no other is asked", [3]string{"mismatch", "ok", "ok"}, "FAILED MISMATCH", [3]int{1, 0, 0}},
+		{"broken, then a mismatch: the first is not done either", [3]string{"break", "mismatch", "ok"}, "FAILED MISMATCH", [3]int{1, 1, 0}},
+		{"silent, then a mismatch", [3]string{"hang", "mismatch", "ok"}, "FAILED MISMATCH", [3]int{1, 1, 0}},
+		{"a mismatch of the first, when others may have done it", [3]string{"600ms|mismatch", "hang", "hang"}, "UNKNOWN TIMEOUT", [3]int{1, 1, 1}},
+		{"cancelled: for all tries", [3]string{"unknown", "cancelled", "ok"}, "FAILED NOT_HAPPENED", [3]int{1, 1, 0}},
+		{"overtaken: no other knows", [3]string{"unknown", "overtaken", "ok"}, "UNKNOWN OVERTAKEN", [3]int{1, 1, 0}},
+		{"swapped", [3]string{"swapped", "lost", "lost"}, "swapped", [3]int{1, 0, 0}},
+		{"not swapped", [3]string{"lost", "swapped", "swapped"}, "what is there is not as expected", [3]int{1, 0, 0}},
+		{"broken, then not swapped", [3]string{"break", "lost", "swapped"}, "what is there is not as expected", [3]int{1, 1, 0}},
+		{"broken, then swapped", [3]string{"break", "swapped", "lost"}, "swapped", [3]int{1, 1, 0}},
+		{"not swapped by the first, when others may have", [3]string{"600ms|lost", "hang", "hang"}, "UNKNOWN TIMEOUT", [3]int{1, 1, 1}},
+		{"and another says", [3]string{"300ms|lost", "hang", "600ms|swapped"}, "swapped", [3]int{1, 1, 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeCluster(t, 3)
+			cl := f.open(t, Options{Timeout: time.Second})
+			key := []byte("k")
+			order := f.order(cl, key)
+			swaps := false
+			for i, words := range c.nodes {
+				order[i].behave(words)
+				swaps = swaps || strings.Contains(words, "swapped") || strings.Contains(words, "lost")
+			}
+			got := "ok"
+			var err error
+			if swaps {
+				var s *Swap
+				if s, err = cl.CompareAndSwap(ctx, key, Expected{Value: []byte("v")}, []byte("w"), SwapOptions{}); err == nil {
+					if got = "swapped"; !s.Swapped {
+						got = s.Mismatch.Error()
+					}
+					require.True(t, s.Current.Linearizable)
+				}
+			} else {
+				_, err = cl.Put(ctx, key, []byte("v"), PutOptions{Level: Level{Consistency: Linearizable}})
+			}
+			if e := (*Error)(nil); errors.As(err, &e) {
+				got = e.Outcome.String() + " " + e.Reason
+				require.NotEmpty(t, e.OpID)
+			}
+			require.Equal(t, c.want, got, "%v", err)
+			for i, n := range order {
+				require.Len(t, n.asked(), c.asked[i], "node %d: %v", i, err)
+			}
+			for i, retried := range f.tries {
+				require.Equal(t, i > 0, retried, "try %d", i)
+			}
+		})
+	}
+}
+
+// TestDecided: what the register has said of expiry holds, not the clock here.
+func TestDecided(t *testing.T) {
+	expired := []distrib.Sibling{{Value: distrib.Value{Data: []byte("v"), Expires: 1}}}
+	require.False(t, (&Item{Siblings: expired}).Found())
+	require.True(t, (&Item{Siblings: expired, decided: true}).Found())
+	f := newFakeCluster(t, 1)
+	c := f.open(t, Options{})
+	f.store["k"] = distrib.Record{expired[0]}
+	for level, want := range map[Consistency]bool{Quorum: false, Linearizable: true} {
+		item, err := c.Get(ctx, []byte("k"), GetOptions{Level: Level{Consistency: level}})
+		require.NoError(t, err)
+		require.Equal(t, want, item.Found())
+	}
 }
 
 // What a node does not serve says so.
@@ -223,7 +299,19 @@ func TestInvalid(t *testing.T) {
 		"a negative W":   func() error { _, err := c.Delete(ctx, []byte("k"), DeleteOptions{Level: Level{Nodes: -1}}); return err },
 		"a consistency":  func() error { _, err := c.Get(ctx, []byte("k"), GetOptions{Level: Level{Consistency: 9}}); return err },
 		"a negative TTL": func() error { _, err := c.Put(ctx, []byte("k"), nil, PutOptions{TTL: -1}); return err },
-		"no name":        func() error { _, _, err := c.Resolve(ctx, []byte("k"), distrib.OpID{}); return err },
+		"no name":        func() error { _, _, err := c.Resolve(ctx, []byte("k"), distrib.OpID{}, ResolveOptions{}); return err },
+		"nodes beside linearizable": func() error {
+			_, err := c.Get(ctx, []byte("k"), GetOptions{Level: Level{Consistency: Linearizable, Nodes: 2}})
+			return err
+		},
+		"a TTL of a delete": func() error {
+			_, err := c.DeleteIf(ctx, []byte("k"), Expected{Absent: true}, SwapOptions{TTL: time.Second})
+			return err
+		},
+		"a negative TTL of a swap": func() error {
+			_, err := c.PutIfAbsent(ctx, []byte("k"), nil, SwapOptions{TTL: -1})
+			return err
+		},
 		"a swap of nothing": func() error {
 			_, err := c.CompareAndSwap(ctx, nil, Expected{Absent: true}, nil, SwapOptions{})
 			return err

@@ -39,6 +39,7 @@ const (
 
 	putRetried    protowire.Number = 7
 	deleteRetried protowire.Number = 5
+	swapRetried   protowire.Number = 9
 )
 
 const (

@@ -167,24 +167,34 @@ func TestResults(t *testing.T) {
 		}
 		token, op := append(some("context"), 1), named([16]byte{})
 
-		m := &api.GetResponse{Siblings: siblingMessages(record), Context: token, Answered: places, Repaired: rapid.Bool().Draw(t, "repaired")}
-		want := &Item{Key: []byte("k"), Siblings: record, Context: token, Answered: wantPlaces, Repaired: m.GetRepaired()}
+		m := &api.GetResponse{Siblings: siblingMessages(record), Context: token, Answered: places, Repaired: rapid.Bool().Draw(t, "repaired"),
+			Linearizable: rapid.Bool().Draw(t, "linearizable"), Strays: 3}
+		want := &Item{Key: []byte("k"), Siblings: record, Context: token, Answered: wantPlaces, Repaired: m.GetRepaired(), Linearizable: m.GetLinearizable(), Strays: 3}
 		item, err := d.item([]byte("k"), encode(m))
 		require.NoError(t, err)
 		require.Equal(t, want, item)
-		put, err := d.put(encode(&api.PutResponse{Context: token, Siblings: 7, Acknowledged: places}), op)
+		put, err := d.put(encode(&api.PutResponse{Context: token, Siblings: 7, Acknowledged: places, Linearizable: true, Strays: 2}), op)
 		require.NoError(t, err)
-		require.Equal(t, &Put{Context: token, Siblings: 7, Acknowledged: wantPlaces, OpID: op}, put)
+		require.Equal(t, &Put{Context: token, Siblings: 7, Acknowledged: wantPlaces, OpID: op, Linearizable: true, Strays: 2}, put)
+		want.decided = true
 		swap, err := d.swap([]byte("k"), encode(&api.CompareAndSwapResponse{Swapped: true, Current: m}), op)
 		require.NoError(t, err)
 		require.Equal(t, &Swap{Swapped: true, Current: want, OpID: op}, swap)
+		for mismatch, why := range map[api.CompareAndSwapResponse_Mismatch]error{api.CompareAndSwapResponse_MISMATCH: ErrMismatch, api.CompareAndSwapResponse_SIBLINGS: ErrSiblings} {
+			swap, err = d.swap([]byte("k"), encode(&api.CompareAndSwapResponse{Mismatch: mismatch, Current: m}), op)
+			require.NoError(t, err)
+			require.Equal(t, &Swap{Mismatch: why, Current: want, OpID: op}, swap)
+		}
+		failed := d.failure([]byte("k"), encode(&api.Failure{Outcome: api.Failure_FAILED, Reason: reasonMismatch, Current: m}))
+		require.Equal(t, &Error{Outcome: Failed, Reason: reasonMismatch, Current: want}, failed)
+		want.decided = false
 		fate, answered, err := d.fate(encode(&api.ResolveResponse{Fate: api.ResolveResponse_OVERTAKEN, Answered: places}))
 		require.NoError(t, err)
 		require.Equal(t, Overtaken, fate)
 		require.Equal(t, wantPlaces, answered)
 
 		entry := &api.ScanEntry{Key: []byte("k"), Token: 9, Siblings: m.GetSiblings(), Context: token}
-		want.Answered, want.Repaired = nil, false
+		want.Answered, want.Repaired, want.Linearizable, want.Strays = nil, false, false, 0
 		var scanned []*Item
 		whole := encode(&api.ScanResponse{Entries: []*api.ScanEntry{entry, entry}})
 		require.NoError(t, d.entries(whole, func(i *Item) error { scanned = append(scanned, i); return nil }))

@@ -54,6 +54,8 @@ const (
 	unknown            // it may have happened; another node may know
 	overloaded         // nothing happened; later it may
 	refused            // nothing happened, and no other node would do it
+	settled            // nothing happened, and no other try will do it
+	forgotten          // it may have happened, and no node will know
 )
 
 func (c *course) start() step { return c.another() }
@@ -128,6 +130,10 @@ func (c *course) answered(v verdict, retryAfter time.Duration) step {
 		return step{do: won}
 	case refused:
 		c.final = true
+	case settled:
+		c.final, c.doubt, c.pending = true, false, 0
+	case forgotten:
+		c.final, c.doubt = true, true
 	case unknown:
 		c.doubt = true
 	case overloaded:
@@ -142,6 +148,9 @@ func (c *course) answered(v verdict, retryAfter time.Duration) step {
 	}
 	return c.another()
 }
+
+// others reports whether a try beside the one that is being answered may have been carried out, or may still.
+func (c *course) others() bool { return c.doubt || c.pending > 1 }
 
 // outcome is what is known when it has ended without a good answer.
 func (c *course) outcome() Outcome {

@@ -15,7 +15,7 @@ import (
 //	go candidates=N budget=N
 //	EVENT..
 func TestCourse(t *testing.T) {
-	verdicts := map[string]verdict{"good": good, "failed": failed, "unknown": unknown, "overloaded": overloaded, "refused": refused}
+	verdicts := map[string]verdict{"good": good, "failed": failed, "unknown": unknown, "overloaded": overloaded, "refused": refused, "settled": settled, "forgotten": forgotten}
 	datadriven.RunTest(t, "testdata/course", func(t *testing.T, d *datadriven.TestData) string {
 		candidates, budget := 3, 9
 		d.MaybeScanArgs(t, "candidates", &candidates)

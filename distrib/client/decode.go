@@ -65,6 +65,10 @@ func (d decoder) put(b []byte, op distrib.OpID) (*Put, error) {
 			p.Siblings = int(f.n)
 		case 3:
 			p.Acknowledged = d.place(&f, p.Acknowledged)
+		case 5:
+			p.Linearizable = f.n != 0
+		case 6:
+			p.Strays = int(f.n)
 		}
 	}
 	return p, f.err
@@ -84,6 +88,10 @@ func (d decoder) item(key, b []byte) (*Item, error) {
 			i.Answered = d.place(&f, i.Answered)
 		case 4:
 			i.Repaired = f.n != 0
+		case 5:
+			i.Linearizable = f.n != 0
+		case 6:
+			i.Strays = int(f.n)
 		}
 	}
 	return i, f.err
@@ -91,7 +99,7 @@ func (d decoder) item(key, b []byte) (*Item, error) {
 
 // swap reads a CompareAndSwapResponse.
 func (d decoder) swap(key, b []byte, op distrib.OpID) (*Swap, error) {
-	s := &Swap{OpID: op, Current: &Item{Key: key}}
+	s, several := &Swap{OpID: op, Current: &Item{Key: key}}, false
 	f := fields{rest: b}
 	for f.next() {
 		switch f.num {
@@ -101,13 +109,34 @@ func (d decoder) swap(key, b []byte, op distrib.OpID) (*Swap, error) {
 			if s.Current, f.err = d.item(key, f.body); f.err != nil {
 				return nil, f.err
 			}
+		case 4:
+			several = api.CompareAndSwapResponse_Mismatch(f.n) == api.CompareAndSwapResponse_SIBLINGS
 		}
+	}
+	switch s.Current.decided = true; {
+	case s.Swapped:
+	case several:
+		s.Mismatch = ErrSiblings
+	default:
+		s.Mismatch = ErrMismatch
 	}
 	return s, f.err
 }
 
+// swapped reports whether a CompareAndSwapResponse says that it was.
+func swapped(b []byte) bool {
+	f := fields{rest: b}
+	for f.next() {
+		if f.num == 1 {
+			return f.n != 0
+		}
+	}
+	return false
+}
+
 var fates = map[api.ResolveResponse_Fate]Fate{
 	api.ResolveResponse_HAPPENED: Happened, api.ResolveResponse_NOT_SEEN: NotSeen, api.ResolveResponse_OVERTAKEN: Overtaken,
+	api.ResolveResponse_NOT_HAPPENED: NotHappened,
 }
 
 // fate reads a ResolveResponse.

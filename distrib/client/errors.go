@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,14 @@ var (
 	ErrTooLarge        = errors.New("too large")
 	ErrInvalid         = errors.New("invalid argument")
 	ErrUnimplemented   = errors.New("unimplemented")
+	// ErrMismatch: what is there is not what was expected, or was written since it was read. Nothing was changed.
+	ErrMismatch = errors.New("what is there is not as expected")
+	// ErrNotHappened: the write did not happen and never will, since Resolve or another try of it has seen to that.
+	ErrNotHappened = errors.New("it will not happen any more")
+	// ErrOvertaken: too much has been written since an earlier try to tell whether that happened.
+	ErrOvertaken = errors.New("too much has been written since")
+	// ErrLinearizableKey: an eventual write of a linearizable key, of whose own nodes too few can be reached.
+	ErrLinearizableKey = errors.New("the key is linearizable")
 )
 
 const (
@@ -33,11 +42,16 @@ const (
 	reasonTooLarge        = "TOO_LARGE"
 	reasonInvalid         = "INVALID_ARGUMENT"
 	reasonUnimplemented   = "UNIMPLEMENTED"
+	reasonMismatch        = "MISMATCH"
+	reasonNotHappened     = "NOT_HAPPENED"
+	reasonOvertaken       = "OVERTAKEN"
+	reasonLinearizableKey = "LINEARIZABLE_KEY"
 )
 
 var reasons = map[string]error{
 	reasonUnavailable: ErrUnavailable, reasonOverloaded: ErrOverloaded, reasonTimeout: ErrTimeout,
 	reasonTooManySiblings: ErrTooManySiblings, reasonTooLarge: ErrTooLarge, reasonInvalid: ErrInvalid, reasonUnimplemented: ErrUnimplemented,
+	reasonMismatch: ErrMismatch, reasonNotHappened: ErrNotHappened, reasonOvertaken: ErrOvertaken, reasonLinearizableKey: ErrLinearizableKey,
 }
 
 // Outcome is what is known of an operation that has not succeeded.
@@ -75,6 +89,7 @@ type Error struct {
 	Try        string // what to try; may be empty
 	OpID       distrib.OpID
 	RetryAfter time.Duration // where overloaded
+	Current    *Item         // of an ErrMismatch: what is there
 	Cause      error         // of the client, such as that a context ended; nil: none
 }
 
@@ -87,13 +102,24 @@ func (e *Error) Is(target error) bool { return target != nil && reasons[e.Reason
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// decodeFailure reads what a node says. nil: it makes no sense.
-func decodeFailure(body []byte) *Error {
+// failure reads what a node says of an operation on key. nil: it makes no sense.
+func (d decoder) failure(key, body []byte) *Error {
 	var m api.Failure
 	if proto.Unmarshal(body, &m) != nil {
 		return nil
 	}
-	return failureOf(&m)
+	e := failureOf(&m)
+	for f := (fields{rest: body}); m.Current != nil && f.next(); {
+		if f.num != 9 {
+			continue
+		}
+		item, err := d.item(bytes.Clone(key), f.body)
+		if err != nil {
+			return nil
+		}
+		e.Current, item.decided = item, true
+	}
+	return e
 }
 
 func failureOf(m *api.Failure) *Error {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"fmt"
@@ -188,14 +189,18 @@ func (n *fakeNode) Session(stream grpc.BidiStreamingServer[api.SessionRequest, a
 			var batch []*api.SessionResponse
 			for _, r := range all {
 				word := n.next(r)
-				if late, err := time.ParseDuration(word); err == nil {
+				before, word, _ := strings.Cut(word, "|")
+				late, err := time.ParseDuration(before)
+				if err != nil {
+					word = before
+				} else {
 					running.Go(func() {
 						select {
 						case <-time.After(late):
 						case <-stream.Context().Done():
 							return
 						}
-						m := n.answer(r, "ok")
+						m := n.answer(r, cmp.Or(word, "ok"))
 						sending.Lock()
 						defer sending.Unlock()
 						_ = stream.Send(m) // who asked may have gone
@@ -247,8 +252,8 @@ func (n *fakeNode) next(r *api.SessionRequest) string {
 		return "ok"
 	}
 	n.cluster.mu.Lock()
-	if r.GetPut() != nil || r.GetDelete() != nil {
-		n.cluster.tries = append(n.cluster.tries, r.GetPut().GetRetried() || r.GetDelete().GetRetried())
+	if r.GetPut() != nil || r.GetDelete() != nil || r.GetCompareAndSwap() != nil {
+		n.cluster.tries = append(n.cluster.tries, r.GetPut().GetRetried() || r.GetDelete().GetRetried() || r.GetCompareAndSwap().GetRetried())
 	}
 	n.cluster.mu.Unlock()
 	n.mu.Lock()
@@ -263,6 +268,9 @@ func (n *fakeNode) next(r *api.SessionRequest) string {
 		n.seen = append(n.seen, "delete "+string(r.GetDelete().GetKey()))
 	case r.GetResolve() != nil:
 		n.seen = append(n.seen, "resolve "+string(r.GetResolve().GetKey()))
+	case r.GetCompareAndSwap() != nil:
+		n.seen = append(n.seen, "swap "+string(r.GetCompareAndSwap().GetKey()))
+		n.ops = append(n.ops, r.GetCompareAndSwap().GetOpId())
 	}
 	word := n.script[0]
 	if len(n.script) > 1 {
@@ -304,6 +312,18 @@ func (n *fakeNode) answer(r *api.SessionRequest, word string) *api.SessionRespon
 		return fail(codes.InvalidArgument, api.Failure_FAILED, reasonInvalid)
 	case "unimplemented":
 		return fail(codes.Unimplemented, api.Failure_FAILED, reasonUnimplemented)
+	case "mismatch":
+		return fail(codes.Aborted, api.Failure_FAILED, reasonMismatch)
+	case "cancelled":
+		return fail(codes.Aborted, api.Failure_FAILED, reasonNotHappened)
+	case "overtaken":
+		return fail(codes.Unavailable, api.Failure_UNKNOWN, reasonOvertaken)
+	case "swapped", "lost":
+		m := &api.CompareAndSwapResponse{Swapped: word == "swapped", Current: &api.GetResponse{Linearizable: true, Answered: []*api.Place{{Node: n.name}}}}
+		if word == "lost" {
+			m.Mismatch = api.CompareAndSwapResponse_MISMATCH
+		}
+		return &api.SessionResponse{Id: r.GetId(), Result: &api.SessionResponse_CompareAndSwap{CompareAndSwap: m}}
 	case "garbage":
 		return &api.SessionResponse{Id: r.GetId()}
 	}

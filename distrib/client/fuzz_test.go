@@ -37,7 +37,7 @@ func FuzzAnswers(f *testing.F) {
 			_, _ = d.swap(nil, body, distrib.OpID{})
 			_, _, _ = d.fate(body)
 			_ = d.entries(body, func(*Item) error { return nil })
-			_ = decodeFailure(body)
+			_ = (decoder{}).failure(nil, body)
 		}
 		read(b)
 		parts := assembly{}

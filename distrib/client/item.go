@@ -13,7 +13,8 @@ import (
 // Consistency is how many of a key's N nodes must do what is asked.
 type Consistency uint8
 
-// The consistencies. Linearizable is not served yet: it fails with ErrUnimplemented.
+// The consistencies. Linearizable operations on a key have one order, which all clients see; the first of them makes the key
+// linearizable for good. A node that serves none answers ErrUnimplemented.
 const (
 	Quorum Consistency = iota
 	One
@@ -53,6 +54,9 @@ func (l Level) message() *api.Level {
 }
 
 func (l Level) check() error {
+	if l.Nodes > 0 && l.Consistency == Linearizable {
+		return fmt.Errorf("level: %d nodes beside linearizable, which a majority of the key's own nodes decides: want 0", l.Nodes)
+	}
 	if l.Nodes < 0 {
 		return fmt.Errorf("level: %d nodes, want 1 to N, or 0 for what the consistency says", l.Nodes)
 	}
@@ -85,17 +89,33 @@ type Item struct {
 	Context  []byte
 	Answered []Place
 	Repaired bool // a node that answered lacked something
+	// Linearizable: the key is. Where it was not read so, what was decided last may be missing.
+	Linearizable bool
+	// Strays is how many versions came to light that nodes had stored which did not know the key to be linearizable.
+	Strays int
+
+	decided bool // as the key's register says: it has said what has expired too
 }
 
 // ErrSiblings is returned where one value is asked for and there are several, which were written concurrently.
 var ErrSiblings = errors.New("there are concurrent values")
 
+// Seen returns the siblings as they are now: what has expired is deleted. Of what was read linearizable the key's register has said
+// that, and the clock here does not matter.
+func (i *Item) Seen() []distrib.Sibling {
+	now := int64(0)
+	if !i.decided {
+		now = time.Now().UnixMilli()
+	}
+	seen, _ := distrib.AsOf(i.Siblings, now)
+	return seen
+}
+
 // Live returns the values that are there: neither deleted nor expired.
 func (i *Item) Live() []distrib.Value {
-	now := time.Now().UnixMilli()
 	var live []distrib.Value
-	for _, s := range i.Siblings {
-		if !s.Value.Deleted && !s.Value.Expired(now) {
+	for _, s := range i.Seen() {
+		if !s.Value.Deleted {
 			live = append(live, s.Value)
 		}
 	}
@@ -120,8 +140,7 @@ func (i *Item) Value() ([]byte, error) {
 // Resolve makes one value of the siblings. The error is a distrib.ErrNotFound where it is none. Nothing is written: a
 // put of the value with Context does that.
 func (i *Item) Resolve(r distrib.Resolver) ([]byte, error) {
-	seen, _ := distrib.AsOf(i.Siblings, time.Now().UnixMilli())
-	if len(seen) > 0 {
+	if seen := i.Seen(); len(seen) > 0 {
 		if v := r(seen); !v.Deleted {
 			return v.Data, nil
 		}

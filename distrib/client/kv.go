@@ -9,10 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/cambiumdb/cambium/distrib"
-	"github.com/cambiumdb/cambium/distrib/api"
 )
 
 // GetOptions of a get.
@@ -23,8 +20,10 @@ type GetOptions struct {
 
 // PutOptions of a put.
 type PutOptions struct {
-	Level   Level
-	Context []byte        // of what the writer has read; empty: the value becomes a sibling of what is there
+	Level Level
+	// Context is of what the writer has read; empty: the value becomes a sibling of what is there. Linearizable: what is there must
+	// have been read, else it fails with ErrMismatch; empty: the value replaces whatever is there.
+	Context []byte
 	TTL     time.Duration // how long the value lives, 0: for ever; what is left of a millisecond counts as one
 	Op      distrib.OpID  // names the operation; zero: it is given a name
 	Retried bool          // an earlier put of that name may have been stored
@@ -40,10 +39,12 @@ type DeleteOptions struct {
 
 // Put is a write that has succeeded.
 type Put struct {
-	Context      []byte // for the writer's next put of the key
-	Siblings     int    // how many values the key has now; more than 1: concurrent to others
-	Acknowledged []Place
+	Context      []byte  // for the writer's next put of the key
+	Siblings     int     // how many values the key has now; more than 1: concurrent to others
+	Acknowledged []Place // none: a majority of the key's own nodes, as its register decides
 	OpID         distrib.OpID
+	Linearizable bool // the key is: its register has ordered the write
+	Strays       int  // as of an Item
 }
 
 // Fate is what became of an operation.
@@ -51,13 +52,16 @@ type Fate uint8
 
 // The fates.
 const (
-	NotSeen   Fate = iota // no node that answered knows it; it may still come
-	Happened              // it is there, or a write that has seen it is
-	Overtaken             // too much has been written since to tell
+	NotSeen     Fate = iota // no node that answered knows it; it may still come
+	Happened                // it is there, or a write that has seen it is
+	Overtaken               // too much has been written since to tell
+	NotHappened             // it is not there, and never will be: the key's register has seen to it
 )
 
 // String is the fate's name.
-func (f Fate) String() string { return [...]string{"NOT_SEEN", "HAPPENED", "OVERTAKEN"}[f] }
+func (f Fate) String() string {
+	return [...]string{"NOT_SEEN", "HAPPENED", "OVERTAKEN", "NOT_HAPPENED"}[f]
+}
 
 // Get reads a key. That it is absent is no error: see Item.Found.
 func (c *Client) Get(ctx context.Context, key []byte, o GetOptions) (*Item, error) {
@@ -74,7 +78,7 @@ func (c *Client) getOperation(key []byte, o GetOptions) (*operation, error) {
 		return nil, invalid("get", key, err)
 	}
 	op := c.newOperation("get", key, requestGet, responseGet)
-	op.read = true
+	op.read, op.decided = true, o.Level.Consistency == Linearizable
 	op.body = appendGet(op.body, key, o)
 	return op, nil
 }
@@ -87,6 +91,7 @@ func (o *operation) item(body []byte, err error) (*Item, error) {
 	if err != nil {
 		return nil, o.garbage(err)
 	}
+	item.decided = o.decided
 	return item, nil
 }
 
@@ -143,8 +148,13 @@ func (o *operation) put(body []byte, err error) (*Put, error) {
 	return put, nil
 }
 
+// ResolveOptions of a Resolve.
+type ResolveOptions struct {
+	Linearizable bool // the operation was: the key's register tells, and where it did not happen sees to it that it never will
+}
+
 // Resolve finds out what became of an operation whose outcome was unknown.
-func (c *Client) Resolve(ctx context.Context, key []byte, id distrib.OpID) (Fate, []Place, error) {
+func (c *Client) Resolve(ctx context.Context, key []byte, id distrib.OpID, o ResolveOptions) (Fate, []Place, error) {
 	err := distrib.CheckKey(key)
 	if err == nil && id == (distrib.OpID{}) {
 		err = errors.New("the operation has no name")
@@ -156,6 +166,9 @@ func (c *Client) Resolve(ctx context.Context, key []byte, id distrib.OpID) (Fate
 	defer op.free()
 	op.read = true
 	op.body = appendBytes(appendBytes(op.body, 1, key), 2, id[:])
+	if o.Linearizable {
+		op.body = appendUint(op.body, 3, 1)
+	}
 	body, err := op.finish(ctx, op.begin(ctx))
 	if err != nil {
 		return NotSeen, nil, err
@@ -165,61 +178,6 @@ func (c *Client) Resolve(ctx context.Context, key []byte, id distrib.OpID) (Fate
 		return NotSeen, nil, op.garbage(err)
 	}
 	return fate, answered, nil
-}
-
-// Expected is what a compare-and-swap wants to find: one of these.
-type Expected struct {
-	Value   []byte // the value; an empty one is one, nil is none
-	Context []byte // what a read gave: nobody has written since
-	Absent  bool
-}
-
-// SwapOptions of a compare-and-swap.
-type SwapOptions struct {
-	Delete bool // in place of the value
-	TTL    time.Duration
-	Op     distrib.OpID
-}
-
-// Swap is a compare-and-swap that was carried out.
-type Swap struct {
-	Swapped bool
-	Current *Item // after it
-	OpID    distrib.OpID
-}
-
-// CompareAndSwap changes a key to value if it is as expected. It is linearizable, and not served yet: it fails with
-// ErrUnimplemented.
-func (c *Client) CompareAndSwap(ctx context.Context, key []byte, expected Expected, value []byte, o SwapOptions) (*Swap, error) {
-	if err := errors.Join(distrib.CheckKey(key), distrib.CheckValue(value)); err != nil {
-		return nil, invalid("compare-and-swap", key, err)
-	}
-	o.Op = named(o.Op)
-	r := &api.CompareAndSwapRequest{Key: key, Value: value, Delete: o.Delete, TtlMs: milliseconds(o.TTL), OpId: o.Op[:]}
-	switch {
-	case expected.Value != nil:
-		r.Expect = &api.CompareAndSwapRequest_ExpectValue{ExpectValue: expected.Value}
-	case expected.Absent:
-		r.Expect = &api.CompareAndSwapRequest_ExpectAbsent{ExpectAbsent: true}
-	default:
-		r.Expect = &api.CompareAndSwapRequest_ExpectContext{ExpectContext: expected.Context}
-	}
-	op := c.newOperation("compare-and-swap", key, requestSwap, responseSwap)
-	defer op.free()
-	op.op = o.Op
-	var err error
-	if op.body, err = (proto.MarshalOptions{}).MarshalAppend(op.body, r); err != nil {
-		return nil, invalid("compare-and-swap", key, err)
-	}
-	body, err := op.finish(ctx, op.begin(ctx))
-	if err != nil {
-		return nil, err
-	}
-	swap, err := op.decoder().swap(bytes.Clone(key), body, o.Op)
-	if err != nil {
-		return nil, op.garbage(err)
-	}
-	return swap, nil
 }
 
 // garbage is the error of an answer that is none: of the kind that was asked for, but not readable.

@@ -246,7 +246,7 @@ func (n *node) probeAnswered(t *try, field protowire.Number, body []byte) {
 	n.probing.Store(0)
 	n.patience.record(n.client.now() - t.begun)
 	if field == responseFailure {
-		if e := decodeFailure(body); e == nil || e.Reason == reasonUnavailable || e.Reason == reasonTimeout {
+		if e := (decoder{}).failure(nil, body); e == nil || e.Reason == reasonUnavailable || e.Reason == reasonTimeout {
 			return
 		}
 	}

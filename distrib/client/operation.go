@@ -27,6 +27,8 @@ type operation struct {
 	retry  int // how many bytes of body, its first ones, say that an earlier try may have been stored
 	op     distrib.OpID
 	read   bool // nothing happens, whatever becomes of it
+	// decided: what is read is as the key's register has decided it, also what has expired.
+	decided bool
 
 	course     course
 	candidates [maxCandidates]*node
@@ -93,12 +95,12 @@ func (o *operation) mayBeRetried(field protowire.Number, always bool) {
 	}
 }
 
-// request is the body as it is sent now.
-func (o *operation) request() []byte {
-	if o.course.outcome() == Unknown {
-		return o.body
+// request is the body as it is sent now, and whether it says that an earlier try may have been stored.
+func (o *operation) request() (body []byte, retried bool) {
+	if o.course.outcome() == Unknown || o.retry == 0 {
+		return o.body, true
 	}
-	return o.body[o.retry:]
+	return o.body[o.retry:], false
 }
 
 // sending carries out steps that send, up to one that does something else.
@@ -109,7 +111,8 @@ func (o *operation) sending(s step) step {
 		o.used++
 		left := o.deadline - o.client.now()
 		left -= min(left/10, headStart)
-		t.frame = frame{field: o.field, body: o.request(), timeout: uint64(max(left.Milliseconds(), 1))}
+		t.frame = frame{field: o.field, timeout: uint64(max(left.Milliseconds(), 1))}
+		t.body, t.retried = o.request()
 		t.answers = o.answers
 		if err := n.submit(t, o.course.second); err != nil {
 			t.session = nil
@@ -192,23 +195,40 @@ func (o *operation) heard(a answer) step {
 	switch a.field {
 	case o.want:
 		n.trust()
+		if o.want == responseSwap && !swapped(a.body) && !o.decides(a.try) {
+			o.note(n, errNotThere)
+			return o.course.answered(failed, 0)
+		}
 		return o.course.answered(good, 0)
 	case responseFailure:
-		if e := decodeFailure(a.body); e != nil {
-			if o.said == nil || o.said.Outcome == Failed || e.Outcome == Unknown {
+		if e := o.decoder().failure(o.key, a.body); e != nil {
+			v := o.judge(e, a.try)
+			if o.said == nil || o.said.Outcome == Failed || e.Outcome == Unknown || v == settled {
 				o.said = e
 			}
 			o.note(n, errors.New(e.Message))
-			return o.course.answered(o.judge(e), max(e.RetryAfter, 10*time.Millisecond))
+			return o.course.answered(v, max(e.RetryAfter, 10*time.Millisecond))
 		}
 	}
 	o.note(n, errGarbage)
 	return o.course.answered(unknown, 0)
 }
 
-// judge says what a failure means for the operation.
-func (o *operation) judge(e *Error) verdict {
-	if e.Outcome == Unknown && !o.read {
+// errNotThere is why a swap that a try has not made is not known to be lost.
+var errNotThere = errors.New("what is there was not as expected, but another try may have found it so")
+
+// decides reports whether a try that has found something else than it expected speaks for all others: those that it knows of
+// are not done any more.
+func (o *operation) decides(t *try) bool { return t.retried || !o.course.others() }
+
+// judge says what a failure of a try means for the operation.
+func (o *operation) judge(e *Error, t *try) verdict {
+	switch {
+	case e.Reason == reasonNotHappened, e.Reason == reasonMismatch && o.decides(t):
+		return settled
+	case e.Reason == reasonOvertaken:
+		return forgotten
+	case e.Outcome == Unknown && !o.read:
 		return unknown
 	}
 	switch e.Reason {
@@ -282,7 +302,7 @@ func (o *operation) failure(ended error) *Error {
 		e.Outcome = Failed
 	}
 	if o.said != nil {
-		e.Reason, e.Replicas, e.Try, e.RetryAfter = o.said.Reason, o.said.Replicas, o.said.Try, o.said.RetryAfter
+		e.Reason, e.Replicas, e.Try, e.RetryAfter, e.Current = o.said.Reason, o.said.Replicas, o.said.Try, o.said.RetryAfter, o.said.Current
 	}
 	e.Op, e.Key, e.OpID, e.Cause = o.name, bytes.Clone(o.key), o.op, ended
 	switch {

@@ -22,6 +22,7 @@ type try struct {
 	node    *node
 	session *session
 	begun   time.Duration // by Client.now
+	retried bool          // it says that an earlier one may have been carried out
 	answers chan answer   // has room for all that come; nil: nobody waits, it is a probe
 
 	// The session's mutex guards what follows.

@@ -20,22 +20,28 @@ type UpdateOptions struct {
 // another writer, so that there are several siblings again, it begins anew, with siblings that hold its own last
 // value.
 //
-// It is eventual and not atomic: two updates at once may both be seen before they are merged, so change must make
+// Where o.Level is Linearizable the put is a compare-and-swap: what change has seen is what is replaced, and nothing comes between. It
+// begins anew where another writer did.
+//
+// Else it is eventual and not atomic: two updates at once may both be seen before they are merged, so change must make
 // a value that stands for all siblings, its own earlier ones included, as a union does and a counter does not. The
 // siblings are as of now: what has expired is deleted. An error of change ends the update, and is returned.
 //
-// The error is an ErrSiblings where the last of Tries still met another writer: then the value is stored, beside others.
+// The error is an ErrSiblings where the last of Tries still met another writer: then the value is stored, beside others. Linearizable it is
+// an ErrMismatch, and no value was stored.
 func (c *Client) Update(ctx context.Context, key []byte, change func(siblings []distrib.Sibling) ([]byte, error), o UpdateOptions) (*Put, error) {
 	if o.Tries <= 0 {
 		o.Tries = 10
+	}
+	if o.Level.Consistency == Linearizable {
+		return c.updateLinearizable(ctx, key, change, o)
 	}
 	for try := 1; ; try++ {
 		item, err := c.Get(ctx, key, GetOptions{Level: o.Level})
 		if err != nil {
 			return nil, fmt.Errorf("update: %w", err)
 		}
-		siblings, _ := distrib.AsOf(item.Siblings, time.Now().UnixMilli())
-		value, err := change(siblings)
+		value, err := change(item.Seen())
 		if err != nil {
 			return nil, err
 		}
@@ -49,10 +55,49 @@ func (c *Client) Update(ctx context.Context, key []byte, change func(siblings []
 		if try >= o.Tries {
 			return put, fmt.Errorf("update %q: %w: %d of them after %d tries", key, ErrSiblings, put.Siblings, try)
 		}
-		select { // two that met would go on meeting
-		case <-time.After(rand.N(time.Duration(try) * 2 * time.Millisecond)):
-		case <-ctx.Done():
-			return put, fmt.Errorf("update %q: %w: %d of them: %w", key, ErrSiblings, put.Siblings, ctx.Err())
+		if err := rest(ctx, try); err != nil {
+			return put, fmt.Errorf("update %q: %w: %d of them: %w", key, ErrSiblings, put.Siblings, err)
+		}
+	}
+}
+
+// rest waits after a try that met another writer: two that met would go on meeting.
+func rest(ctx context.Context, try int) error {
+	select {
+	case <-time.After(rand.N(time.Duration(try) * 2 * time.Millisecond)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Client) updateLinearizable(ctx context.Context, key []byte, change func(siblings []distrib.Sibling) ([]byte, error), o UpdateOptions) (*Put, error) {
+	item, err := c.Get(ctx, key, GetOptions{Level: o.Level})
+	if err != nil {
+		return nil, fmt.Errorf("update: %w", err)
+	}
+	for try := 1; ; try++ {
+		value, err := change(item.Seen())
+		if err != nil {
+			return nil, err
+		}
+		s, err := c.CompareAndSwap(ctx, key, Expected{Context: item.Context}, value, SwapOptions{TTL: o.TTL})
+		if err != nil {
+			return nil, fmt.Errorf("update: %w", err)
+		}
+		if s.Swapped {
+			put := &Put{Context: item.Context, Siblings: len(s.Current.Live()), OpID: s.OpID, Linearizable: true, Strays: s.Current.Strays}
+			if now := s.Current.Siblings; len(now) == 1 && now[0].Op == s.OpID { // nobody has written since an earlier try has
+				put.Context = s.Current.Context
+			}
+			return put, nil
+		}
+		item = s.Current
+		if try >= o.Tries {
+			return nil, fmt.Errorf("update %q: %w after %d tries", key, s.Mismatch, try)
+		}
+		if err := rest(ctx, try); err != nil {
+			return nil, fmt.Errorf("update %q: %w: %w", key, s.Mismatch, err)
 		}
 	}
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 
@@ -64,7 +67,7 @@ func TestClient(t *testing.T) {
 	}, client.UpdateOptions{Level: all})
 	require.NoError(t, err)
 	require.Equal(t, 1, put.Siblings)
-	fate, places, err := kv.Resolve(ctx, key, put.OpID)
+	fate, places, err := kv.Resolve(ctx, key, put.OpID, client.ResolveOptions{})
 	require.NoError(t, err)
 	require.Equal(t, client.Happened, fate)
 	require.Len(t, places, 3)
@@ -103,4 +106,92 @@ func TestClient(t *testing.T) {
 	_, err = kv.Put(held, []byte("held"), nil, client.PutOptions{Level: client.Level{Consistency: client.One}})
 	require.ErrorAs(t, err, &failed)
 	require.Equal(t, client.Unknown, failed.Outcome)
+}
+
+// TestClientLinearizable: compare-and-swap and its kin, and updates of which each counts.
+func TestClientLinearizable(t *testing.T) {
+	c := newCluster(t, 3, Limits{})
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	g := grpc.NewServer(ServerOptions()...)
+	c.server.Register(g)
+	go g.Serve(listener)
+	defer g.Stop()
+	ctx, linear := t.Context(), client.Level{Consistency: client.Linearizable}
+	kv, err := client.Open(ctx, client.Options{Endpoints: []string{listener.Addr().String()}})
+	require.NoError(t, err)
+	defer kv.Close()
+
+	key := []byte("user:1")
+	swap, err := kv.PutIfAbsent(ctx, key, []byte("red"), client.SwapOptions{})
+	require.NoError(t, err)
+	require.True(t, swap.Swapped)
+	red := swap.Current.Context
+	swap, err = kv.PutIfAbsent(ctx, key, []byte("blue"), client.SwapOptions{})
+	require.NoError(t, err)
+	require.ErrorIs(t, swap.Mismatch, client.ErrMismatch)
+	value, err := swap.Current.Value()
+	require.NoError(t, err)
+	require.Equal(t, "red", string(value))
+	swap, err = kv.CompareAndSwap(ctx, key, client.Expected{Value: []byte("red")}, []byte("blue"), client.SwapOptions{})
+	require.NoError(t, err)
+	require.True(t, swap.Swapped)
+	item, err := kv.Get(ctx, key, client.GetOptions{Level: linear})
+	require.NoError(t, err)
+	require.True(t, item.Linearizable)
+	require.Equal(t, swap.OpID, item.Siblings[0].Op)
+
+	_, err = kv.Put(ctx, key, []byte("green"), client.PutOptions{Level: linear, Context: red})
+	require.ErrorIs(t, err, client.ErrMismatch)
+	var failed *client.Error
+	require.ErrorAs(t, err, &failed)
+	require.Equal(t, client.Failed, failed.Outcome)
+	require.Equal(t, item.Context, failed.Current.Context)
+	put, err := kv.Put(ctx, key, []byte("green"), client.PutOptions{Level: linear, Context: failed.Current.Context})
+	require.NoError(t, err)
+	require.True(t, put.Linearizable)
+	swap, err = kv.DeleteIf(ctx, key, client.Expected{Context: red}, client.SwapOptions{})
+	require.NoError(t, err)
+	require.False(t, swap.Swapped)
+	swap, err = kv.DeleteIf(ctx, key, client.Expected{Context: put.Context}, client.SwapOptions{})
+	require.NoError(t, err)
+	require.True(t, swap.Swapped)
+	require.False(t, swap.Current.Found())
+
+	fate, _, err := kv.Resolve(ctx, key, swap.OpID, client.ResolveOptions{Linearizable: true})
+	require.NoError(t, err)
+	require.Equal(t, client.Happened, fate)
+	fate, _, err = kv.Resolve(ctx, key, distrib.OpID{7}, client.ResolveOptions{Linearizable: true})
+	require.NoError(t, err)
+	require.Equal(t, client.NotHappened, fate)
+	_, err = kv.PutIfAbsent(ctx, key, nil, client.SwapOptions{Op: distrib.OpID{7}, Retried: true})
+	require.ErrorIs(t, err, client.ErrNotHappened)
+
+	const writers, each = 8, 10
+	var all sync.WaitGroup
+	for range writers {
+		all.Go(func() {
+			for range each {
+				_, err := kv.Update(ctx, []byte("count"), func(siblings []distrib.Sibling) ([]byte, error) {
+					n := 0
+					for _, s := range siblings {
+						n, _ = strconv.Atoi(string(s.Value.Data))
+					}
+					return strconv.AppendInt(nil, int64(n+1), 10), nil
+				}, client.UpdateOptions{Level: linear, Tries: 1000})
+				assert.NoError(t, err)
+			}
+		})
+	}
+	all.Wait()
+	item, err = kv.Get(ctx, []byte("count"), client.GetOptions{Level: linear})
+	require.NoError(t, err)
+	value, err = item.Value()
+	require.NoError(t, err)
+	require.Equal(t, strconv.Itoa(writers*each), string(value))
+	_, err = kv.Update(ctx, []byte("count"), func([]distrib.Sibling) ([]byte, error) {
+		_, err := kv.Put(ctx, []byte("count"), []byte("0"), client.PutOptions{Level: linear})
+		return nil, err
+	}, client.UpdateOptions{Level: linear, Tries: 2})
+	require.ErrorIs(t, err, client.ErrMismatch)
 }
