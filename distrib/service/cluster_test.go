@@ -34,9 +34,6 @@ type node struct {
 	own         *replica.Replica
 	hints       *hint.Hints
 	coordinator *coordinator.Coordinator
-
-	mu        sync.Mutex // guards what follows
-	registers map[string]register.State
 }
 
 // cluster is some nodes in one process, and the service of node 1 with a client of it.
@@ -63,7 +60,7 @@ func newCluster(t testing.TB, nodes uint64, limits Limits) *cluster {
 	var members []ring.Node
 	for id := uint64(1); id <= nodes; id++ {
 		members = append(members, ring.Node{ID: id, Name: c.name(id)})
-		n := &node{store: storetest.NewMem(), registers: map[string]register.State{}}
+		n := &node{store: storetest.NewMem()}
 		births, err := replica.NextRun(n.store, 0)
 		require.NoError(t, err)
 		n.own = replica.New(replica.Options{Store: n.store, Prefix: distrib.DataPrefix(), Node: id, Births: births})
@@ -199,19 +196,16 @@ func (c *cluster) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (
 	if err != nil {
 		return nil, err
 	}
-	var record distrib.Record
+	var held replica.Held
 	if r.For != 0 {
-		record, err = n.hints.Read(r)
+		held.Record, err = n.hints.Read(r)
 	} else {
-		record, err = n.own.Read(r.Key)
+		held, err = n.own.Hold(r.Key)
 	}
-	n.mu.Lock()
-	state := n.registers[string(r.Key)]
-	n.mu.Unlock()
 	if r.Digest {
-		return &distrib.ReadReply{Dots: vclock.Dots(record), Linearizable: !state.Accepted.Zero()}, err
+		return &distrib.ReadReply{Dots: vclock.Dots(held.Record), Linearizable: held.Linearizable}, err
 	}
-	return &distrib.ReadReply{Record: record, Linearizable: !state.Accepted.Zero()}, err
+	return &distrib.ReadReply{Record: held.Record, Linearizable: held.Linearizable}, err
 }
 
 func (c *cluster) Keys(ctx context.Context, to uint64, r *distrib.KeysRequest) ([]distrib.KeyDots, error) {
@@ -242,18 +236,11 @@ func (n *node) step(key, request []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	record, err := n.own.Read(key)
+	reply, err := n.own.Step(key, 0, 0, &r)
 	if err != nil {
 		return nil, err
 	}
-	step := n.registers[string(key)].Step(0, &r, record)
-	n.registers[string(key)] = step.State
-	if step.Learned != nil {
-		_, err = n.own.Merge(key, step.Learned, distrib.SyncNow)
-	}
-	return register.AppendReply(nil, &step.Reply), err
+	return register.AppendReply(nil, reply), nil
 }
 
 // StartOperate implements distrib.Registers.

@@ -68,6 +68,7 @@ func (s *Server) failure(ctx context.Context, a attempt, err error) *api.Failure
 	case errors.As(err, &not):
 		f.Code, f.Reason = uint32(codes.Unimplemented), reasonUnimplemented
 	default:
+		a.linearizable = a.linearizable || errors.Is(err, distrib.ErrLinearizable)
 		s.classify(ctx, f, err)
 		if errors.As(err, &failing) {
 			s.describe(f, a, failing)
@@ -94,6 +95,8 @@ func (s *Server) classify(ctx context.Context, f *api.Failure, err error) {
 	case errors.As(err, &overloaded):
 		code, reason = codes.ResourceExhausted, reasonOverloaded
 		f.RetryAfterMs = uint32(max(overloaded.RetryAfter, retryAfter).Milliseconds())
+	case errors.Is(err, distrib.ErrLinearizable):
+		reason = reasonLinearizable
 	case errors.Is(err, context.DeadlineExceeded):
 		reason = reasonTimeout
 	}

@@ -154,7 +154,11 @@ func TestStrays(t *testing.T) {
 	ways(t, 3, Limits{}, func(t *testing.T, c *cluster, do way) {
 		key := []byte("k")
 		require.NotNil(t, do(put(&api.PutRequest{Key: key, Value: []byte("red"), Level: linear})).GetPut())
-		require.NotNil(t, do(put(&api.PutRequest{Key: key, Value: []byte("blue"), Level: level(api.Consistency_ALL)})).GetPut())
+		stray := distrib.Record{{Dot: vclock.Dot{Actor: vclock.Actor{Node: 2, Birth: 1}, Counter: 1}, Value: distrib.Value{Data: []byte("blue")}}}
+		for _, n := range c.nodes {
+			_, err := n.own.Merge(key, stray, distrib.SyncNow)
+			require.NoError(t, err)
+		}
 		r := do(get(&api.GetRequest{Key: key, Level: linear}))
 		require.ElementsMatch(t, []string{"red", "blue"}, values(r))
 		require.Equal(t, uint32(1), r.GetGet().Strays)
@@ -221,12 +225,16 @@ func TestNotHappened(t *testing.T) {
 	ways(t, 3, Limits{}, func(t *testing.T, c *cluster, do way) {
 		key, id := []byte("k"), bytes.Repeat([]byte{7}, 16)
 		require.Equal(t, api.ResolveResponse_NOT_HAPPENED, do(resolve(&api.ResolveRequest{Key: key, OpId: id, Linearizable: true})).GetResolve().GetFate())
-		require.Equal(t, api.ResolveResponse_NOT_HAPPENED, do(resolve(&api.ResolveRequest{Key: key, OpId: id})).GetResolve().GetFate(), "the nodes know the key")
 		f := do(put(&api.PutRequest{Key: key, OpId: id, Retried: true, Level: linear})).GetFailure()
 		require.Equal(t, reasonNotHappened, f.GetReason())
 		require.Equal(t, api.Failure_FAILED, f.Outcome)
 		require.Equal(t, "kvctl get k", f.Try)
 		require.Empty(t, values(do(get(&api.GetRequest{Key: key, Level: linear}))))
+
+		require.NotNil(t, do(put(&api.PutRequest{Key: key, Level: linear})).GetPut())
+		require.NotNil(t, do(get(&api.GetRequest{Key: key, Level: linear})).GetGet(), "and so the nodes know that the key is linearizable")
+		id[0]++
+		require.Equal(t, api.ResolveResponse_NOT_HAPPENED, do(resolve(&api.ResolveRequest{Key: key, OpId: id})).GetResolve().GetFate())
 	})
 }
 
