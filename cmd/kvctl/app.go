@@ -58,7 +58,8 @@ values are in hex, in arguments and in text. NO_COLOR is honoured.
 
 Exit codes
   0    ok
-  1    the key is not there, or the compare-and-swap lost
+  1    the key is not there, or the compare-and-swap lost, or others have written
+       since what a linearizable write has seen
   2    usage: a flag, an argument, or a directory or file that is not what it should be
   3    unavailable: I/O error, full device, missing permission, unsupported feature;
        too few nodes of the cluster answer: nothing happened

@@ -98,6 +98,10 @@ key is not there.`, 1,
 					what += ", of which some lacked a version"
 				}
 				a.traced(trace, c, key, start, what)
+				a.strays(got.Strays)
+				if got.Linearizable && level.Consistency != client.Linearizable {
+					fmt.Fprintf(a.stderr, "%s is linearizable: what was written last may be missing here, --consistency linearizable shows it\n", args[0])
+				}
 				return a.printItem(args[0], got, raw)
 			})
 		})
@@ -108,6 +112,13 @@ key is not there.`, 1,
 	cmd.Flags().BoolVar(&repair, "repair", false, "wait until nodes that lack a version have it")
 	traceFlag(cmd.Flags(), &trace)
 	return cmd
+}
+
+// strays says that values came to light which were written by nodes that did not know the key to be linearizable.
+func (a *app) strays(n int) {
+	if n > 0 {
+		fmt.Fprintf(a.stderr, "%d values came to light that nodes had stored which did not know the key to be linearizable\n", n)
+	}
 }
 
 func traceFlag(f *pflag.FlagSet, to *bool) {
@@ -132,9 +143,8 @@ func (a *app) printItem(arg string, got *client.Item, raw bool) error {
 	case raw:
 		return &statusError{code: exitUsage, err: fmt.Errorf("get %q: there are %d concurrent values, --raw prints one", got.Key, len(live)), try: "kvctl get " + arg}
 	}
-	now := time.Now().UnixMilli()
-	for _, s := range got.Siblings {
-		siblingOf(s, now).WriteText(a.stdout, inspect.Style{Hex: a.hex, Full: true})
+	for _, s := range siblingsOf(got) {
+		s.WriteText(a.stdout, inspect.Style{Hex: a.hex, Full: true})
 	}
 	fmt.Fprintf(a.stderr, "%d concurrent values: the next kvctl put or del of the key replaces them all\n", len(live))
 	return nil
@@ -182,7 +192,9 @@ func (a *app) onlinePutCommand() *cobra.Command {
 	var w putFlags
 	cmd := a.command("put KEY VALUE", "store a value in a cluster",
 		`Stores a value in place of what the last kvctl get or put of the key has seen. What
-others have written since stays beside it, as a concurrent value.`, 2,
+others have written since stays beside it, as a concurrent value. With --consistency
+linearizable it is not stored then, and the exit code is 1; where nothing of the key is
+remembered, it replaces whatever is there.`, 2,
 		func(ctx context.Context, args []string) error {
 			key, value, err := a.pair(args[0], args[1])
 			if err != nil {
@@ -202,7 +214,9 @@ others have written since stays beside it, as a concurrent value.`, 2,
 func (a *app) onlineDelCommand() *cobra.Command {
 	var w putFlags
 	cmd := a.command("del KEY", "remove a key of a cluster",
-		"Removes what the last kvctl get or put of the key has seen. What others have written\nsince stays. Removing what is not there is no error.", 1,
+		`Removes what the last kvctl get or put of the key has seen. What others have written
+since stays. With --consistency linearizable nothing is removed then, and the exit code
+is 1. Removing what is not there is no error.`, 1,
 		func(ctx context.Context, args []string) error {
 			key, err := a.key(args[0])
 			if err != nil {
@@ -231,6 +245,7 @@ func (a *app) writeOnline(ctx context.Context, w *putFlags, op string, key []byt
 		}
 		a.remember(&w.memory, key, p.Context)
 		a.traced(w.trace, c, key, start, fmt.Sprintf("stored by %s; op id %x", names(p.Acknowledged), p.OpID[:]))
+		a.strays(p.Strays)
 		if p.Siblings > 1 {
 			fmt.Fprintf(a.stderr, "%d concurrent values: kvctl get shows them, and a put after it replaces them all\n", p.Siblings)
 		}
@@ -238,53 +253,113 @@ func (a *app) writeOnline(ctx context.Context, w *putFlags, op string, key []byt
 	})
 }
 
+// casFlags are what a compare-and-swap expects, and what it does then.
+type casFlags struct {
+	old, context, op          string
+	absent, remove, noContext bool
+	ttl                       time.Duration
+}
+
+// expected is what it expects.
+func (a *app) expected(w *casFlags) (e client.Expected, err error) {
+	switch {
+	case w.absent:
+		e.Absent = true
+	case w.context != "":
+		e.Context, err = a.recall(&memory{context: w.context}, nil)
+	default:
+		e.Value, err = a.bytes("--old", w.old)
+	}
+	return e, err
+}
+
 func (a *app) onlineCasCommand() *cobra.Command {
-	var old, op string
-	var absent bool
-	var ttl time.Duration
-	cmd := a.command("cas KEY NEW (--old OLD | --absent)", "store a value in a cluster if the present one is as expected",
-		"Sets KEY to NEW if its value is OLD, or if it has none with --absent. Exits with 1\nwhere it is something else. It is linearizable; clusters do not serve it yet, and say so.", 2,
+	var w casFlags
+	cmd := a.command("cas KEY (NEW | --delete) (--old OLD | --absent | --context T)", "change a key of a cluster if it is as expected",
+		`Sets KEY to NEW, or removes it with --delete, if its value is OLD; if it has none, with
+--absent; or if nobody has written since a get that gave the context T. Else it exits with
+1 and says what is there. It is linearizable, and makes the key so.`, -1,
 		func(ctx context.Context, args []string) error {
-			key, value, err := a.pair(args[0], args[1])
+			if len(args) == 2 == w.remove || len(args) > 2 {
+				return usagef("got %d arguments, want KEY NEW, or KEY with --delete", len(args))
+			}
+			key, err := a.key(args[0])
 			if err != nil {
 				return err
 			}
-			expected := client.Expected{Absent: absent}
-			if !absent {
-				if expected.Value, err = a.bytes("--old", old); err != nil {
-					return err
-				}
-			}
-			id, err := parseOp(op)
+			expected, err := a.expected(&w)
 			if err != nil {
 				return err
 			}
-			return a.online(ctx, func(c *client.Client) error {
-				s, err := c.CompareAndSwap(ctx, key, expected, value, client.SwapOptions{TTL: ttl, Op: id})
+			o := client.SwapOptions{TTL: w.ttl, Retried: w.op != ""}
+			if o.Op, err = parseOp(w.op); err != nil {
+				return err
+			}
+			do := func(c *client.Client) (*client.Swap, error) { return c.DeleteIf(ctx, key, expected, o) }
+			if !w.remove {
+				value, err := a.bytes("NEW", args[1])
 				if err != nil {
 					return err
 				}
-				if err := a.printer(false).Report(&written{"cas", inspect.NewKey(key), s.Swapped}); err != nil || s.Swapped {
+				do = func(c *client.Client) (*client.Swap, error) { return c.CompareAndSwap(ctx, key, expected, value, o) }
+			}
+			return a.online(ctx, func(c *client.Client) error {
+				s, err := do(c)
+				if err != nil {
 					return err
 				}
-				return &statusError{code: exitNotFound, err: fmt.Errorf("cas %q: lost: the present value is not as expected", key), try: "kvctl get " + args[0]}
+				a.remember(&memory{noContext: w.noContext}, key, s.Current.Context)
+				return a.printSwap(args[0], s)
 			})
 		})
 	a.hexFlag(cmd.Flags())
-	opFlag(cmd.Flags(), &op, "name of the operation, to try again one whose outcome is unknown: it is not done twice")
-	cmd.Flags().DurationVar(&ttl, "ttl", 0, "how long the value lives, such as 30s or 24h (default: for ever)")
-	cmd.Flags().StringVar(&old, "old", "", "the value that must be there; an empty one is a value")
-	cmd.Flags().BoolVar(&absent, "absent", false, "the key must not be there")
-	cmd.MarkFlagsOneRequired("old", "absent")
-	cmd.MarkFlagsMutuallyExclusive("old", "absent")
+	f := cmd.Flags()
+	opFlag(f, &w.op, "name of the operation, to try again one whose outcome is unknown: it is not done twice")
+	f.DurationVar(&w.ttl, "ttl", 0, "how long the value lives, such as 30s or 24h (default: for ever)")
+	f.StringVar(&w.old, "old", "", "the value that must be there; an empty one is a value")
+	f.BoolVar(&w.absent, "absent", false, "the key must not be there")
+	f.StringVar(&w.context, "context", "", "what was read, as get prints it with -o json: nobody must have written since")
+	f.BoolVar(&w.remove, "delete", false, "remove the key, in place of storing a value")
+	f.BoolVar(&w.noContext, "no-context", false, "do not remember what is there for the next put")
+	cmd.MarkFlagsOneRequired("old", "absent", "context")
+	cmd.MarkFlagsMutuallyExclusive("old", "absent", "context")
+	cmd.MarkFlagsMutuallyExclusive("delete", "ttl")
 	return cmd
+}
+
+// printSwap prints what came of a compare-and-swap; arg is the key as it was typed.
+func (a *app) printSwap(arg string, s *client.Swap) error {
+	a.strays(s.Current.Strays)
+	r := &swapped{written: written{"cas", inspect.NewKey(s.Current.Key), s.Swapped}, Current: itemOf(s.Current, true), OpID: fmt.Sprintf("%x", s.OpID[:])}
+	if !s.Swapped {
+		r.Mismatch = s.Mismatch.Error()
+	}
+	if err := a.printer(false).Report(r); err != nil || s.Swapped {
+		return err
+	}
+	return &statusError{code: exitNotFound, err: fmt.Errorf("cas %q: lost: %s", s.Current.Key, present(s.Current)), try: "kvctl get " + arg + " --consistency linearizable"}
+}
+
+// present says in short what is there.
+func present(i *client.Item) string {
+	const shown = 64
+	switch live := i.Live(); {
+	case len(live) == 0:
+		return "it is not there"
+	case len(live) > 1:
+		return fmt.Sprintf("it has %d concurrent values", len(live))
+	case len(live[0].Data) > shown:
+		return fmt.Sprintf("its value is %q..", live[0].Data[:shown])
+	default:
+		return fmt.Sprintf("its value is %q", live[0].Data)
+	}
 }
 
 // fate is what became of an operation.
 type fate struct {
 	inspect.Key
 	OpID     string  `json:"op_id"`
-	Fate     string  `json:"fate"` // HAPPENED, NOT_SEEN, OVERTAKEN
+	Fate     string  `json:"fate"` // HAPPENED, NOT_HAPPENED, NOT_SEEN, OVERTAKEN
 	Answered []place `json:"answered"`
 }
 
@@ -292,11 +367,13 @@ type fate struct {
 func (f *fate) WriteText(w io.Writer, _ inspect.Style) { fmt.Fprintln(w, f.Fate) }
 
 func (a *app) resolveCommand() *cobra.Command {
-	var op string
+	var op, consistency string
 	cmd := a.command("resolve KEY --op ID", "find out what became of a write whose outcome was unknown",
-		`Prints HAPPENED: it is there, or a write that has seen it; NOT_SEEN: no node that
-answered knows it, it may still come (exit code 1); or OVERTAKEN: too much has been
-written since to tell (exit code 4).`, 1,
+		`Prints HAPPENED: it is there, or a write that has seen it; NOT_HAPPENED: it is not there
+and never will be (exit code 1); NOT_SEEN: no node that answered knows it, it may still
+come (exit code 1); or OVERTAKEN: too much has been written since to tell (exit code 4).
+NOT_HAPPENED is said of linearizable keys. Of a write that was linearizable say so, with
+--consistency linearizable.`, 1,
 		func(ctx context.Context, args []string) error {
 			key, err := a.key(args[0])
 			if err != nil {
@@ -306,8 +383,12 @@ written since to tell (exit code 4).`, 1,
 			if err != nil {
 				return err
 			}
+			level, err := client.ParseConsistency(consistency)
+			if err != nil {
+				return usagef("--%w", err)
+			}
 			return a.online(ctx, func(c *client.Client) error {
-				f, answered, err := c.Resolve(ctx, key, id, client.ResolveOptions{})
+				f, answered, err := c.Resolve(ctx, key, id, client.ResolveOptions{Linearizable: level == client.Linearizable})
 				if err != nil {
 					return err
 				}
@@ -315,6 +396,8 @@ written since to tell (exit code 4).`, 1,
 				switch {
 				case err != nil || f == client.Happened:
 					return err
+				case f == client.NotHappened:
+					return &statusError{code: exitNotFound, err: fmt.Errorf("resolve %q: it did not happen, and never will", key), try: "the write again, with a new --op or none"}
 				case f == client.NotSeen:
 					return &statusError{code: exitNotFound, err: fmt.Errorf("resolve %q: no node that answered knows it; it may still come", key),
 						try: fmt.Sprintf("the write again with --op %x: it is not done twice", id[:])}
@@ -324,6 +407,7 @@ written since to tell (exit code 4).`, 1,
 		})
 	a.hexFlag(cmd.Flags())
 	opFlag(cmd.Flags(), &op, "name of the operation, as the failed write said it")
+	cmd.Flags().StringVar(&consistency, "consistency", client.Quorum.String(), "that of the write: of a linearizable one the key's register is asked")
 	_ = cmd.MarkFlagRequired("op")
 	return cmd
 }

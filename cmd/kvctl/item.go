@@ -36,7 +36,8 @@ type sibling struct {
 	OpID    string     `json:"op_id,omitempty"`
 }
 
-func siblingOf(s distrib.Sibling, now int64) *sibling {
+// siblingOf shows s, which is as it is now in seen.
+func siblingOf(s, seen distrib.Sibling) *sibling {
 	v := &sibling{Dot: s.Dot.String(), Past: s.Past.Clock.String(), Written: time.UnixMilli(int64(s.Value.Time >> 16)).UTC()}
 	if s.Op != (distrib.OpID{}) {
 		v.OpID = fmt.Sprintf("%x", s.Op[:])
@@ -45,7 +46,7 @@ func siblingOf(s distrib.Sibling, now int64) *sibling {
 		at := time.UnixMilli(s.Value.Expires).UTC()
 		v.Expires = &at
 	}
-	if v.Deleted = s.Value.Deleted || s.Value.Expired(now); !v.Deleted {
+	if v.Deleted = seen.Value.Deleted; !v.Deleted {
 		v.Value = inspect.NewValue(s.Value.Data)
 	}
 	return v
@@ -73,13 +74,14 @@ type item struct {
 	Context       []byte     `json:"context,omitempty"`
 	Answered      []place    `json:"answered,omitempty"`
 	Repaired      bool       `json:"repaired,omitempty"`
+	Linearizable  bool       `json:"linearizable,omitempty"`
+	Strays        int        `json:"strays,omitempty"`
 	Error         string     `json:"error,omitempty"` // of a key of a batch
 }
 
 // itemOf is an item for people and programs. The clocks of a value that stands alone are left out unless all is set.
 func itemOf(i *client.Item, all bool) *item {
-	now := time.Now().UnixMilli()
-	v := &item{Key: inspect.NewKey(i.Key), Found: i.Found(), Context: i.Context, Repaired: i.Repaired}
+	v := &item{Key: inspect.NewKey(i.Key), Found: i.Found(), Context: i.Context, Repaired: i.Repaired, Linearizable: i.Linearizable, Strays: i.Strays}
 	if len(i.Answered) > 0 {
 		v.Answered = placesOf(i.Answered)
 	}
@@ -88,11 +90,17 @@ func itemOf(i *client.Item, all bool) *item {
 		v.Value = inspect.NewValue(live[0].Data)
 	}
 	if all || len(live) > 1 {
-		for _, s := range i.Siblings {
-			v.Siblings = append(v.Siblings, siblingOf(s, now))
-		}
+		v.Siblings = siblingsOf(i)
 	}
 	return v
+}
+
+func siblingsOf(i *client.Item) (list []*sibling) {
+	seen := i.Seen()
+	for n, s := range i.Siblings {
+		list = append(list, siblingOf(s, seen[n]))
+	}
+	return list
 }
 
 // WriteText writes the key and its value, or all of its values with their clocks.
@@ -125,12 +133,14 @@ type acknowledged struct {
 	Context      []byte  `json:"context,omitempty"`
 	Acknowledged []place `json:"acknowledged,omitempty"`
 	OpID         string  `json:"op_id,omitempty"`
+	Linearizable bool    `json:"linearizable,omitempty"`
+	Strays       int     `json:"strays,omitempty"`
 	Error        string  `json:"error,omitempty"` // of a key of a batch
 }
 
 func acknowledgedOf(op string, key []byte, p *client.Put) *acknowledged {
 	return &acknowledged{Op: op, Key: inspect.NewKey(key), OK: true, Siblings: p.Siblings, Context: p.Context,
-		Acknowledged: placesOf(p.Acknowledged), OpID: fmt.Sprintf("%x", p.OpID[:])}
+		Acknowledged: placesOf(p.Acknowledged), OpID: fmt.Sprintf("%x", p.OpID[:]), Linearizable: p.Linearizable, Strays: p.Strays}
 }
 
 // WriteText writes nothing but an error.
@@ -140,8 +150,19 @@ func (s *acknowledged) WriteText(w io.Writer, style inspect.Style) {
 	}
 }
 
-// names joins places for people.
+// swapped is the result of a compare-and-swap, for programs: people get silence.
+type swapped struct {
+	written
+	Mismatch string `json:"mismatch,omitempty"` // why not ok
+	Current  *item  `json:"current"`            // what is there now
+	OpID     string `json:"op_id"`
+}
+
+// names joins places for people. Of a linearizable operation none is known.
 func names(places []client.Place) string {
+	if len(places) == 0 {
+		return "a majority of the key's nodes"
+	}
 	var all []string
 	for _, p := range places {
 		all = append(all, p.String())

@@ -131,9 +131,15 @@ func judgeOnline(err error) (code int, try string) {
 		switch {
 		case e.Outcome == client.Unknown:
 			code = exitUnknown
-			if !strings.Contains(try, "kvctl resolve") {
-				try = fmt.Sprintf("kvctl resolve %q --op %x tells whether it happened; with the same --op it can be written again", e.Key, e.OpID[:])
+			if !strings.Contains(try, "kvctl") {
+				way := ""
+				if e.Linearizable {
+					way = " --consistency linearizable"
+				}
+				try = fmt.Sprintf("kvctl resolve %q --op %x%s tells whether it happened; with the same --op it can be written again", e.Key, e.OpID[:], way)
 			}
+		case errors.Is(e, client.ErrMismatch):
+			code = exitNotFound
 		case errors.Is(e, client.ErrInvalid):
 			code = exitUsage
 		default:

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"google.golang.org/grpc"
@@ -17,6 +18,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/certs"
 	"github.com/cambiumdb/cambium/distrib/coordinator"
+	"github.com/cambiumdb/cambium/distrib/register"
 	"github.com/cambiumdb/cambium/distrib/replica"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/service"
@@ -41,6 +43,7 @@ type testNode struct {
 	id      uint64
 	addr    string
 	own     *replica.Replica
+	asks    *coordinator.Coordinator
 }
 
 // cluster is the command that starts one: $E is its endpoints. With a directory of certificates it serves TLS.
@@ -65,15 +68,15 @@ func cluster(ts *testscript.TestScript, _ bool, args []string) {
 		n.addr = listener.Addr().String()
 		c.nodes[id] = n
 		endpoints = append(endpoints, n.addr)
-		co := coordinator.New(coordinator.Options{Self: id, View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} }, Transport: c, Name: name})
-		s := service.New(service.Options{Self: name(id), Coordinator: co, Name: name})
+		n.asks = coordinator.New(coordinator.Options{Self: id, Run: births.Run(), View: func() (*ring.View, func()) { return ring.Steady(c.ring), func() {} }, Transport: c, Registers: c, Name: name})
+		s := service.New(service.Options{Self: name(id), Coordinator: n.asks, Name: name, Linearizable: true})
 		g := grpc.NewServer(append(options, service.ServerOptions()...)...)
 		s.Register(g)
 		api.RegisterClusterServer(g, n)
 		ts.Defer(func() {
 			s.Close()
 			g.Stop()
-			co.Wait()
+			n.asks.Wait()
 		})
 		defer func() { go g.Serve(listener) }() // when all is there
 	}
@@ -108,7 +111,7 @@ func (c *testCluster) reach(to uint64) (*replica.Replica, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.down[to] {
-		return nil, fmt.Errorf("not reachable: %w", distrib.ErrRefused)
+		return nil, fmt.Errorf("not reachable: %w", distrib.ErrUnreachable)
 	}
 	return c.nodes[to].own, nil
 }
@@ -138,12 +141,44 @@ func (c *testCluster) Read(_ context.Context, to uint64, r *distrib.ReadRequest)
 	if err != nil {
 		return nil, err
 	}
-	record, err := own.Read(r.Key)
-	reply := &distrib.ReadReply{Record: record, Dots: vclock.Dots(record)}
+	held, err := own.Hold(r.Key)
+	reply := &distrib.ReadReply{Record: held.Record, Dots: vclock.Dots(held.Record), Linearizable: held.Linearizable}
 	if r.Digest {
 		reply.Record = nil
 	}
 	return reply, err
+}
+
+// StartStep implements distrib.Registers.
+func (c *testCluster) StartStep(_ time.Time, to uint64, key, request []byte, done func(reply []byte, err error)) {
+	go func() {
+		own, err := c.reach(to)
+		var reply *register.Reply
+		if err == nil {
+			var r register.Request
+			if r, err = register.DecodeRequest(request); err == nil {
+				reply, err = own.Step(key, 0, 0, &r)
+			}
+		}
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(register.AppendReply(nil, reply), nil)
+	}()
+}
+
+// StartOperate implements distrib.Registers.
+func (c *testCluster) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func(result []byte, err error)) {
+	go func() {
+		if _, err := c.reach(to); err != nil {
+			done(nil, err)
+			return
+		}
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		defer cancel()
+		done(c.nodes[to].asks.Serve(ctx, key, operation))
+	}()
 }
 
 // Keys implements distrib.Transport.

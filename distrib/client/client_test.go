@@ -250,6 +250,7 @@ func TestConditions(t *testing.T) {
 			if e := (*Error)(nil); errors.As(err, &e) {
 				got = e.Outcome.String() + " " + e.Reason
 				require.NotEmpty(t, e.OpID)
+				require.True(t, e.Linearizable)
 			}
 			require.Equal(t, c.want, got, "%v", err)
 			for i, n := range order {

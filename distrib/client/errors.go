@@ -91,6 +91,8 @@ type Error struct {
 	RetryAfter time.Duration // where overloaded
 	Current    *Item         // of an ErrMismatch: what is there
 	Cause      error         // of the client, such as that a context ended; nil: none
+	// Linearizable: the operation was. Where it is UNKNOWN Resolve is to be told.
+	Linearizable bool
 }
 
 // Error says what is known and why.

@@ -78,7 +78,7 @@ func (c *Client) getOperation(key []byte, o GetOptions) (*operation, error) {
 		return nil, invalid("get", key, err)
 	}
 	op := c.newOperation("get", key, requestGet, responseGet)
-	op.read, op.decided = true, o.Level.Consistency == Linearizable
+	op.read, op.linearizable = true, o.Level.Consistency == Linearizable
 	op.body = appendGet(op.body, key, o)
 	return op, nil
 }
@@ -91,7 +91,7 @@ func (o *operation) item(body []byte, err error) (*Item, error) {
 	if err != nil {
 		return nil, o.garbage(err)
 	}
-	item.decided = o.decided
+	item.decided = o.linearizable
 	return item, nil
 }
 
@@ -117,7 +117,7 @@ func (c *Client) putOperation(key, value []byte, o PutOptions) (*operation, erro
 	}
 	o.Op = named(o.Op)
 	op := c.newOperation("put", key, requestPut, responsePut)
-	op.op = o.Op
+	op.op, op.linearizable = o.Op, o.Level.Consistency == Linearizable
 	op.mayBeRetried(putRetried, o.Retried)
 	op.body = appendPut(op.body, key, value, o)
 	return op, nil
@@ -131,7 +131,7 @@ func (c *Client) Delete(ctx context.Context, key []byte, o DeleteOptions) (*Put,
 	o.Op = named(o.Op)
 	op := c.newOperation("delete", key, requestDelete, responsePut)
 	defer op.free()
-	op.op = o.Op
+	op.op, op.linearizable = o.Op, o.Level.Consistency == Linearizable
 	op.mayBeRetried(deleteRetried, o.Retried)
 	op.body = appendDelete(op.body, key, o)
 	return op.put(op.finish(ctx, op.begin(ctx)))
@@ -182,7 +182,7 @@ func (c *Client) Resolve(ctx context.Context, key []byte, id distrib.OpID, o Res
 
 // garbage is the error of an answer that is none: of the kind that was asked for, but not readable.
 func (o *operation) garbage(err error) *Error {
-	e := &Error{Op: o.name, Key: bytes.Clone(o.key), Outcome: Unknown, Reason: reasonUnavailable, OpID: o.op, Cause: err}
+	e := &Error{Op: o.name, Key: bytes.Clone(o.key), Outcome: Unknown, Reason: reasonUnavailable, OpID: o.op, Linearizable: o.linearizable, Cause: err}
 	if o.read {
 		e.Outcome = Failed
 	}

@@ -18,17 +18,16 @@ import (
 // operation is one that is under way: the request, encoded once, and its tries. The goroutine of the caller carries
 // it out; what it uses is used again by others.
 type operation struct {
-	client *Client
-	name   string
-	key    []byte
-	field  protowire.Number // of the request
-	want   protowire.Number // of the answer
-	body   []byte
-	retry  int // how many bytes of body, its first ones, say that an earlier try may have been stored
-	op     distrib.OpID
-	read   bool // nothing happens, whatever becomes of it
-	// decided: what is read is as the key's register has decided it, also what has expired.
-	decided bool
+	client       *Client
+	name         string
+	key          []byte
+	field        protowire.Number // of the request
+	want         protowire.Number // of the answer
+	body         []byte
+	retry        int // how many bytes of body, its first ones, say that an earlier try may have been stored
+	op           distrib.OpID
+	read         bool // nothing happens, whatever becomes of it
+	linearizable bool
 
 	course     course
 	candidates [maxCandidates]*node
@@ -304,7 +303,7 @@ func (o *operation) failure(ended error) *Error {
 	if o.said != nil {
 		e.Reason, e.Replicas, e.Try, e.RetryAfter, e.Current = o.said.Reason, o.said.Replicas, o.said.Try, o.said.RetryAfter, o.said.Current
 	}
-	e.Op, e.Key, e.OpID, e.Cause = o.name, bytes.Clone(o.key), o.op, ended
+	e.Op, e.Key, e.OpID, e.Cause, e.Linearizable = o.name, bytes.Clone(o.key), o.op, ended, o.linearizable
 	switch {
 	case ended != nil:
 		e.Reason = reasonOf(ended)

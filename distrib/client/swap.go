@@ -75,7 +75,7 @@ func (c *Client) swap(ctx context.Context, name string, r *api.CompareAndSwapReq
 	}
 	op := c.newOperation(name, r.Key, requestSwap, responseSwap)
 	defer op.free()
-	op.op = o.Op
+	op.op, op.linearizable = o.Op, true
 	op.mayBeRetried(swapRetried, o.Retried)
 	if op.body, err = (proto.MarshalOptions{}).MarshalAppend(op.body, r); err != nil {
 		return nil, invalid(name, r.Key, err)
