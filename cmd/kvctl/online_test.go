@@ -175,9 +175,7 @@ func (c *testCluster) StartOperate(deadline time.Time, to uint64, key, operation
 			done(nil, err)
 			return
 		}
-		ctx, cancel := context.WithDeadline(context.Background(), deadline)
-		defer cancel()
-		done(c.nodes[to].asks.Serve(ctx, key, operation))
+		c.nodes[to].asks.StartServe(deadline, key, operation, done)
 	}()
 }
 

@@ -326,8 +326,7 @@ func (l *link) StartOperate(deadline time.Time, to uint64, key, operation []byte
 			done(nil, lost)
 			return
 		}
-		result, err := l.server(to).Serve(ctx, key, operation)
-		done(result, errors.Join(err, answer))
+		l.server(to).StartServe(deadline, key, operation, func(result []byte, err error) { done(result, errors.Join(err, answer)) })
 	}()
 }
 

@@ -84,6 +84,9 @@ type Coordinator struct {
 	// hang with it.
 	selfSlow atomic.Bool
 	work     sync.WaitGroup // operations, and what goes on behind them
+
+	serving sync.Mutex // guards closed, and work against operations of other nodes
+	closed  bool
 }
 
 // New returns a coordinator.
@@ -118,6 +121,25 @@ func New(opts Options) *Coordinator {
 
 // Wait returns when nothing goes on behind the answers that were given. No operation may begin meanwhile.
 func (c *Coordinator) Wait() { c.work.Wait() }
+
+// Close refuses the operations that other nodes hand in from now on, and returns when nothing goes on any more. No other
+// operation may begin meanwhile.
+func (c *Coordinator) Close() {
+	c.serving.Lock()
+	c.closed = true
+	c.serving.Unlock()
+	c.Wait()
+}
+
+// handedIn counts an operation of another node, unless the coordinator is closed.
+func (c *Coordinator) handedIn() bool {
+	c.serving.Lock()
+	defer c.serving.Unlock()
+	if !c.closed {
+		c.work.Add(1)
+	}
+	return !c.closed
+}
 
 // observe tells what became of a request. That a deadline has passed says nothing: silent tells of patience.
 func (c *Coordinator) observe(node uint64, err error) {

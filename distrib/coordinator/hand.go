@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/register"
@@ -50,13 +51,13 @@ func (o *operating) hand(to uint64) {
 // impatient has this node carry out what another does not answer, though that one may do so still.
 func (o *operating) impatient(to uint64) {
 	c := o.c
-	c.work.Add(1)
-	defer c.work.Done()
 	o.mu.Lock()
 	if o.ended || !o.away {
 		o.mu.Unlock()
 		return
 	}
+	c.work.Add(1) // o is counted still
+	defer c.work.Done()
 	o.tried, o.here = true, true
 	o.mu.Unlock()
 	c.silent([]uint64{to})
@@ -99,32 +100,39 @@ func (o *operating) answered(to uint64, body []byte, err error) {
 }
 
 // StartServe carries out an operation that another node has handed to this one: operation and result are those of
-// distrib.Registers. Otherwise it is as StartOperate.
-func (c *Coordinator) StartServe(key, operation []byte, done func(result []byte, err error)) (giveUp func(why error)) {
+// distrib.Registers, and so is done. The operation is given up at deadline.
+func (c *Coordinator) StartServe(deadline time.Time, key, operation []byte, done func(result []byte, err error)) {
 	op, err := register.DecodeOperation(operation)
 	if err == nil {
 		err = c.observed(op.Since) // what is done must have a later time
 	}
 	if err != nil {
-		c.behindIt(func() { done(nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused)) })
-		return func(error) {}
+		done(nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused))
+		return
 	}
-	return c.startOperate(key, op, fromNode, func(out *Operated, err error) {
-		var failed *Error
-		switch {
-		case err == nil:
-			done(register.AppendResult(nil, &out.Result), nil)
-		case errors.Is(err, ErrCancelled):
-			done(register.AppendResult(nil, &register.Result{Op: op.ID, Outcome: register.Failed, Verdict: register.NotDone}), nil)
-		case errors.As(err, &failed) && failed.Outcome == Unknown:
-			done(register.AppendResult(nil, &register.Result{Op: op.ID, Outcome: register.Unknown}), nil)
-		default:
-			done(nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused))
-		}
-	})
+	o, err := c.newOperating(key, op, fromNode)
+	if err != nil {
+		done(nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused))
+		return
+	}
+	o.tell = func(out *Operated, err error) { done(served(out, err)) }
+	o.mu.Lock()
+	o.timer = c.opts.Clock.AfterFunc(deadline.Sub(c.opts.Clock.Now()), func() { o.giveUp(context.DeadlineExceeded) })
+	o.mu.Unlock()
+	o.route()
 }
 
-// Serve is StartServe, and waits.
-func (c *Coordinator) Serve(ctx context.Context, key, operation []byte) (result []byte, err error) {
-	return await(ctx, func(done func([]byte, error)) func(error) { return c.StartServe(key, operation, done) })
+// served is what the node is told that has handed an operation on.
+func served(out *Operated, err error) (result []byte, failed error) {
+	var e *Error
+	switch {
+	case err == nil:
+		return register.AppendResult(nil, &out.Result), nil
+	case !errors.As(err, &e):
+	case errors.Is(err, ErrCancelled):
+		return register.AppendResult(nil, &register.Result{Op: e.OpID, Outcome: register.Failed, Verdict: register.NotDone}), nil
+	case e.Outcome == Unknown:
+		return register.AppendResult(nil, &register.Result{Op: e.OpID, Outcome: register.Unknown}), nil
+	}
+	return nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused)
 }

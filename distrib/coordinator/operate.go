@@ -25,6 +25,8 @@ var (
 	ErrCancelled = errors.New("it was cancelled, since somebody asked what became of it, or another try of it was refused")
 	// ErrForgotten is in an Error that is UNKNOWN, and stays so: nobody can tell any more.
 	ErrForgotten = errors.New("it was tried before, and so many changes have been made since that nobody knows whether it was done then")
+	// errStopping is why an operation of another node is not carried out.
+	errStopping = errors.New("the node is being stopped")
 	// errNoRegisters is why a coordinator carries out no linearizable operation.
 	errNoRegisters = errors.New("this node asks no registers")
 )
@@ -97,7 +99,7 @@ type operating struct {
 	away   bool       // whose answer is awaited
 	tried  bool       // another node may have carried it out, or may still
 	why    error      // of giveUp
-	timer  Timer      // ends the patience with the other node
+	timer  Timer      // ends the patience with the other node, or of it; nil: there is none
 }
 
 // newOperating is an operation that can begin.
@@ -129,7 +131,13 @@ func (c *Coordinator) newOperating(key []byte, op register.Operation, from origi
 	if o.changes() && !op.Retried {
 		o.op.Since = o.began
 	}
-	c.work.Add(1)
+	if from == fromNode && !c.handedIn() {
+		c.underWay.give(o.bytes)
+		return nil, fmt.Errorf("%s %q: %w", o.verb(), key, errStopping)
+	}
+	if from != fromNode {
+		c.work.Add(1)
+	}
 	return o, nil
 }
 

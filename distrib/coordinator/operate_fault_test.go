@@ -43,6 +43,24 @@ func TestOperateFaults(t *testing.T) {
 	}
 }
 
+// TestClose: a coordinator that ends refuses what other nodes hand in, who carry it out themselves; what was under way ends.
+func TestClose(t *testing.T) {
+	s := newArena(t, 1, 5)
+	owners := s.owners("k")
+	require.NoError(t, owners[2].operate("k", aPut("0")).err)
+	s.run(time.Second)
+	require.Equal(t, 1, s.handed)
+	owners[0].c.Close()
+	owners[0].c.StartServe(time.Now(), []byte("k"), register.AppendOperation(nil, &register.Operation{}), func(_ []byte, err error) {
+		require.ErrorIs(t, err, distrib.ErrRefused)
+	})
+	require.Zero(t, owners[0].c.Load().Operations)
+	r := owners[2].operate("k", aSwap("0", "1"))
+	require.NoError(t, r.err)
+	require.Equal(t, register.Done, r.Verdict)
+	require.Less(t, r.took, 100*time.Millisecond)
+}
+
 // faulty is an arena with clients and faults.
 type faulty struct {
 	*arena

@@ -280,8 +280,7 @@ func (n *arenaNode) StartOperate(deadline time.Time, to uint64, key, operation [
 			answer(nil, m.refuses)
 			return
 		}
-		giveUp := m.c.StartServe(key, operation, answer)
-		m.do(m.life, deadline.Sub(arenaClock{n, nil}.Now()), func() { giveUp(context.DeadlineExceeded) })
+		m.c.StartServe(deadline, key, operation, answer)
 	}, done)
 }
 

@@ -231,6 +231,9 @@ func (e *proposing) replicas() (list []ReplicaState) {
 func (e *proposing) release(w *work) {
 	c := e.c
 	idle := e.p.Idle() && len(e.ops) == 0
+	if idle {
+		e.retry = time.Time{}
+	}
 	if idle && !e.decided.Zero() && !e.learns {
 		e.learns = true
 		c.learnSoon(e)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/hint"
@@ -25,7 +26,7 @@ type handler struct {
 	// view is where keys lie; what goes on under it ends with release.
 	view func() (v *ring.View, release func())
 	// operate carries out linearizable operations.
-	operate func(ctx context.Context, key, operation []byte) (result []byte, err error)
+	operate func(deadline time.Time, key, operation []byte, done func(result []byte, err error))
 }
 
 var _ transport.Handler = (*handler)(nil)
@@ -102,9 +103,9 @@ func (h *handler) Step(_ context.Context, key, request []byte) ([]byte, error) {
 	return register.AppendReply(nil, reply), nil
 }
 
-// Operate implements transport.Handler.
-func (h *handler) Operate(ctx context.Context, key, operation []byte) ([]byte, error) {
-	return h.operate(ctx, key, operation)
+// StartOperate implements transport.Handler.
+func (h *handler) StartOperate(deadline time.Time, key, operation []byte, done func([]byte, error)) {
+	h.operate(deadline, key, operation, done)
 }
 
 // Keys implements transport.Handler.

@@ -57,8 +57,8 @@ func (l late) Keys(ctx context.Context, r *distrib.KeysRequest) ([]distrib.KeyDo
 func (l late) Step(ctx context.Context, key, request []byte) ([]byte, error) {
 	return l.parts.Step(ctx, key, request)
 }
-func (l late) Operate(ctx context.Context, key, operation []byte) ([]byte, error) {
-	return l.parts.Operate(ctx, key, operation)
+func (l late) StartOperate(deadline time.Time, key, operation []byte, done func([]byte, error)) {
+	l.parts.StartOperate(deadline, key, operation, done)
 }
 
 func (n *Node) registerParts() {
@@ -140,7 +140,7 @@ func (n *Node) work(ctx context.Context) error {
 			}
 		},
 	})
-	p.operate = p.coordinator.Serve
+	p.operate = p.coordinator.StartServe
 	p.service = service.New(service.Options{Self: self.Name, Coordinator: p.coordinator, Name: n.nameOf, Sync: n.opts.Sync, Operations: n.operations})
 	n.gates.kv.KVServer = p.service
 	n.parts = p
@@ -182,7 +182,7 @@ func (n *Node) drain(ctx context.Context) error {
 		defer close(ended)
 		p.service.Close()
 		n.stopBackground()
-		p.coordinator.Wait()
+		p.coordinator.Close()
 		_ = p.gossip.Leave(leaveTimeout) // the others find out by themselves
 		n.gates.peer.Close()
 		n.grpc.GracefulStop()

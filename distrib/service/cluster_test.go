@@ -253,7 +253,7 @@ func (c *cluster) StartOperate(deadline time.Time, to uint64, key, operation []b
 			done(nil, err)
 			return
 		}
-		done(n.coordinator.Serve(ctx, key, operation))
+		n.coordinator.StartServe(deadline, key, operation, done)
 	}()
 }
 

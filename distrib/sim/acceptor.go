@@ -25,9 +25,9 @@ func (t transport) StartStep(deadline time.Time, to uint64, key, request []byte,
 
 // StartOperate implements distrib.Registers.
 func (t transport) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func(result []byte, err error)) {
+	left := deadline.Sub(t.p.now())
 	t.p.askLater(deadline, to, "operate", func(q *process, tell func(any, error)) {
-		giveUp := q.coordinator.StartServe(key, operation, func(result []byte, err error) { tell(result, err) })
-		q.after(deadline.Sub(t.p.now()), func() { giveUp(errSilent) })
+		q.coordinator.StartServe(q.now().Add(left), key, operation, func(result []byte, err error) { tell(result, err) })
 	}, func(result any, err error) {
 		b, _ := result.([]byte)
 		done(b, err)

@@ -42,25 +42,24 @@ func (c *Client) StartRead(deadline time.Time, to uint64, r *distrib.ReadRequest
 
 // StartStep implements distrib.Registers.
 func (c *Client) StartStep(deadline time.Time, to uint64, key, request []byte, done func([]byte, error)) {
-	c.startRegister(deadline, to, kindStep, registerRequest{key, request}, c.opts.Local.Step, done)
+	if !c.local(to) {
+		c.start(deadline, to, kindStep, registerRequest{key, request}, done)
+		return
+	}
+	c.behind(done, func() { // it waits for the device
+		ctx, cancel := context.WithDeadline(c.ctx, deadline)
+		defer cancel()
+		done(c.opts.Local.Step(ctx, key, request))
+	})
 }
 
 // StartOperate implements distrib.Registers.
 func (c *Client) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func([]byte, error)) {
-	c.startRegister(deadline, to, kindOperate, registerRequest{key, operation}, c.opts.Local.Operate, done)
-}
-
-// startRegister asks a register. The own one is asked by a goroutine: it waits for the device.
-func (c *Client) startRegister(deadline time.Time, to uint64, k kind, r registerRequest, local func(ctx context.Context, key, body []byte) ([]byte, error), done func([]byte, error)) {
-	if to != c.opts.Self().Node {
-		c.start(deadline, to, k, r, done)
+	if !c.local(to) {
+		c.start(deadline, to, kindOperate, registerRequest{key, operation}, done)
 		return
 	}
-	c.behind(done, func() {
-		ctx, cancel := context.WithDeadline(c.ctx, deadline)
-		defer cancel()
-		done(local(ctx, r.key, r.body))
-	})
+	c.opts.Local.StartOperate(deadline, key, operation, done)
 }
 
 // behind runs f in a goroutine, unless the client is closed.

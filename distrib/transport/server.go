@@ -34,8 +34,9 @@ type ServerOptions struct {
 // Server answers the requests of other nodes.
 type Server struct {
 	peer.UnimplementedPeerServer
-	opts ServerOptions
-	pool *pool
+	opts       ServerOptions
+	pool       *pool
+	operations sync.WaitGroup // that were started
 
 	mu      sync.Mutex // guards what follows
 	links   map[*serverLink]struct{}
@@ -67,6 +68,7 @@ func (s *Server) Refused() uint64 {
 // Close refuses new requests, waits for those under way to be answered, and ends all streams.
 func (s *Server) Close() {
 	s.pool.close()
+	s.operations.Wait() // no worker starts one any more
 	s.mu.Lock()
 	s.closed = true
 	for l := range s.links {
@@ -176,7 +178,7 @@ func (s *Server) carryOut(t task) {
 	ctx := t.link.ctx
 	if t.arg != 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, t.since.Add(time.Duration(min(t.arg, maxDeadline))*time.Microsecond))
+		ctx, cancel = context.WithDeadline(ctx, t.deadline())
 		defer cancel()
 	}
 	if slow := s.opts.Faults.Slow(); slow > 0 {
@@ -185,13 +187,37 @@ func (s *Server) carryOut(t task) {
 		case <-ctx.Done():
 		}
 	}
-	var answer outgoing
-	err := ctx.Err()
-	if err != nil {
-		err = fmt.Errorf("%s passed before it began: %w: %w", time.Since(t.since), err, distrib.ErrRefused)
-	} else {
-		answer, err = s.admitted(ctx, &t)
+	release, err := s.admit(ctx, &t)
+	switch {
+	case err != nil:
+		s.tell(&t, nil, err)
+	case t.kind == kindOperate:
+		s.operate(&t, release)
+	default:
+		answer, err := s.handle(ctx, &t.frame)
+		release()
+		s.tell(&t, answer, err)
 	}
+}
+
+// deadline is that of a request, which has one.
+func (t *task) deadline() time.Time {
+	return t.since.Add(time.Duration(min(t.arg, maxDeadline)) * time.Microsecond)
+}
+
+// admit lets a request in until release, or says why not.
+func (s *Server) admit(ctx context.Context, t *task) (release func(), err error) {
+	switch err := ctx.Err(); {
+	case err != nil:
+		return nil, fmt.Errorf("%s passed before it began: %w: %w", time.Since(t.since), err, distrib.ErrRefused)
+	case s.opts.Admit == nil:
+		return func() {}, nil
+	}
+	return s.opts.Admit(t.link.from.Node, t.epoch)
+}
+
+// tell answers a request.
+func (s *Server) tell(t *task, answer outgoing, err error) {
 	switch {
 	case s.opts.Faults.To(t.link.from.Name):
 	case err != nil:
@@ -201,16 +227,23 @@ func (s *Server) carryOut(t task) {
 	}
 }
 
-// admitted carries a request out if it is let in.
-func (s *Server) admitted(ctx context.Context, t *task) (outgoing, error) {
-	if s.opts.Admit != nil {
-		release, err := s.opts.Admit(t.link.from.Node, t.epoch)
-		if err != nil {
-			return nil, err
-		}
-		defer release()
+// operate starts an operation. No worker waits for it.
+func (s *Server) operate(t *task, release func()) {
+	r, err := decodeRegisterRequest(t.body)
+	if err == nil && t.arg == 0 {
+		err = errors.New("an operation without a deadline")
 	}
-	return s.handle(ctx, &t.frame)
+	if err != nil {
+		release()
+		s.tell(t, nil, bad(err))
+		return
+	}
+	s.operations.Add(1)
+	s.opts.Handler.StartOperate(t.deadline(), r.key, r.body, func(result []byte, err error) {
+		defer s.operations.Done()
+		release()
+		s.tell(t, registerAnswer(result), err)
+	})
 }
 
 // handle decodes a request and has it carried out.
@@ -250,16 +283,12 @@ func (s *Server) handle(ctx context.Context, f *frame) (outgoing, error) {
 		}
 		keys, err := s.opts.Handler.Keys(ctx, r)
 		return keysAnswer(keys), err
-	case kindStep, kindOperate:
+	case kindStep:
 		r, err := decodeRegisterRequest(f.body)
 		if err != nil {
 			return nil, bad(err)
 		}
-		do := s.opts.Handler.Step
-		if f.kind == kindOperate {
-			do = s.opts.Handler.Operate
-		}
-		answer, err := do(ctx, r.key, r.body)
+		answer, err := s.opts.Handler.Step(ctx, r.key, r.body)
 		return registerAnswer(answer), err
 	}
 	return nil, bad(errors.New("no such request"))

@@ -46,9 +46,11 @@ type Handler interface {
 	Read(ctx context.Context, r *distrib.ReadRequest) (*distrib.ReadReply, error)
 	Parts(ctx context.Context, r *distrib.PartsRequest) ([]distrib.Part, error)
 	Keys(ctx context.Context, r *distrib.KeysRequest) ([]distrib.KeyDots, error)
-	// Step and Operate are as in distrib.Registers.
+	// Step is as StartStep of distrib.Registers.
 	Step(ctx context.Context, key, request []byte) (reply []byte, err error)
-	Operate(ctx context.Context, key, operation []byte) (result []byte, err error)
+	// StartOperate is as that of distrib.Registers. It must not wait: an operation goes on by steps of other nodes, which need their
+	// workers for those of this one.
+	StartOperate(deadline time.Time, key, operation []byte, done func(result []byte, err error))
 }
 
 // Identity is who a node is.

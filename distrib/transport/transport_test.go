@@ -66,8 +66,17 @@ func (e *echo) Step(ctx context.Context, key, request []byte) ([]byte, error) {
 	return append(bytes.Clone(request), "/step"...), e.run(ctx, key)
 }
 
-func (e *echo) Operate(ctx context.Context, key, operation []byte) ([]byte, error) {
-	return append(bytes.Clone(operation), "/operate"...), e.run(ctx, key)
+func (e *echo) StartOperate(deadline time.Time, key, operation []byte, done func([]byte, error)) {
+	answer := append(bytes.Clone(operation), "/operate"...)
+	if e.do == nil {
+		done(answer, nil)
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		defer cancel()
+		done(answer, e.do(ctx, key))
+	}()
 }
 
 // pair is node 1, which asks, and node 2, which answers.
@@ -378,4 +387,51 @@ func TestRegisters(t *testing.T) {
 	a := ask(p.client.StartStep, 2, "bad")
 	require.ErrorIs(t, a.err, distrib.ErrLinearizable)
 	require.ErrorIs(t, a.err, distrib.ErrRefused)
+}
+
+// stepper ends an operation with the step that it needs.
+type stepper struct {
+	echo
+	ends chan func([]byte, error)
+}
+
+func (s *stepper) StartOperate(_ time.Time, _, _ []byte, done func([]byte, error)) { s.ends <- done }
+
+func (s *stepper) Step(context.Context, []byte, []byte) ([]byte, error) {
+	end := <-s.ends
+	end([]byte("done"), nil)
+	return nil, nil
+}
+
+// TestOperationsTakeNoWorker: with all workers' worth of operations under way the steps that these wait for are carried out, and
+// admission lasts until an operation has ended.
+func TestOperationsTakeNoWorker(t *testing.T) {
+	const operations = 4
+	var admitted atomic.Int64
+	p := newPair(t, nil, func(_ *ClientOptions, s *ServerOptions) {
+		s.Handler, s.Limits = &stepper{ends: make(chan func([]byte, error), operations)}, Limits{Workers: 1}
+		s.Admit = func(uint64, uint64) (func(), error) {
+			admitted.Add(1)
+			return func() { admitted.Add(-1) }, nil
+		}
+	})
+	answers, stepped := make(chan error, operations), make(chan error, operations)
+	deadline := time.Now().Add(time.Minute)
+	for range operations {
+		p.client.StartOperate(deadline, 2, []byte("k"), []byte("o"), func(body []byte, err error) {
+			if err == nil && string(body) != "done" {
+				err = fmt.Errorf("answered %q", body)
+			}
+			answers <- err
+		})
+	}
+	require.Eventually(t, func() bool { return admitted.Load() == operations }, 10*time.Second, time.Millisecond)
+	for range operations {
+		p.client.StartStep(deadline, 2, []byte("k"), []byte("s"), func(_ []byte, err error) { stepped <- err })
+	}
+	for range operations {
+		require.NoError(t, <-stepped)
+		require.NoError(t, <-answers)
+	}
+	require.Eventually(t, func() bool { return admitted.Load() == 0 }, 10*time.Second, time.Millisecond)
 }
