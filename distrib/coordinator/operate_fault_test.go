@@ -43,6 +43,77 @@ func TestOperateFaults(t *testing.T) {
 	}
 }
 
+// TestRefusedSteps: an owner that refuses all steps holds nothing up: an operation is carried out without it, or ends soon and names it.
+func TestRefusedSteps(t *testing.T) {
+	refilled := fmt.Errorf("it is being refilled: %w", distrib.ErrRefused)
+	s := newArena(t, 1, 3)
+	owners := s.owners("k")
+	cut := func(is bool) {
+		s.cut[[2]uint64{owners[0].id, owners[2].id}] = is
+	}
+	cut(true)
+	require.NoError(t, owners[0].operate("k", aPut("0")).err)
+	cut(false)
+	owners[0].kill()
+	owners[0].start()
+	owners[1].refuses = refilled
+	r := owners[0].operate("k", register.Operation{})
+	require.NoError(t, r.err, "the value of one owner only is proposed again to the other that answers")
+	require.Equal(t, "0", texts(r.Record))
+	require.Less(t, r.took, 100*time.Millisecond)
+
+	owners[2].kill()
+	owners[0].opinion[owners[2].id] = distrib.Down
+	r = owners[0].operate("other", aPut("1"))
+	require.Equal(t, Failed, r.outcome(t))
+	require.Less(t, r.took, 400*time.Millisecond)
+	require.ErrorContains(t, r.err, fmt.Sprintf("n%d refused: it is being refilled", owners[1].id))
+	require.ErrorContains(t, r.err, fmt.Sprintf("n%d down", owners[2].id))
+	r, _ = owners[0].begin("other", aPut("2"))
+	s.run(50 * time.Millisecond)
+	owners[1].refuses = nil
+	s.await(func() bool { return r.done })
+	require.NoError(t, r.err, "it refused for a moment")
+}
+
+// TestLostAcceptIsUnknown: what may have been accepted has not FAILED when the patience with the answers ends.
+func TestLostAcceptIsUnknown(t *testing.T) {
+	s := newArena(t, 1, 3)
+	owners := s.owners("k")
+	require.NoError(t, owners[0].operate("k", aPut("0")).err)
+	for _, n := range owners {
+		s.cut[[2]uint64{n.id, owners[0].id}] = true // its own answers too
+	}
+	r := owners[0].operate("k", aSwap("0", "1"))
+	require.Equal(t, Unknown, r.outcome(t))
+	clear(s.cut)
+	got := owners[1].operate("k", register.Operation{})
+	require.NoError(t, got.err)
+	require.Equal(t, "1", texts(got.Record))
+}
+
+// TestLateMismatch: that an earlier try at another node met something else is not the answer while a later one is under way.
+func TestLateMismatch(t *testing.T) {
+	s := newArena(t, 1, 3)
+	owners := s.owners("k")
+	require.NoError(t, owners[0].operate("k", aPut("0")).err)
+	owners[0].holds = true
+	r, _ := owners[2].begin("k", aSwap("1", "2"))
+	s.await(func() bool { return len(owners[0].held) > 0 })
+	for _, n := range owners[:2] {
+		s.cut[[2]uint64{owners[2].id, n.id}] = true
+	}
+	s.run(200 * time.Millisecond) // until it tries by itself
+	owners[0].held[0]()
+	s.run(50 * time.Millisecond)
+	require.NoError(t, owners[0].operate("k", aPut("1")).err)
+	clear(s.cut)
+	s.await(func() bool { return r.done })
+	require.NoError(t, r.err)
+	require.Equal(t, register.Done, r.Verdict)
+	require.Equal(t, "2", texts(r.Record))
+}
+
 // TestClose: a coordinator that ends refuses what other nodes hand in, who carry it out themselves; what was under way ends.
 func TestClose(t *testing.T) {
 	s := newArena(t, 1, 5)

@@ -46,6 +46,8 @@ type arenaNode struct {
 	life    *int // of its process; nil: it does not run
 	c       *Coordinator
 	refuses error // what it answers to all requests
+	holds   bool  // it keeps the results of operations of other nodes
+	held    []func()
 }
 
 type arenaEvent struct {
@@ -280,7 +282,13 @@ func (n *arenaNode) StartOperate(deadline time.Time, to uint64, key, operation [
 			answer(nil, m.refuses)
 			return
 		}
-		m.c.StartServe(deadline, key, operation, answer)
+		m.c.StartServe(deadline, key, operation, func(result []byte, err error) {
+			if m.holds {
+				m.held = append(m.held, func() { answer(result, err) })
+				return
+			}
+			answer(result, err)
+		})
 	}, done)
 }
 

@@ -19,6 +19,8 @@ const (
 	backoffMax = 100 * time.Millisecond
 	// refusedAgain is when a node is asked again that has refused a request, or whose answer is lost.
 	refusedAgain = 20 * time.Millisecond
+	// refusalsMax is how often in a row a node may refuse a request, where nothing can be decided without it.
+	refusalsMax = 8
 )
 
 // proposing is the proposer of a key, and what is under way for it. No goroutine belongs to it: who brings an operation or an
@@ -59,6 +61,9 @@ type stepCall struct {
 	due    time.Time // when it is asked again
 	trying int       // tries without an answer
 	sent   bool      // a try may have reached it
+	denied bool      // it has promised a higher ballot
+	// refusals is how many tries it has refused in a row.
+	refusals int
 }
 
 // work is what is to be done when the lock is released.
@@ -342,6 +347,7 @@ func (e *proposing) came(s register.Send, began time.Time, body []byte, err erro
 	if call := e.call(s); call != nil {
 		call.open, call.state, call.err = false, Acknowledged, nil
 		if !reply.OK {
+			call.denied = true
 			call.state, call.err = Refused, fmt.Errorf("it has promised %v: %w", reply.Promised, distrib.ErrRefused)
 		}
 	}
@@ -376,10 +382,11 @@ func (e *proposing) failed(w *work, s register.Send, err error) {
 		return
 	case errors.Is(err, distrib.ErrRefused):
 		call.state = Refused
+		call.refusals++
 	default:
-		call.sent = true
+		call.sent, call.refusals = true, 0
 	}
-	if now.Sub(call.began) >= e.c.opts.Patience || !e.p.Awaits(s.Node, s.Request) {
+	if now.Sub(call.began) >= e.c.opts.Patience || !e.p.Awaits(s.Node, s.Request) || call.refusals > 0 && !e.needed(call) {
 		e.lose(w, call)
 		return
 	}
@@ -391,6 +398,21 @@ func (e *proposing) missed(s register.Send) {
 	if s.Request.Kind == register.Accept {
 		e.c.unfinished(e.key)
 	}
+}
+
+// needed reports whether a node that refuses is to be asked again: not where a quorum has answered without it, nor where there is
+// none without those that have refused often enough.
+func (e *proposing) needed(call *stepCall) bool {
+	answered := func(c *stepCall) bool {
+		return !c.open && (c.state == Acknowledged || c.denied)
+	}
+	if e.group.Quorum(func(i int) bool { return answered(&e.calls[i]) }) {
+		return false
+	}
+	return call.refusals < refusalsMax || e.group.Quorum(func(i int) bool {
+		c := &e.calls[i]
+		return answered(c) || c.open && c.refusals < refusalsMax
+	})
 }
 
 // lose ends the wait for an answer.
