@@ -133,7 +133,7 @@ func expire(v Value, at distrib.Timestamp) (next Value, changed bool) {
 		if s.Value.Deleted || !s.Value.Expired(Millis(at)) {
 			continue
 		}
-		if next.write(distrib.OpID{}, s.Seen(), distrib.Value{Deleted: true, Time: at}) {
+		if next.write(&Operation{Value: distrib.Value{Deleted: true}}, s.Seen(), at) {
 			changed = true
 		}
 	}
@@ -163,9 +163,7 @@ func (v *Value) apply(o *Operation, at distrib.Timestamp) (verdict Verdict, chan
 			return v.leave(o, TooMany, at)
 		}
 	}
-	value := o.Value
-	value.Time = at
-	if !v.write(o.ID, past, value) {
+	if !v.write(o, past, at) {
 		return v.leave(o, BadPast, at)
 	}
 	v.remember(Change{Op: o.ID, Time: at})
@@ -184,12 +182,16 @@ func (v *Value) leave(o *Operation, why Verdict, at distrib.Timestamp) (verdict 
 func (v *Value) forgets(o *Operation) bool { return v.Forgotten != 0 && v.Forgotten >= o.Since }
 
 // write adds a version of the register's own. It fails only where past was made up, and counts to the end.
-func (v *Value) write(op distrib.OpID, past vclock.Seen, value distrib.Value) bool {
+func (v *Value) write(o *Operation, past vclock.Seen, at distrib.Timestamp) bool {
 	dot, err := vclock.Next(v.Record, v.actor(), 0, past)
 	if err != nil {
 		return false
 	}
-	v.Record = vclock.Merge(v.Record, distrib.Record{{Dot: dot, Op: op, Past: past, Value: value}})
+	s := distrib.Sibling{Dot: dot, Op: o.ID, Past: past, Value: o.Value}
+	if s.Value.Time = at; o.Retried { // a replica may hold it as an eventual write
+		s = s.Retry(o.ID)
+	}
+	v.Record = vclock.Merge(v.Record, distrib.Record{s})
 	return true
 }
 

@@ -270,7 +270,7 @@ func (p *Proposer) settle(now distrib.Timestamp, results []Result, e *Effects) {
 		}
 		r := results[i]
 		w.strays += p.absorbed
-		late := len(Strays(&Value{Record: r.Record}, p.strays))
+		late := len(Strays(&Value{Record: r.Record, Changes: p.base.Changes}, p.strays))
 		if late > 0 && w.Kind == Get { // they may have been acknowledged before it came
 			again = append(again, w)
 			continue

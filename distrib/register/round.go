@@ -80,7 +80,8 @@ func (p *Proposer) fold(at Ballot, now distrib.Timestamp) (next Value, results [
 	}
 	strays := Strays(&p.base, p.strays)
 	p.absorbed = len(strays)
-	next, results, changed = Apply(Absorb(p.base, strays), max(at.Time, now), ops)
+	time := max(at.Time, now)
+	next, results, changed = Apply(Absorb(p.base, time, strays), time, ops)
 	return next, results, changed || len(strays) > 0
 }
 

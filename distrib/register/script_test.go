@@ -67,9 +67,15 @@ func (s *stage) do(f []string) error {
 		ms, err := strconv.ParseInt(f[1], 10, 64)
 		s.now = distrib.Timestamp(ms << 16)
 		return err
-	case "write": // write NODE VALUE: an eventual write that the node alone has stored
+	case "write": // write NODE VALUE [ID]: an eventual write that the node alone has stored, of that operation
 		node, err := strconv.ParseUint(f[1], 10, 64)
-		s.data[node] = vclock.Merge(s.data[node], eventual(f[2]))
+		r := eventual(f[2])
+		if len(f) > 3 {
+			var n int
+			n, err = strconv.Atoi(f[3])
+			r[0].Op = opID(n)
+		}
+		s.data[node] = vclock.Merge(s.data[node], r)
 		return err
 	case "fence": // fence EPOCH: older requests are refused from now on
 		epoch, err := strconv.ParseUint(f[1], 10, 64)

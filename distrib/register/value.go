@@ -38,10 +38,12 @@ type Change struct {
 
 // has reports whether v knows of the change op: that it is part of v or must never be.
 func (v *Value) has(op distrib.OpID) bool {
-	if op == (distrib.OpID{}) {
-		return false
-	}
-	return slices.ContainsFunc(v.Changes, func(c Change) bool { return c.Op == op }) || vclock.Tried(v.Record, op) >= 0
+	return v.remembers(op) || vclock.Tried(v.Record, op) >= 0
+}
+
+// remembers reports whether op is one of the last changes.
+func (v *Value) remembers(op distrib.OpID) bool {
+	return op != distrib.OpID{} && slices.ContainsFunc(v.Changes, func(c Change) bool { return c.Op == op })
 }
 
 // cancelled reports whether op must never be part of v.
@@ -74,30 +76,36 @@ func (v *Value) actor() vclock.Actor { return vclock.Actor{Birth: v.Birth} }
 func Promote(at Ballot, records ...distrib.Record) Value {
 	v := Value{Birth: uint64(at.Time)}
 	for _, r := range records {
-		v.Record = vclock.Merge(v.Record, r)
+		v = Absorb(v, at.Time, r)
 	}
 	return v
 }
 
 // Strays are the versions of a replica's record of which a value knows nothing: eventual writes that replicas
-// acknowledged who did not know that the key is linearizable.
+// acknowledged who did not know that the key is linearizable. Those of changes that the value remembers are not among them: they
+// are part of it, or were cancelled.
 func Strays(v *Value, data distrib.Record) (strays distrib.Record) {
 	if slices.EqualFunc(v.Record, data, func(a, b distrib.Sibling) bool { return a.Dot == b.Dot }) {
 		return nil
 	}
 	seen := vclock.Context(v.Record)
 	for _, s := range data {
-		if !seen.Contains(s.Dot) && !seen.HasOp(s.Op) {
+		if !seen.Contains(s.Dot) && !seen.HasOp(s.Op) && !v.remembers(s.Op) {
 			strays = append(strays, s)
 		}
 	}
 	return strays
 }
 
-// Absorb makes strays part of a value, as siblings of what is there.
-func Absorb(v Value, strays distrib.Record) Value {
+// Absorb makes strays part of a value at a time, as siblings of what is there. It remembers them: another try of one may come.
+func Absorb(v Value, at distrib.Timestamp, strays distrib.Record) Value {
 	if len(strays) > 0 {
 		v.Record = vclock.Merge(v.Record, strays)
+	}
+	for _, s := range strays {
+		if s.Op != (distrib.OpID{}) && !v.remembers(s.Op) {
+			v.remember(Change{Op: s.Op, Time: at})
+		}
 	}
 	return v
 }
