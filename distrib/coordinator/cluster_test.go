@@ -60,13 +60,14 @@ type cluster struct {
 	holds    map[uint64]chan struct{} // it stores nothing first until that is closed
 	servers  map[uint64]*Coordinator  // that carry out operations for others
 	runs     uint64
+	unasked  map[uint64]bool // it refuses to take steps
 }
 
 func newCluster(t *testing.T, seed uint64) *cluster { return newClusterOf(t, seed, 5) }
 
 func newClusterOf(t *testing.T, seed, nodes uint64) *cluster {
 	var members []ring.Node
-	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, full: map[uint64]bool{}, slow: map[uint64]time.Duration{}, gone: map[uint64]bool{}, syncs: map[uint64]time.Duration{}, broken: map[uint64]error{}, dirty: map[string]bool{}, late: map[uint64]time.Duration{}, opinion: map[uint64]distrib.Liveness{}, servers: map[uint64]*Coordinator{}}
+	c := &cluster{t: t, nodes: map[uint64]*node{}, rng: rand.New(rand.NewPCG(seed, 1)), down: map[uint64]bool{}, cut: map[[2]uint64]bool{}, full: map[uint64]bool{}, slow: map[uint64]time.Duration{}, gone: map[uint64]bool{}, syncs: map[uint64]time.Duration{}, broken: map[uint64]error{}, dirty: map[string]bool{}, late: map[uint64]time.Duration{}, opinion: map[uint64]distrib.Liveness{}, servers: map[uint64]*Coordinator{}, unasked: map[uint64]bool{}}
 	for id := uint64(1); id <= nodes; id++ {
 		members = append(members, ring.Node{ID: id, Name: fmt.Sprintf("n%d", id)})
 		c.nodes[id] = &node{store: storetest.NewMem(), states: map[string]register.State{}}
@@ -287,6 +288,11 @@ func (l *link) StartStep(deadline time.Time, to uint64, key, request []byte, don
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)
 		defer cancel()
 		n, lost, answer := l.pass(ctx, to)
+		l.mu.Lock()
+		if l.unasked[to] {
+			lost = fmt.Errorf("no steps: %w", distrib.ErrRefused)
+		}
+		l.mu.Unlock()
 		if lost != nil {
 			done(nil, lost)
 			return

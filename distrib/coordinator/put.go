@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/register"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
@@ -29,9 +30,14 @@ type WriteResult struct {
 	Context  vclock.Seen // what its writer has seen now: its own write and what it overwrote
 	Siblings int         // how many the first node to store it held then, the write included
 	Places   []Place     // that had stored it when the answer was given
+	// Linearizable: the key is, and its register has carried the write out: W does not count, a majority of the key's own
+	// nodes has it, and Places is empty. Strays are as in register.Result. Without a context the write has replaced what was there.
+	Linearizable bool
+	Strays       int
 }
 
-// Put stores value.
+// Put stores value. Where a node says that the key is linearizable before any has stored it, the key's register carries it out; an Error
+// of that is distrib.ErrLinearizable.
 func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, o WriteOptions) (*WriteResult, error) {
 	p, err := c.newPut(ctx, key, value, o)
 	if err != nil {
@@ -40,7 +46,11 @@ func (c *Coordinator) Put(ctx context.Context, key []byte, value distrib.Value, 
 	p.done = make(chan struct{})
 	p.mu.Lock()
 	p.advance(p.w.start(), true)
-	p.leave(p.wait())
+	if ended := p.wait(); ended != nil {
+		p.giveUp(ended)
+		<-p.done
+	}
+	p.leave()
 	return p.told()
 }
 
@@ -82,18 +92,19 @@ func (p *putting) told() (*WriteResult, error) {
 	if p.outcome == OK {
 		return &p.result, nil
 	}
-	return nil, &Error{Op: verb(p.remove), Key: p.key, OpID: p.o.Op, Outcome: p.outcome, Need: max(p.w.need[0], p.w.need[1]), Owners: p.w.nodes(), Replicas: append(p.replicas, passedOver(p.w.down())...),
+	e := &Error{Op: verb(p.remove), Key: p.key, OpID: p.o.Op, Outcome: p.outcome, Need: max(p.w.need[0], p.w.need[1]), Owners: p.w.nodes(), Replicas: append(p.replicas, passedOver(p.w.down())...),
 		Err: p.err, name: p.c.opts.Name}
+	if r := p.failed; r != nil {
+		e.Need, e.Owners, e.Replicas = r.Need, r.Owners, r.Replicas
+	}
+	return nil, e
 }
 
-// leave is that the caller goes: with what is known or, where its context has ended before that, without.
-func (p *putting) leave(ended error) {
+// leave is that the caller goes, with what is known.
+func (p *putting) leave() {
 	defer p.c.underWay.give(p.bytes)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.settled {
-		p.settlePut(p.w.without(), ended)
-	}
 	switch limits := &p.c.opts.Limits; {
 	case p.open == 0:
 	case p.c.behind.take(p.bytes, limits.Behind, limits.BehindBytes):
@@ -119,6 +130,12 @@ type putting struct {
 	result WriteResult
 	going  going
 	remove bool // value is a delete, also when it is not needed any more
+
+	// Of a key that is linearizable:
+	carried bool            // its register was asked
+	abandon func(why error) // gives that up; nil: not yet
+	why     error           // of giveUp, where the register is to say what is known
+	failed  *Error          // what it said
 }
 
 // going is how a put goes on.
@@ -151,6 +168,12 @@ func (p *putting) advance(sends []Send, mine bool) {
 			p.settlePut(outcome, nil)
 		}
 	}
+	var carry *register.Operation
+	if p.w.linear && !p.carried && !p.settled {
+		p.carried = true
+		p.open++ // its answer is awaited too
+		carry = &register.Operation{Kind: register.Put, If: register.Beside, ID: p.o.Op, Context: p.o.Context, Value: p.value, Retried: p.o.Retried || p.w.strays()}
+	}
 	w := what{p.value, p.record}
 	switch {
 	case p.open > 0:
@@ -159,6 +182,9 @@ func (p *putting) advance(sends []Send, mine bool) {
 		p.finish()
 	}
 	p.mu.Unlock()
+	if carry != nil {
+		p.carry(carry)
+	}
 	for _, node := range doubted {
 		p.c.probe(node, p.key, func(up bool) { p.probed(node, up) })
 	}
@@ -201,8 +227,8 @@ func (p *putting) finish() {
 }
 
 func (p *putting) settlePut(o Outcome, err error) {
-	if o == OK {
-		p.result.OpID, p.result.Places = p.o.Op, p.w.places()
+	if p.result.OpID = p.o.Op; o == OK && !p.carried {
+		p.result.Places = p.w.places()
 	}
 	p.settle(o, &p.w.seats, err)
 }
@@ -285,6 +311,8 @@ func (p *putting) came(s Send, reply *distrib.PutReply, err error, mine bool) {
 		sends = p.w.answer(s.Try, did)
 	case errors.Is(err, distrib.ErrTooManySiblings):
 		sends = p.w.answer(s.Try, tooMany)
+	case errors.Is(err, distrib.ErrLinearizable):
+		sends = p.w.answer(s.Try, inRegister)
 	case errors.Is(err, distrib.ErrRefused):
 		sends = p.w.answer(s.Try, refused)
 	default:
@@ -296,6 +324,9 @@ func (p *putting) came(s Send, reply *distrib.PutReply, err error, mine bool) {
 // learn takes the dot that a node has given the write, and returns what is to be sent: sends, and what mends that
 // another node has given it one before, or may have.
 func (p *putting) learn(s Send, reply *distrib.PutReply, sends []Send) []Send {
+	if p.w.linear {
+		return sends
+	}
 	one, before := distrib.Record{reply.Sibling}, p.record
 	p.record = vclock.Merge(before, one)
 	if before == nil {

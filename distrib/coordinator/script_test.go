@@ -141,7 +141,7 @@ func playWrite(d *datadriven.TestData, w *write) string {
 		case "late":
 			show(w.expire(i))
 		default:
-			sends := w.answer(i, map[string]answer{"done": did, "refused": refused, "lost": lost, "too-many": tooMany}[what])
+			sends := w.answer(i, map[string]answer{"done": did, "refused": refused, "lost": lost, "too-many": tooMany, "linear": inRegister}[what])
 			show(append(sends, w.mend(i, strings.Contains(line, "own"), strings.Contains(line, "others"))...))
 		}
 	}

@@ -15,7 +15,7 @@ func (c *Coordinator) StartPut(key []byte, value distrib.Value, o WriteOptions, 
 		return func(error) {}
 	}
 	p.tell = func() {
-		p.leave(nil)
+		p.leave()
 		done(p.told())
 	}
 	p.mu.Lock()
@@ -23,12 +23,17 @@ func (c *Coordinator) StartPut(key []byte, value distrib.Value, o WriteOptions, 
 	return p.giveUp
 }
 
-// giveUp ends the put for its caller.
+// giveUp ends the put for its caller, at once or when its register has said what is known.
 func (p *putting) giveUp(why error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.settled {
+	if !p.settled && !p.carried {
 		p.settlePut(p.w.without(), why)
+	}
+	p.why = why
+	abandon := p.abandon
+	p.mu.Unlock()
+	if abandon != nil {
+		abandon(why)
 	}
 }
 

@@ -26,10 +26,11 @@ func (o Outcome) String() string {
 type answer uint8
 
 const (
-	did     answer = iota
-	refused        // nothing happened there
-	lost           // no answer: it may have happened, or may still
-	tooMany        // nothing happened there, and must not elsewhere: the key has too many siblings
+	did        answer = iota
+	refused           // nothing happened there
+	lost              // no answer: it may have happened, or may still
+	tooMany           // nothing happened there, and must not elsewhere: the key has too many siblings
+	inRegister        // nothing happened there: the key is linearizable
 )
 
 // Place is a node that did what it was asked, for itself or, where For is not 0, in the place of another.
@@ -49,7 +50,7 @@ type Send struct {
 // strict; where none is left, a node that has stored the write keeps it for the owner, so that he gets it when he is
 // back. While the owners change, it goes to both ends of the key and is good when enough of each have it: an owner that
 // is in both counts at both. A slow node's answer still counts. Where it is that of a first one, the write has two dots: all nodes are given
-// the one that stands.
+// the one that stands. Where one says that the key is linearizable before any has stored the write, its register is to carry it out.
 //
 // It is a value that steps from event to event: no clock, no goroutine, no I/O.
 type write struct {
@@ -62,6 +63,7 @@ type write struct {
 	// dots, and all that is stored of it says so.
 	retried bool
 	denied  bool // the key has too many siblings
+	linear  bool // the key's register is to carry it out
 	differ  bool // a node holds another dot of it than the others, and could not be told
 }
 
@@ -83,7 +85,7 @@ func (w *write) answer(i int, a answer) []Send {
 	}
 	if a == did {
 		t.state = done
-		if t.kind != First || w.first {
+		if t.kind != First {
 			return nil
 		}
 		return w.begun()
@@ -96,6 +98,7 @@ func (w *write) answer(i int, a answer) []Send {
 		t.lost = a == lost
 		w.stray = w.stray || t.lost
 		w.denied = w.denied || a == tooMany && !w.first
+		w.linear = w.linear || a == inRegister && !w.first
 	}
 	if before != asked {
 		return nil
@@ -107,9 +110,7 @@ func (w *write) answer(i int, a answer) []Send {
 // the others get it meanwhile. Its answer is still to come, and means what that of the others does.
 func (w *write) stored(i int) []Send {
 	t := &w.tries[i]
-	if t.kind, t.stored = Merge, true; w.first {
-		return nil
-	}
+	t.kind, t.stored = Merge, true
 	return w.begun()
 }
 
@@ -165,9 +166,16 @@ func (w *write) mend(i int, own, others bool) (sends []Send) {
 	return sends
 }
 
-// begun takes that the write has a dot. Who may have given it another one hears of that at once, by a Mend: until then
+// begun takes that a node has stored the write. Now it has a dot. Who may have given it another one hears of that at once, by a Mend: until then
 // he may show his to readers, and what they write would remember the operation as one that was not retried.
 func (w *write) begun() []Send {
+	switch {
+	case w.first:
+		return nil
+	case w.linear: // the register knows it by its operation, or hears of it as of a stray
+		w.stray = true
+		return nil
+	}
 	w.first, w.retried = true, w.retried || w.strays()
 	sends := w.spread()
 	for _, t := range w.tries {
@@ -214,7 +222,7 @@ func (w *write) replace(t try) []Send {
 // findFirst asks the next node to store the write first: an owner as long as there is one that was not asked,
 // then who stands in for one. Where too few are left it asks nobody: a copy would only make the outcome unknown.
 func (w *write) findFirst() []Send {
-	if w.denied || !w.possible() {
+	if w.denied || w.linear || !w.possible() {
 		return nil
 	}
 	for seat := range w.owners {
@@ -246,9 +254,11 @@ func (w *write) standIn(seat int) []Send {
 	return []Send{w.send(seat, Place{Node: w.tries[i].at.Node, For: w.owners[seat].Node}, Keep)}
 }
 
-// outcome is what is known now. Requests may still be on their way.
+// outcome is what is known now. Requests may still be on their way. Of a write that is linear the register says it.
 func (w *write) outcome() Outcome {
 	switch {
+	case w.linear:
+		return Pending
 	case w.count(filled).reaches(w.need):
 		return OK
 	case w.possible() && w.waited(), w.probing > 0:

@@ -129,6 +129,7 @@ type writing struct {
 	value     distrib.Value
 	o         coordinator.WriteOptions
 	uncertain bool // a try may have been carried out
+	linear    bool // the register has carried it out
 	left      int  // tries
 }
 
@@ -172,7 +173,9 @@ func (c *client) tried(x *writing, r *coordinator.WriteResult, err error) {
 	case err == nil:
 		x.Outcome = check.OK
 		w.history.acknowledged(w, x, r)
-		w.stats.Acked++
+		if w.stats.Acked++; x.linear {
+			w.stats.Carried++
+		}
 	case x.left > 0:
 		w.trace("again", c.id, 0, short(x.Op), err)
 		x.o.Retried = x.uncertain

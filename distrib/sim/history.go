@@ -93,10 +93,15 @@ func (h *history) minted(r *distrib.PutRequest, reply *distrib.PutReply) {
 	if reply.Sibling.Op != r.Op {
 		return
 	}
-	if d, ok := h.dots[r.Op]; ok && d != reply.Sibling.Dot {
-		h.twice[r.Op] = true
+	h.dotted(r.Op, reply.Sibling.Dot)
+}
+
+// dotted takes that a write has got a dot.
+func (h *history) dotted(op distrib.OpID, dot vclock.Dot) {
+	if d, ok := h.dots[op]; ok && d != dot {
+		h.twice[op] = true
 	}
-	h.dots[r.Op] = reply.Sibling.Dot
+	h.dots[op] = dot
 }
 
 func (h *history) begin(x *writing) {
@@ -117,6 +122,10 @@ func owners(places []coordinator.Place) (n int) {
 }
 
 func (h *history) acknowledged(w *world, x *writing, r *coordinator.WriteResult) {
+	if x.linear = r.Linearizable; x.linear {
+		h.dotted(x.Op, r.Dot)
+		return
+	}
 	k := h.of(x.Key)
 	n := owners(r.Places)
 	if w.durable(n) {
@@ -134,6 +143,9 @@ func (h *history) end(w *world, x *writing) {
 		return
 	}
 	s := check.Step{Key: x.Key, Client: int(x.Op[7]), Call: int64(x.began), Return: late, Outcome: x.Outcome, Op: x.Op, Value: string(x.value.Data), Delete: x.value.Deleted, If: check.Beside, Read: x.Read, Blind: true}
+	if x.linear { // ordered like all others
+		s.Return = int64(w.now)
+	}
 	h.steps = append(h.steps, s)
 }
 

@@ -32,6 +32,7 @@ type Stats struct {
 	Unnoted                  int // of these, those of writes with two dots, of which nobody would have known
 
 	LinearGets, LinearWrites, LinearDone int // linearizable operations; done are those that were answered
+	Carried                              int // eventual writes that a register has carried out
 	Undecided                            int // keys of which the checker did not find out whether they were linearizable
 }
 

@@ -53,8 +53,8 @@ func TestSeeds(t *testing.T) {
 	var events uint64
 	began := time.Now()
 	report := func(next uint64) {
-		t.Logf("%d seeds, the next is %d: %d events, %d reads, %d writes acknowledged; %d keys differed until all was compared, %d of them unnoted, %d late second copies came back; %d linearizable operations, %d keys undecided; %v",
-			next-*fromSeed, next, events, sum.Got, sum.Acked, sum.Different, sum.Unnoted, sum.Twice, sum.LinearDone, sum.Undecided, time.Since(began).Round(time.Second))
+		t.Logf("%d seeds, the next is %d: %d events, %d reads, %d writes acknowledged; %d keys differed until all was compared, %d of them unnoted, %d late second copies came back; %d linearizable operations, and %d eventual writes carried out by registers, %d keys undecided; %v",
+			next-*fromSeed, next, events, sum.Got, sum.Acked, sum.Different, sum.Unnoted, sum.Twice, sum.LinearDone, sum.Carried, sum.Undecided, time.Since(began).Round(time.Second))
 	}
 	for seed := *fromSeed; seed < *fromSeed+*manySeeds; seed++ {
 		r := Run(Options{Seed: seed})
@@ -65,6 +65,7 @@ func TestSeeds(t *testing.T) {
 		sum.Unnoted += r.Stats.Unnoted
 		sum.Twice += r.Stats.Twice
 		sum.LinearDone += r.Stats.LinearDone
+		sum.Carried += r.Stats.Carried
 		sum.Undecided += r.Stats.Undecided
 		if len(r.Violations) > 0 {
 			draw(t, r)
@@ -77,6 +78,7 @@ func TestSeeds(t *testing.T) {
 	report(*fromSeed + *manySeeds)
 	require.NotZero(t, sum.Acked)
 	require.NotZero(t, sum.LinearDone)
+	require.NotZero(t, sum.Carried)
 }
 
 // TestSame runs seeds twice: the same happens.

@@ -37,8 +37,11 @@ var promises = []promise{
 	{"resolve", "linearizable", "after UNKNOWN", "it happened; or it did not, and never will", simBoth},
 	{"compare and swap increments", "linearizable", "crash, pause, cuts", "each counts once", simSeeds},
 	{"put", "eventual, key linearizable", "a replica that does not know it", "a sibling that the next linearizable operation shows; never dropped", simBoth},
-	{"put", "eventual, key linearizable", "replicas that know it", "FAILED, for now", simSeeds},
-	{"get", "eventual, key linearizable", "any", "what was decided, and what was written by who did not know; it may be stale", simSeeds},
+	{"put, delete", "eventual, key linearizable", "none, crash, pause, cuts", "one order with the linearizable operations: without context it replaces all, with one what that has seen", "sim TestSeeds, coordinator TestEventualPutOfLinearizableKey"},
+	{"put, delete", "eventual, key linearizable", "a minority that knows it", "FAILED as LINEARIZABLE_KEY, naming who is reachable", "coordinator TestEventualPutOfLinearizableKeyInMinority"},
+	{"put", "eventual, key linearizable", "a slow replica stores it late", "it is done once; where the register cannot be asked it is UNKNOWN", "coordinator TestEventualPutHalfKnown"},
+	{"get", "eventual, key linearizable", "any", "what was decided, and what was written by who did not know; it may be stale, and says so", "sim TestSeeds, coordinator TestEventualGetOfLinearizableKey"},
+	{"resolve", "eventual, key linearizable", "after UNKNOWN", "it happened; or it did not, and never will", "coordinator TestResolveOfLinearizableKey, register TestScripts"},
 	{"register", "linearizable", "its owners change", "carried over before the new owners count", "register TestScopes, register TestControls"},
 }
 
