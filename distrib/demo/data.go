@@ -22,6 +22,11 @@ func (s *Shell) put(ctx context.Context, st *statement) error {
 	return s.wrote(st, r.GetOpId(), a, err)
 }
 
+// linear reports whether a statement is linearizable.
+func (st *statement) linear() bool {
+	return st.verb.name == "cas" || st.opts.level.GetConsistency() == api.Consistency_LINEARIZABLE
+}
+
 func (s *Shell) del(ctx context.Context, st *statement) error {
 	key, r := s.key(st), &api.DeleteRequest{Key: []byte(st.args[0]), Level: st.opts.level, OpId: newOp()}
 	if !st.opts.noContext {
@@ -34,13 +39,11 @@ func (s *Shell) del(ctx context.Context, st *statement) error {
 // wrote remembers and prints what became of a put or a delete.
 func (s *Shell) wrote(st *statement, op []byte, a *api.PutResponse, err error) error {
 	key := s.key(st)
-	if !slices.Contains(s.keys, key.key) {
-		s.keys = append(s.keys, key.key)
-	}
+	s.noteKey(key.key)
 	var p *problem
 	if errors.As(err, &p) && p.code == exitUnknown {
 		m := s.memory[key]
-		m.unknown = op
+		m.unknown, m.linear = op, st.linear()
 		s.memory[key] = m
 	}
 	if err != nil {
@@ -55,6 +58,13 @@ func (s *Shell) wrote(st *statement, op []byte, a *api.PutResponse, err error) e
 	}
 	s.printf("\n")
 	return nil
+}
+
+// noteKey has \wait compare a key.
+func (s *Shell) noteKey(key string) {
+	if !slices.Contains(s.keys, key) {
+		s.keys = append(s.keys, key)
+	}
 }
 
 // storedBy says how many of all nodes of a key have a write that succeeded. More may have it: who answers first is a
@@ -95,6 +105,9 @@ func (s *Shell) get(ctx context.Context, st *statement) error {
 		return problemf(exitNotFound, "%s is not there", quote(st.args[0]))
 	}
 	s.printf("%s", s.format(st.args[0], a.GetSiblings()))
+	if a.GetLinearizable() && !st.linear() {
+		s.printf("  %s is linearizable: what was written last may be missing here\n", quote(st.args[0]))
+	}
 	return nil
 }
 
@@ -109,15 +122,23 @@ func (s *Shell) cas(ctx context.Context, st *statement) error {
 	if err != nil {
 		return s.wrote(st, r.GetOpId(), nil, err)
 	}
+	s.noteKey(st.args[0])
+	if !a.GetSwapped() {
+		return s.lost(st, a.GetCurrent())
+	}
 	s.remember(s.key(st), a.GetCurrent().GetContext())
-	if a.GetSwapped() {
-		s.printf("ok: swapped\n")
-		return nil
+	s.printf("ok: swapped\n")
+	return nil
+}
+
+// lost says that what is there is not what a statement expected.
+func (s *Shell) lost(st *statement, current *api.GetResponse) *problem {
+	s.remember(s.key(st), current.GetContext())
+	text := quote(st.args[0]) + " is not there"
+	if !absent(current.GetSiblings()) {
+		text = strings.TrimSuffix(s.format(st.args[0], current.GetSiblings()), "\n")
 	}
-	if absent(a.GetCurrent().GetSiblings()) {
-		return problemf(exitNotFound, "lost: %s is not there", quote(st.args[0]))
-	}
-	return problemf(exitNotFound, "lost: %s", strings.TrimSuffix(s.format(st.args[0], a.GetCurrent().GetSiblings()), "\n"))
+	return &problem{exitNotFound, []string{"lost: " + text}}
 }
 
 func (s *Shell) scan(ctx context.Context, st *statement) error {
@@ -184,7 +205,7 @@ func (s *Shell) places(ctx context.Context, st *statement, key string) (owners, 
 }
 
 func (s *Shell) resolve(ctx context.Context, st *statement) error {
-	op := s.memory[s.key(st)].unknown
+	op, linear := s.memory[s.key(st)].unknown, s.memory[s.key(st)].linear || st.linear()
 	if len(st.args) == 2 {
 		var err error
 		if op, err = hex.DecodeString(st.args[1]); err != nil || len(op) != opBytes {
@@ -194,7 +215,7 @@ func (s *Shell) resolve(ctx context.Context, st *statement) error {
 	if op == nil {
 		return problemf(exitUsage, "no write of %s by this client has an unknown outcome: the name of an operation was expected, as in %s OP", quote(st.args[0]), st.text)
 	}
-	a, err := ask(s, ctx, st, api.KVClient.Resolve, &api.ResolveRequest{Key: []byte(st.args[0]), OpId: op})
+	a, err := ask(s, ctx, st, api.KVClient.Resolve, &api.ResolveRequest{Key: []byte(st.args[0]), OpId: op, Linearizable: linear})
 	if err != nil {
 		return err
 	}
@@ -202,6 +223,8 @@ func (s *Shell) resolve(ctx context.Context, st *statement) error {
 	case api.ResolveResponse_HAPPENED:
 		s.printf("it happened: the write is there, or one that replaced it\n")
 		return nil
+	case api.ResolveResponse_NOT_HAPPENED:
+		return problemf(exitNotFound, "it did not happen, and never will")
 	case api.ResolveResponse_NOT_SEEN:
 		return problemf(exitUnknown, "still unknown: no node that answered has it; it may come yet")
 	}

@@ -31,6 +31,8 @@ type fakeNodes struct {
 	nodes []*fakeNode
 	conns []*grpc.ClientConn
 	ring  *ring.Ring
+	// linear are the keys that are linearizable. Their writes have dots of the register, which all nodes share.
+	linear map[string]bool
 }
 
 type fakeNode struct {
@@ -46,7 +48,7 @@ type fakeNode struct {
 }
 
 func newFake(t *testing.T, count int) *fakeNodes {
-	f := &fakeNodes{}
+	f := &fakeNodes{linear: map[string]bool{}}
 	for i := range count {
 		n := &fakeNode{all: f, id: uint64(i + 1), birth: 1 << 32, Node: Node{Name: fmt.Sprintf("n%d", i+1), State: Running, GRPC: fmt.Sprintf("127.0.0.1:%d", 7001+i), HTTP: fmt.Sprintf("127.0.0.1:%d", 8001+i)},
 			records: map[string]distrib.Record{}, hints: map[uint64]map[string]distrib.Record{}}
@@ -153,8 +155,20 @@ func (n *fakeNode) write(key []byte, v distrib.Value, context []byte, op []byte,
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	k := string(key)
-	dot, err := vclock.Next(n.records[k], vclock.Actor{Node: n.id, Birth: n.birth}, 0, past)
+	k, actor := string(key), vclock.Actor{Node: n.id, Birth: n.birth}
+	if level.GetConsistency() == api.Consistency_LINEARIZABLE {
+		if err := n.decides(); err != nil {
+			return nil, err
+		}
+		if len(context) == 0 {
+			past = vclock.Context(n.records[k])
+		} else if slices.ContainsFunc(n.records[k], func(s distrib.Sibling) bool { return !past.Contains(s.Dot) }) {
+			siblings, now := n.read(k)
+			return nil, refusal(codes.Aborted, &api.Failure{Reason: "MISMATCH", Outcome: api.Failure_FAILED, Current: &api.GetResponse{Siblings: siblings, Context: now}})
+		}
+		n.all.linear[k], actor = true, vclock.Actor{Birth: 1}
+	}
+	dot, err := vclock.Next(n.records[k], actor, 0, past)
 	if err != nil {
 		return nil, err
 	}
@@ -175,10 +189,30 @@ func (n *fakeNode) write(key []byte, v distrib.Value, context []byte, op []byte,
 		n.hints[m.id][k] = vclock.Merge(n.hints[m.id][k], distrib.Record{s})
 	}
 	if acknowledged < nodesOf(level, len(n.all.nodes)) {
-		refused, err := status.New(codes.Unavailable, "too few").WithDetails(failure)
-		return nil, errors.Join(refused.Err(), err)
+		return nil, refusal(codes.Unavailable, failure)
 	}
 	return &api.PutResponse{Context: distrib.EncodeContext(key, s.Seen()), Siblings: uint32(len(n.records[k])), OpId: op}, nil
+}
+
+func refusal(code codes.Code, f *api.Failure) error {
+	refused, err := status.New(code, "too few").WithDetails(f)
+	return errors.Join(refused.Err(), err)
+}
+
+// decides reports whether the node reaches a majority.
+func (n *fakeNode) decides() error {
+	f, reached := &api.Failure{Reason: "UNAVAILABLE", Outcome: api.Failure_FAILED}, 0
+	for _, m := range n.all.nodes {
+		if m == n || connected(n.Node, m.Node) {
+			reached++
+		} else {
+			f.Replicas = append(f.Replicas, &api.ReplicaState{Node: m.Name, State: "down"})
+		}
+	}
+	if reached > len(n.all.nodes)/2 {
+		return nil
+	}
+	return refusal(codes.Unavailable, f)
 }
 
 func (n *fakeNode) Put(_ context.Context, r *api.PutRequest) (*api.PutResponse, error) {
@@ -199,14 +233,17 @@ func (n *fakeNode) CompareAndSwap(_ context.Context, r *api.CompareAndSwapReques
 	n.all.mu.Unlock()
 	swap := r.GetExpectAbsent() && len(record) == 0 || len(record) == 1 && r.GetExpect() != nil && string(record[0].Value.Data) == string(r.GetExpectValue())
 	if swap {
-		if _, err := n.write(r.GetKey(), distrib.Value{Data: r.GetValue()}, distrib.EncodeContext(r.GetKey(), vclock.Context(record)), r.GetOpId(), nil); err != nil {
+		if _, err := n.write(r.GetKey(), distrib.Value{Data: r.GetValue()}, distrib.EncodeContext(r.GetKey(), vclock.Context(record)), r.GetOpId(), &api.Level{Consistency: api.Consistency_LINEARIZABLE}); err != nil {
 			return nil, err
 		}
 	}
 	n.all.mu.Lock()
 	defer n.all.mu.Unlock()
+	if err := n.decides(); err != nil {
+		return nil, err
+	}
 	siblings, context := n.read(string(r.GetKey()))
-	return &api.CompareAndSwapResponse{Swapped: swap, Current: &api.GetResponse{Siblings: siblings, Context: context}}, nil
+	return &api.CompareAndSwapResponse{Swapped: swap, Current: &api.GetResponse{Siblings: siblings, Context: context, Linearizable: true}}, nil
 }
 
 func (n *fakeNode) Get(_ context.Context, r *api.GetRequest) (*api.GetResponse, error) {
@@ -222,7 +259,7 @@ func (n *fakeNode) Get(_ context.Context, r *api.GetRequest) (*api.GetResponse, 
 		return nil, status.Error(codes.Unavailable, "too few nodes answered")
 	}
 	siblings, context := n.read(string(r.GetKey()))
-	return &api.GetResponse{Siblings: siblings, Context: context}, nil
+	return &api.GetResponse{Siblings: siblings, Context: context, Linearizable: n.all.linear[string(r.GetKey())]}, nil
 }
 
 func (n *fakeNode) read(key string) (siblings []*api.Sibling, context []byte) {
@@ -264,6 +301,9 @@ func (n *fakeNode) Resolve(_ context.Context, r *api.ResolveRequest) (*api.Resol
 	defer n.all.mu.Unlock()
 	if vclock.Tried(n.records[string(r.GetKey())], distrib.OpID(r.GetOpId())) >= 0 {
 		return &api.ResolveResponse{Fate: api.ResolveResponse_HAPPENED}, nil
+	}
+	if r.GetLinearizable() {
+		return &api.ResolveResponse{Fate: api.ResolveResponse_NOT_HAPPENED}, nil
 	}
 	return &api.ResolveResponse{Fate: api.ResolveResponse_NOT_SEEN}, nil
 }

@@ -19,7 +19,7 @@ type flag struct {
 }
 
 var flags = []flag{
-	{"--consistency", "LEVEL", "how many nodes must answer: one, quorum (the default), all or linearizable", func(o *options, s string) error {
+	{"--consistency", "LEVEL", "how many nodes must answer: one, quorum (the default), all; or linearizable", func(o *options, s string) error {
 		c, known := api.Consistency_value[strings.ToUpper(s)]
 		if !known || c == 0 {
 			return fmt.Errorf("%q is not a consistency: one, quorum, all or linearizable was expected", s)

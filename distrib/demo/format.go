@@ -55,7 +55,7 @@ func (s *Shell) formatValue(key string, v *api.Sibling, version func(key string,
 }
 
 // formatDot shows which write stored v: n1:2 is the second of those that n1 stored first. n1.2:1 is from n1's second
-// birth that was shown of the key.
+// birth that was shown of the key; register:3 is the third that its register ordered.
 func (s *Shell) formatDot(key string, v *api.Sibling) string {
 	d := v.GetDot()
 	return fmt.Sprintf("%s%s:%d", s.names[d.GetNode()], s.birth(key, d.GetNode(), d.GetBirth()), d.GetCounter())
@@ -149,6 +149,8 @@ func (s *Shell) failed(st *statement, err error) error {
 	}
 	var p problem
 	switch {
+	case f.GetReason() == "MISMATCH":
+		return s.mismatch(st, f)
 	case answer.Code() == codes.InvalidArgument:
 		p = problem{exitUsage, []string{"refused: " + answer.Message()}}
 	case f.GetOutcome() == api.Failure_UNKNOWN:
@@ -165,6 +167,14 @@ func (s *Shell) failed(st *statement, err error) error {
 		p.lines = append(p.lines, "try: resolve "+quote(st.args[0]))
 	}
 	return &p
+}
+
+// mismatch says that others have written since the client of a statement has read the key.
+func (s *Shell) mismatch(st *statement, f *api.Failure) *problem {
+	if f.GetCurrent() == nil { // it is too long for a status
+		return &problem{exitNotFound, []string{"lost: others have written " + quote(st.args[0]) + " since it was read"}}
+	}
+	return s.lost(st, f.GetCurrent())
 }
 
 // unexplained is what is known of a request that no node has judged: the way to it broke, or it took too long.

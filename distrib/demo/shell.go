@@ -38,6 +38,7 @@ type memoryKey struct {
 type memory struct {
 	context []byte // of what it last read
 	unknown []byte // the name of its last write whose outcome is unknown
+	linear  bool   // that write was linearizable
 }
 
 type birthKey struct {
@@ -49,7 +50,7 @@ type birthKey struct {
 func NewShell(nodes Nodes, out io.Writer) *Shell {
 	return &Shell{
 		nodes: nodes, out: out, patience: 10 * time.Second, settling: 30 * time.Second,
-		memory: map[memoryKey]memory{}, births: map[birthKey][]uint64{}, names: map[uint64]string{},
+		memory: map[memoryKey]memory{}, births: map[birthKey][]uint64{}, names: map[uint64]string{0: "register"},
 	}
 }
 

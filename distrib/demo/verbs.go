@@ -37,12 +37,12 @@ func init() {
 				}
 				return ""
 			},
-			help: "store NEW only if the value is OLD, or if there is none"},
+			help: "store NEW only if the value is OLD, or if there is none: linearizable, as all with that consistency"},
 		{name: "scan", flags: read, run: (*Shell).scan,
 			help: "list all keys, in the order of their places on the ring"},
 		{name: "where", args: []string{"K"}, flags: []string{"--at"}, run: (*Shell).where,
 			help: "which nodes K lives on, and which stand in for them"},
-		{name: "resolve", args: []string{"K", "[OP]"}, flags: []string{"--at"}, run: (*Shell).resolve,
+		{name: "resolve", args: []string{"K", "[OP]"}, flags: []string{"--consistency", "--at"}, run: (*Shell).resolve,
 			help: "what became of a write whose outcome was unknown: the last one of K, or that of the name OP"},
 
 		{name: `\kill`, args: []string{"N"}, run: (*Shell).kill,
@@ -140,5 +140,5 @@ const clockHelp = `Behind a value stands which write of its key it is: [n1:2] is
 Where there are several values, it is the clock of each, the writes that its writer had seen and itself:
 [n1:2 n3:1] are two of n1 and one of n3, n1:+4 is the fourth of n1 alone. A value whose clock holds the
 write of another replaces it; else both are kept. n3.2:1 is the first of n3 since it began to count anew, as
-a node does where its copy may have been lost.
+a node does where its copy may have been lost. register:2 is the second that was linearizable.
 `
