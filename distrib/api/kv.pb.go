@@ -2271,7 +2271,7 @@ func (x *Failure) GetCurrent() *GetResponse {
 type ReplicaState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // acknowledged, refused, no answer, down
+	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // acknowledged, refused, no answer, down; reachable: not asked, since too few others are
 	Cause         string                 `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -74,7 +74,7 @@ func (o Outcome) String() string {
 // ReplicaState is what became of an operation at a node.
 type ReplicaState struct {
 	Node  string
-	State string // acknowledged, refused, no answer, down
+	State string // acknowledged, refused, no answer, down; reachable: not asked, since too few others are
 	Cause string
 }
 

@@ -18,11 +18,12 @@ const (
 	Refused            // nothing happened there
 	NoAnswer           // it may have happened there, or may still
 	Down               // it was not asked, since it is thought to be down and answered no probe
+	Reachable          // it was not asked, since too few others can be reached
 )
 
 // String returns the state in words.
 func (s State) String() string {
-	return [...]string{"acknowledged", "refused", "no answer", "down"}[s]
+	return [...]string{"acknowledged", "refused", "no answer", "down", "reachable"}[s]
 }
 
 // ReplicaState is a node that an operation asked, or passed over, and what became of that.

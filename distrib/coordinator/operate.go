@@ -237,11 +237,13 @@ func (o *operating) refuse(group *register.Group, down uint64) {
 		switch name := o.c.opts.Name(s.Node); {
 		case down&(1<<i) != 0:
 			replicas = append(replicas, passedOver([]uint64{s.Node})...)
+			continue
 		case up == "no owner":
 			up = "only " + name
 		default:
 			up += " and " + name
 		}
+		replicas = append(replicas, ReplicaState{Node: s.Node, State: Reachable})
 	}
 	o.mu.Lock()
 	if !o.ended {

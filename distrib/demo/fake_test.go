@@ -203,11 +203,12 @@ func refusal(code codes.Code, f *api.Failure) error {
 func (n *fakeNode) decides() error {
 	f, reached := &api.Failure{Reason: "UNAVAILABLE", Outcome: api.Failure_FAILED}, 0
 	for _, m := range n.all.nodes {
+		state := "down"
 		if m == n || connected(n.Node, m.Node) {
 			reached++
-		} else {
-			f.Replicas = append(f.Replicas, &api.ReplicaState{Node: m.Name, State: "down"})
+			state = "reachable"
 		}
+		f.Replicas = append(f.Replicas, &api.ReplicaState{Node: m.Name, State: state})
 	}
 	if reached > len(n.all.nodes)/2 {
 		return nil
