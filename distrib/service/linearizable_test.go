@@ -313,3 +313,28 @@ func TestBadPast(t *testing.T) {
 		}
 	})
 }
+
+// TestEventualWrite: an eventual write of a linearizable key is carried out by its register, and refused where that cannot be.
+func TestEventualWrite(t *testing.T) {
+	ways(t, 3, Limits{}, func(t *testing.T, c *cluster, do way) {
+		key, one := []byte("k"), level(api.Consistency_ONE)
+		had := do(put(&api.PutRequest{Key: key, Value: []byte("red"), Level: linear})).GetPut().GetContext()
+		require.NotNil(t, do(get(&api.GetRequest{Key: key, Level: linear})).GetGet(), "and so the nodes know that the key is linearizable")
+		for _, v := range []string{"blue", "green"} {
+			r := do(put(&api.PutRequest{Key: key, Value: []byte(v), Context: had, Level: one})).GetPut()
+			require.True(t, r.GetLinearizable())
+			require.Empty(t, r.Acknowledged)
+		}
+		require.ElementsMatch(t, []string{"blue", "green"}, values(do(get(&api.GetRequest{Key: key, Level: linear}))), "the second had not seen the first")
+		require.NotNil(t, do(put(&api.PutRequest{Key: key, Value: []byte("white"), Level: one})).GetPut())
+		require.Equal(t, []string{"white"}, values(do(get(&api.GetRequest{Key: key, Level: linear}))), "who has seen nothing replaces everything")
+
+		c.set(c.gone, 2, 3)
+		f := do(put(&api.PutRequest{Key: key, Level: one})).GetFailure()
+		require.Equal(t, reasonLinearizable, f.GetReason())
+		require.Equal(t, uint32(codes.Unavailable), f.Code)
+		require.Equal(t, api.Failure_FAILED, f.Outcome)
+		require.Contains(t, f.Message, "only n1 can be reached, which is no majority")
+		require.Equal(t, "kvctl cluster status", f.Try)
+	})
+}

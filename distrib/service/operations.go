@@ -66,6 +66,8 @@ func (s *Server) write(ctx context.Context, q writeRequest, v distrib.Value, a a
 		Siblings:     uint32(r.Siblings),
 		Acknowledged: s.places(r.Places),
 		OpId:         a.id[:],
+		Linearizable: r.Linearizable,
+		Strays:       uint32(r.Strays),
 	}, nil
 }
 
