@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cambiumdb/cambium/distrib/vclock"
 	"github.com/cambiumdb/cambium/internal/decode"
@@ -12,6 +13,12 @@ import (
 // Timestamp is a hybrid logical clock's: milliseconds since 1970 in the upper 48 bits, a count below. It
 // orders siblings for those who want the last one; nothing rests on it.
 type Timestamp uint64
+
+// TimestampOf is the first one of a millisecond.
+func TimestampOf(t time.Time) Timestamp { return Timestamp(max(0, t.UnixMilli())) << 16 }
+
+// Millis is the wall clock's part of t, in milliseconds since 1970.
+func (t Timestamp) Millis() int64 { return int64(t >> 16) }
 
 // Value is what a write wrote.
 type Value struct {

@@ -18,6 +18,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -40,6 +41,7 @@ type Config struct {
 	OperationBytes                  int64
 	TLS                             certs.Files
 	Insecure, AllowFaults           bool
+	ClockOffset                     time.Duration
 	LogLevel                        slog.Level
 
 	values []Value
@@ -156,6 +158,9 @@ func (c *Config) check() (problems []error) {
 	files := []string{c.TLS.CA, c.TLS.Cert, c.TLS.Key}
 	if n := len(slices.DeleteFunc(files, func(f string) bool { return f == "" })); n != 0 && n != 3 {
 		bad("tls.ca is %q, tls.cert %q and tls.key %q: give all three, or none", c.TLS.CA, c.TLS.Cert, c.TLS.Key)
+	}
+	if c.ClockOffset != 0 && !c.AllowFaults {
+		bad("clock-offset is %v: it is for tests: set allow-faults too, or leave it out", c.ClockOffset)
 	}
 	if c.TLS.CA != "" && c.Insecure {
 		bad("insecure is true and tls.ca %s: take one of them away", c.TLS.CA)

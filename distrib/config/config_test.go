@@ -117,6 +117,8 @@ func TestRefuses(t *testing.T) {
 		{"name: n\ndir: d\nlisten: :7800\ninsecure: true", "listen is :7800, all addresses of this machine: say with advertise by which one others reach it"},
 		{"name: n\ndir: d\ntls: {ca: a}", `tls.ca is "a", tls.cert "" and tls.key "": give all three, or none`},
 		{"name: n\ndir: d\ninsecure: true\ntls: {ca: a, cert: b, key: c}", `insecure is true and tls.ca a: take one of them away`},
+		{"name: n\ndir: d\nclock-offset: 2", `clock-offset is "2", want a duration such as -1500ms`},
+		{"name: n\ndir: d\nclock-offset: 2s", "clock-offset is 2s: it is for tests: set allow-faults too"},
 		{"name: n\ndir: d\nlisten: 10.0.0.1:7800", "listen is 10.0.0.1:7800, which other machines reach, and there is no TLS"},
 	} {
 		t.Run(c.text, func(t *testing.T) {

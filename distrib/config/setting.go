@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/certs"
@@ -67,6 +68,8 @@ var settings = []setting{
 	word("tls.key", "", "file of its private key", func(c *Config) *string { return &c.TLS.Key }, nil),
 	flag("insecure", "be reached from other machines without TLS", func(c *Config) *bool { return &c.Insecure }),
 	flag("allow-faults", "let anybody cut the node off, for demonstrations and tests", func(c *Config) *bool { return &c.AllowFaults }),
+	{"clock-offset", "duration", "0s", "how far off this node's clock is, for tests; with allow-faults only", setClockOffset,
+		func(c *Config) string { return c.ClockOffset.String() }},
 	{"log.level", "string", "info", "what is logged: debug, info, warn or error", setLevel, func(c *Config) string { return strings.ToLower(c.LogLevel.String()) }},
 }
 
@@ -174,6 +177,15 @@ func setReplicas(c *Config, text string) error {
 		return fmt.Errorf("want a number from 1 to %d", maxReplicas)
 	}
 	c.Replicas = n
+	return nil
+}
+
+func setClockOffset(c *Config, text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New("want a duration such as -1500ms")
+	}
+	c.ClockOffset = d
 	return nil
 }
 

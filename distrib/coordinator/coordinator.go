@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/hlc"
 	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
@@ -62,6 +63,8 @@ type Options struct {
 	Limits     Limits
 	// Clock is the time that puts and gets go by; scans go by the real one. nil: the real one.
 	Clock Clock
+	// Hybrid gives the times of ballots. nil: one of its own, by Clock.
+	Hybrid *hlc.Clock
 	// Go has a function called beside the caller: what goes on behind answers, requests to this node that nobody waits
 	// for, and the ends of what StartPut and StartGet start. It must not call it itself. nil: a goroutine for each.
 	Go func(f func())
@@ -78,7 +81,6 @@ type Coordinator struct {
 	behind    load // puts that go on
 	repairs   load
 	probes    probes
-	hybrid    hybrid
 	proposers proposers
 	// selfSlow is that this node is slow to answer itself: then requests to it get goroutines, and callers do not
 	// hang with it.
@@ -111,6 +113,9 @@ func New(opts Options) *Coordinator {
 	}
 	if opts.Clock == nil {
 		opts.Clock = realClock{}
+	}
+	if opts.Hybrid == nil {
+		opts.Hybrid = hlc.New(opts.Clock.Now)
 	}
 	if opts.Go == nil {
 		opts.Go = goroutine

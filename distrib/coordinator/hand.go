@@ -104,7 +104,7 @@ func (o *operating) answered(to uint64, body []byte, err error) {
 func (c *Coordinator) StartServe(deadline time.Time, key, operation []byte, done func(result []byte, err error)) {
 	op, err := register.DecodeOperation(operation)
 	if err == nil {
-		err = c.observed(op.Since) // what is done must have a later time
+		err = c.opts.Hybrid.Observe(op.Since) // what is done must have a later time
 	}
 	if err != nil {
 		done(nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused))

@@ -126,7 +126,7 @@ func (c *Coordinator) newOperating(key []byte, op register.Operation, from origi
 			return nil, fmt.Errorf("%s %q: %w", o.verb(), key, err)
 		}
 	}
-	o.token, o.began = ring.TokenOf(key), c.tick()
+	o.token, o.began = ring.TokenOf(key), c.opts.Hybrid.Tick()
 	o.op.Value.Data = bytes.Clone(op.Value.Data) // the proposer keeps it
 	if o.changes() && !op.Retried {
 		o.op.Since = o.began

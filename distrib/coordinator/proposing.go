@@ -87,7 +87,7 @@ type ending struct {
 func (e *proposing) submit(o *operating, group *register.Group) {
 	var w work
 	e.mu.Lock()
-	now := e.c.tick()
+	now := e.c.opts.Hybrid.Tick()
 	e.move(&w, now, group)
 	switch {
 	case o.givenUp():
@@ -117,7 +117,7 @@ func (e *proposing) expire(o *operating) {
 		e.later = slices.Delete(e.later, i, i+1)
 		w.ends = append(w.ends, ending{operating: o, result: register.Result{Outcome: register.Failed}, owners: e.group.Seats})
 	} else if e.ops[o.op.ID] == o {
-		e.take(&w, e.c.tick(), e.p.Expire(o.op.ID))
+		e.take(&w, e.c.opts.Hybrid.Tick(), e.p.Expire(o.op.ID))
 	}
 	e.release(&w)
 }
@@ -351,7 +351,7 @@ func (e *proposing) came(s register.Send, began time.Time, body []byte, err erro
 			call.state, call.err = Refused, fmt.Errorf("it has promised %v: %w", reply.Promised, distrib.ErrRefused)
 		}
 	}
-	now := c.tick(reply.Promised.Time, reply.Accepted.Time)
+	now := c.opts.Hybrid.Tick(reply.Promised.Time, reply.Accepted.Time)
 	e.take(&w, now, e.p.Answer(now, s.Node, &reply))
 	e.release(&w)
 }
@@ -419,7 +419,7 @@ func (e *proposing) needed(call *stepCall) bool {
 func (e *proposing) lose(w *work, call *stepCall) {
 	call.open = false
 	e.missed(call.Send)
-	s, sent, now := call.Send, call.sent || call.trying > 0, e.c.tick()
+	s, sent, now := call.Send, call.sent || call.trying > 0, e.c.opts.Hybrid.Tick()
 	e.take(w, now, e.p.Lost(now, s.Node, s.Request, sent))
 }
 
@@ -459,7 +459,7 @@ func (e *proposing) tick() {
 // goOn goes on after the proposer was beaten: it tries again, or leaves the operations to who has beaten it.
 func (e *proposing) goOn(w *work) {
 	e.retry = time.Time{}
-	now := e.c.tick()
+	now := e.c.opts.Hybrid.Tick()
 	group := e.c.groupOf(e.token)
 	e.move(w, now, &group)
 	var back []register.Operation

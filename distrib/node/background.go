@@ -29,6 +29,7 @@ func (n *Node) startBackground() {
 	n.loops.Go(func() { n.meta.Watch(watch, n.watched) })
 	n.loops.Go(func() { n.mover.Load().Run(ctx) })
 	n.loops.Go(func() { n.every(ctx, n.kick, n.meet) })
+	n.loops.Go(func() { n.every(ctx, nil, func(context.Context) { n.log("clock", n.clock.Keep()) }) })
 	n.loops.Go(func() { n.every(ctx, n.awake, n.handOver) })
 	n.loops.Go(func() { n.keepComparing(ctx) })
 	n.loops.Go(func() { n.restoreRegisters(ctx) })

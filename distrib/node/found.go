@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/hlc"
 	"github.com/cambiumdb/cambium/distrib/meta"
 	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/replica"
@@ -297,6 +298,9 @@ func (n *Node) begin(ctx context.Context) error {
 	}
 	n.lost.Store(&lost)
 	if n.registers, err = recovery.OpenRegisters(s); err != nil {
+		return err
+	}
+	if n.clock, err = hlc.Open(s, n.opts.Now); err != nil {
 		return err
 	}
 	if n.births, err = replica.NextRun(s, k.Run); err != nil {

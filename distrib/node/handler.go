@@ -7,6 +7,7 @@ import (
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/hint"
+	"github.com/cambiumdb/cambium/distrib/hlc"
 	"github.com/cambiumdb/cambium/distrib/recovery"
 	"github.com/cambiumdb/cambium/distrib/register"
 	"github.com/cambiumdb/cambium/distrib/replica"
@@ -23,6 +24,7 @@ type handler struct {
 	// lost says whether the node may lack what counted as stored.
 	lost      func() recovery.Refill
 	registers *recovery.Registers
+	clock     *hlc.Clock
 	// view is where keys lie; what goes on under it ends with release.
 	view func() (v *ring.View, release func())
 	// operate carries out linearizable operations.
@@ -90,6 +92,9 @@ func (h *handler) Step(_ context.Context, key, request []byte) ([]byte, error) {
 	r, err := register.DecodeRequest(request)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused)
+	}
+	if err := h.clock.Observe(r.Ballot.Time); err != nil { // what it decides would expire values by that clock
+		return nil, fmt.Errorf("ballot %v: %w: %w", r.Ballot, err, distrib.ErrRefused)
 	}
 	v, release := h.view()
 	defer release()

@@ -43,6 +43,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/gossip"
+	"github.com/cambiumdb/cambium/distrib/hlc"
 	"github.com/cambiumdb/cambium/distrib/meta"
 	"github.com/cambiumdb/cambium/distrib/observe"
 	"github.com/cambiumdb/cambium/distrib/recovery"
@@ -68,6 +69,7 @@ type Node struct {
 	births    *replica.Births
 	joined    bool // with this start
 	registers *recovery.Registers
+	clock     *hlc.Clock
 	seats     *meta.Store
 	meta      *meta.Cache // of seats
 

@@ -64,7 +64,8 @@ type Options struct {
 	OpenStore func(dir string) (Store, error)
 	// AllowFaults serves the service that cuts the node off, for demonstrations and tests.
 	AllowFaults bool
-	Logger      *slog.Logger // nil: none
+	Now         func() time.Time // the wall clock; nil: time.Now
+	Logger      *slog.Logger     // nil: none
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -102,6 +103,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Replicas == 0 {
 		o.Replicas = 3
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

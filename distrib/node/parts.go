@@ -102,7 +102,7 @@ func (n *Node) refresh() {
 // work starts all parts.
 func (n *Node) work(ctx context.Context) error {
 	s, v, self := *n.store.Load(), n.view(), n.self.Load()
-	p := &parts{handler: &handler{name: self.Name, lost: n.refilled, registers: n.registers}}
+	p := &parts{handler: &handler{name: self.Name, lost: n.refilled, registers: n.registers, clock: n.clock}}
 	var err error
 	if p.gossip, err = n.startGossip(ctx, v, self); err != nil {
 		return err
@@ -131,7 +131,7 @@ func (n *Node) work(ctx context.Context) error {
 	}
 	p.view = mover.View
 	p.coordinator = coordinator.New(coordinator.Options{
-		Self: self.ID, Run: n.births.Run(), View: mover.View, Transport: p.client, Registers: p.client, Name: n.nameOf,
+		Self: self.ID, Run: n.births.Run(), Hybrid: n.clock, View: mover.View, Transport: p.client, Registers: p.client, Name: n.nameOf,
 		Limits:   coordinator.Limits{Operations: n.opts.Operations, Bytes: n.opts.OperationBytes},
 		Liveness: p.gossip.Liveness, Observe: p.gossip.Observe, Settle: p.data.Settle,
 		Unfinished: func(key []byte) {
@@ -141,7 +141,7 @@ func (n *Node) work(ctx context.Context) error {
 		},
 	})
 	p.operate = p.coordinator.StartServe
-	p.service = service.New(service.Options{Self: self.Name, Coordinator: p.coordinator, Name: n.nameOf, Sync: n.opts.Sync, Operations: n.operations})
+	p.service = service.New(service.Options{Self: self.Name, Coordinator: p.coordinator, Name: n.nameOf, Sync: n.opts.Sync, Linearizable: true, Now: n.opts.Now, Clock: n.clock, Operations: n.operations})
 	n.gates.kv.KVServer = p.service
 	n.parts = p
 	n.registerFigures(p)

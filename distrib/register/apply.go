@@ -130,7 +130,7 @@ func Apply(v Value, at distrib.Timestamp, ops []Operation) (next Value, results 
 func expire(v Value, at distrib.Timestamp) (next Value, changed bool) {
 	next = v
 	for _, s := range v.Record {
-		if s.Value.Deleted || !s.Value.Expired(Millis(at)) {
+		if s.Value.Deleted || !s.Value.Expired(at.Millis()) {
 			continue
 		}
 		if next.write(&Operation{Value: distrib.Value{Deleted: true}}, s.Seen(), at) {
@@ -210,7 +210,7 @@ func covers(s vclock.Seen, r distrib.Record) bool {
 
 // holds says whether the condition of a Put does: Done, or why not.
 func (v *Value) holds(o *Operation, at distrib.Timestamp) Verdict {
-	seen, live := distrib.AsOf(v.Record, Millis(at))
+	seen, live := distrib.AsOf(v.Record, at.Millis())
 	ok := true
 	switch o.If {
 	case IfAbsent:

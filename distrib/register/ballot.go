@@ -32,32 +32,3 @@ func (b Ballot) Next() Ballot {
 
 // String formats as EPOCH/TIME@NODE.RUN.
 func (b Ballot) String() string { return fmt.Sprintf("%d/%d@%d.%d", b.Epoch, b.Time, b.Node, b.Run) }
-
-// MaxAhead is how far, in milliseconds, the clock of another node may be ahead.
-const MaxAhead = 60_000
-
-// Clock is a hybrid logical clock: never behind the wall clock, and never behind a time that it was told (Kulkarni,
-// Demirbas, Madappa, Avva, Leone, "Logical physical clocks", OPODIS 2014). The zero value is ready. It is not for
-// use by several goroutines at once.
-//
-// No promise rests on wall clocks. One that is wrong makes its ballots win or lose too often, and no more.
-type Clock struct{ last distrib.Timestamp }
-
-// Tick returns a time above all before. wall is in milliseconds since 1970.
-func (c *Clock) Tick(wall int64) distrib.Timestamp {
-	c.last = max(c.last+1, distrib.Timestamp(max(0, wall))<<16)
-	return c.last
-}
-
-// Observe takes a time of another node. One that is more than MaxAhead before wall is refused with an error and
-// changes nothing: it would carry all clocks away with it.
-func (c *Clock) Observe(t distrib.Timestamp, wall int64) error {
-	if ahead := Millis(t) - wall; ahead > MaxAhead {
-		return fmt.Errorf("a time %d ms ahead of this node's clock, the limit is %d ms: one of the clocks is wrong", ahead, int64(MaxAhead))
-	}
-	c.last = max(c.last, t)
-	return nil
-}
-
-// Millis is the wall clock's part of a time, in milliseconds since 1970.
-func Millis(t distrib.Timestamp) int64 { return int64(t >> 16) }

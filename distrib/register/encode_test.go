@@ -141,20 +141,6 @@ func TestForgottenProposal(t *testing.T) {
 	require.Empty(t, e.Sends, "it is not proposed again, and the base is decided")
 }
 
-func TestClock(t *testing.T) {
-	var c Clock
-	require.Equal(t, distrib.Timestamp(10<<16), c.Tick(10))
-	require.Equal(t, distrib.Timestamp(10<<16+1), c.Tick(10))
-	require.Equal(t, distrib.Timestamp(10<<16+2), c.Tick(9), "never back")
-	require.NoError(t, c.Observe(12<<16, 10))
-	require.Equal(t, distrib.Timestamp(12<<16+1), c.Tick(10), "never behind what it was told")
-	require.NoError(t, c.Observe(5<<16, 10))
-	require.Equal(t, distrib.Timestamp(12<<16+2), c.Tick(10))
-	require.NoError(t, c.Observe((10+MaxAhead)<<16, 10))
-	require.ErrorContains(t, c.Observe((11+MaxAhead)<<16, 10), "60001 ms ahead of this node's clock")
-	require.Equal(t, int64(10+MaxAhead), Millis(c.Tick(10)))
-}
-
 // Ballots are compared whole.
 func TestBallots(t *testing.T) {
 	ascending := []Ballot{{}, {0, 0, 0, 1}, {0, 0, 1, 0}, {0, 1, 0, 0}, {0, 1, 0, 1}, {0, 1, 2, 0}, {0, 2, 0, 0}, {1, 0, 0, 0}}

@@ -59,7 +59,7 @@ func (v *Value) remember(c Change) {
 	}
 	list := append(slices.Clip(v.Changes), c)
 	drop := max(0, len(list)-MaxChanges)
-	for len(list)-drop > KeptChanges && Millis(list[drop].Time)+ChangesFor < Millis(at) {
+	for len(list)-drop > KeptChanges && list[drop].Time.Millis()+ChangesFor < at.Millis() {
 		drop++
 	}
 	for _, c := range list[:drop] {

@@ -208,17 +208,3 @@ func TestKeyWord(t *testing.T) {
 	}
 	require.Equal(t, `"`, keyWord(bytes.Repeat([]byte{'"'}, 1))[:1])
 }
-
-func TestClock(t *testing.T) {
-	now := time.UnixMilli(5000)
-	c := clock{now: func() time.Time { return now }}
-	_, first := c.tick()
-	require.Equal(t, distrib.Timestamp(5000<<16), first)
-	now = time.UnixMilli(4000)
-	at, second := c.tick()
-	require.Equal(t, first+1, second, "it does not go back")
-	require.Equal(t, now, at)
-	now = time.UnixMilli(6000)
-	_, third := c.tick()
-	require.Equal(t, distrib.Timestamp(6000<<16), third)
-}

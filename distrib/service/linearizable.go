@@ -88,7 +88,7 @@ func mismatch(a attempt, r *coordinator.Operated) *api.Failure {
 }
 
 func (s *Server) compareAndSwap(ctx context.Context, q *api.CompareAndSwapRequest) (*api.CompareAndSwapResponse, *api.Failure) {
-	now, at := s.clock.tick()
+	now, at := s.opts.Now(), s.opts.Clock.Tick()
 	a := attempt{op: "compare and swap", key: q.GetKey(), linearizable: true, began: now}
 	op, err := swapOperation(q, now, at)
 	if err != nil {

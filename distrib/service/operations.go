@@ -33,13 +33,13 @@ func (s *Server) get(ctx context.Context, q *api.GetRequest) (*api.GetResponse, 
 }
 
 func (s *Server) put(ctx context.Context, q *api.PutRequest) (*api.PutResponse, *api.Failure) {
-	now, at := s.clock.tick()
+	now, at := s.opts.Now(), s.opts.Clock.Tick()
 	v, err := valueOf(q, now, at)
 	return s.write(ctx, q, v, s.attempt("put", q.GetKey(), q.GetLevel(), now), err)
 }
 
 func (s *Server) del(ctx context.Context, q *api.DeleteRequest) (*api.PutResponse, *api.Failure) {
-	now, at := s.clock.tick()
+	now, at := s.opts.Now(), s.opts.Clock.Tick()
 	return s.write(ctx, q, distrib.Value{Deleted: true, Time: at}, s.attempt("delete", q.GetKey(), q.GetLevel(), now), nil)
 }
 

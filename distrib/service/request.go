@@ -3,7 +3,6 @@ package service
 import (
 	"fmt"
 	"math"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -181,22 +180,4 @@ func scanOptions(q *api.ScanRequest, now time.Time) (o coordinator.ScanOptions, 
 	o = coordinator.ScanOptions{First: q.GetFirst(), Last: q.GetLast(), After: q.GetAfter(), Now: now.UnixMilli()}
 	o.R, err = quorumOf(q.GetLevel())
 	return o, err
-}
-
-// clock gives the times of values. They grow, whatever the clock of the machine does.
-type clock struct {
-	now  func() time.Time
-	last atomic.Uint64
-}
-
-// tick returns the time and, for a value written now, a timestamp above all that were given before.
-func (c *clock) tick() (time.Time, distrib.Timestamp) {
-	now := c.now()
-	for {
-		last := c.last.Load()
-		next := max(uint64(now.UnixMilli())<<16, last+1)
-		if c.last.CompareAndSwap(last, next) {
-			return now, distrib.Timestamp(next)
-		}
-	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/coordinator"
+	"github.com/cambiumdb/cambium/distrib/hlc"
 	"github.com/cambiumdb/cambium/distrib/observe"
 )
 
@@ -37,7 +38,8 @@ type Options struct {
 	// Linearizable: the coordinator has registers that keep what they promise. Else linearizable operations are refused as
 	// UNIMPLEMENTED.
 	Linearizable bool
-	Now          func() time.Time    // of expiry and the times of values; nil: time.Now
+	Now          func() time.Time    // of expiry; nil: time.Now
+	Clock        *hlc.Clock          // gives the times of values; nil: one of its own, by Now
 	Operations   *observe.Operations // counts and times operations; nil: nobody does
 	Limits       Limits
 }
@@ -77,7 +79,6 @@ const retryAfter = 50 * time.Millisecond
 type Server struct {
 	api.UnimplementedKVServer
 	opts    Options
-	clock   clock
 	budget  *budget // of all operations
 	workers *workers
 
@@ -92,11 +93,14 @@ func New(opts Options) *Server {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Clock == nil {
+		opts.Clock = hlc.New(opts.Now)
+	}
 	if opts.Name == nil {
 		opts.Name = number
 	}
 	opts.Limits = opts.Limits.withDefaults()
-	s := &Server{opts: opts, clock: clock{now: opts.Now}, ending: make(chan struct{})}
+	s := &Server{opts: opts, ending: make(chan struct{})}
 	s.budget = newBudget("this node", opts.Limits.Operations, opts.Limits.Bytes)
 	s.workers = newWorkers(s.carryOut)
 	return s

@@ -70,10 +70,11 @@ var allowed = map[string][]string{
 	"distrib/transport/peer": {},
 
 	"distrib/register":    {"distrib", "distrib/ring", "distrib/vclock", "internal/bugs", "internal/decode"},
-	"distrib/coordinator": append([]string{"distrib/register", "internal/bugs"}, distribValues...),
+	"distrib/coordinator": append([]string{"distrib/hlc", "distrib/register", "internal/bugs"}, distribValues...),
 	"distrib/replica":     {"distrib", "distrib/register", "distrib/ring", "distrib/vclock", "internal/bugs"},
-	"distrib/recovery":    {"distrib", "distrib/replica", "distrib/vclock"},
-	"distrib/service":     {"distrib", "distrib/api", "distrib/observe", "distrib/vclock", "distrib/ring", "distrib/coordinator", "distrib/register"},
+	"distrib/hlc":         {"distrib"},
+	"distrib/recovery":    {"distrib", "distrib/replica", "distrib/vclock", "internal/bugs"},
+	"distrib/service":     {"distrib", "distrib/api", "distrib/observe", "distrib/vclock", "distrib/ring", "distrib/coordinator", "distrib/hlc", "distrib/register"},
 	"distrib/client":      {"distrib", "distrib/api", "distrib/ring", "distrib/vclock"},
 	"distrib/antientropy": append([]string{"distrib/replica"}, distribValues...),
 	"distrib/topology":    append([]string{"distrib/antientropy", "distrib/replica"}, distribValues...),
@@ -104,7 +105,7 @@ var distribValues = []string{
 }
 
 var distribParts = append([]string{
-	"distrib/antientropy", "distrib/client", "distrib/coordinator", "distrib/register", "distrib/replica", "distrib/topology",
+	"distrib/antientropy", "distrib/client", "distrib/coordinator", "distrib/hlc", "distrib/register", "distrib/replica", "distrib/topology",
 }, distribValues...)
 
 // Commands hold no logic and reach nothing below these.
