@@ -88,7 +88,7 @@ func start(t *testing.T, id uint64, cluster string, seeds ...string) member {
 	return m
 }
 
-// three starts nodes 1, 2 and 3 and waits until each has heard of both others.
+// three starts nodes 1, 2 and 3 and waits until each has heard of both others. Of who was not heard of a node thinks well.
 func three(t *testing.T) (nodes [4]member) {
 	nodes[1] = start(t, 1, "c")
 	for id := uint64(2); id <= 3; id++ {
@@ -96,6 +96,7 @@ func three(t *testing.T) (nodes [4]member) {
 	}
 	for a := 1; a <= 3; a++ {
 		t.Cleanup(func() { nodes[a].Close() })
+		require.Eventually(t, func() bool { return len(nodes[a].Members()) == 2 }, time.Minute, 10*time.Millisecond, "node %d should know two others", a)
 		for b := uint64(1); b <= 3; b++ {
 			thinks(t, nodes[a], b, distrib.Up)
 		}
