@@ -241,7 +241,7 @@ func (r *register) needless() map[*Step]bool {
 // operations is the history for porcupine, without some writes.
 func (r *register) operations(without map[*Step]bool) (list []porcupine.Operation) {
 	for _, s := range r.steps {
-		if !without[s] && (s.Outcome == OK || s.writes()) { // an UNKNOWN read says nothing
+		if !without[s] && (s.writes() || !s.Blind) { // a blind read says nothing
 			list = append(list, porcupine.Operation{ClientId: s.Client, Input: s, Call: s.Call, Return: max(s.Call, s.Return)})
 		}
 		if s.Twice {

@@ -82,6 +82,21 @@ func parseStep(t *testing.T, line string) Step {
 	return s
 }
 
+// TestBlind: what a blind step says that it found counts for nothing, also where others show that it returned before that was written.
+func TestBlind(t *testing.T) {
+	var steps []Step
+	for _, line := range []string{"1-20 put a -> b", "3-4 get -> a", "5-6 put b -> b", "7-8 get -> a"} {
+		steps = append(steps, parseStep(t, line))
+	}
+	steps[0].Blind, steps[3].Blind = true, true
+	violations, undecided := Linearizable(steps)
+	require.Empty(t, violations)
+	require.Empty(t, undecided)
+	steps[3].Blind = false
+	violations, _ = Linearizable(steps)
+	require.Len(t, violations, 1)
+}
+
 // TestDraw: the page of a wrong history names its steps.
 func TestDraw(t *testing.T) {
 	steps := []Step{parseStep(t, "1-2 put a -> a"), parseStep(t, "3-4 get -> ")}
