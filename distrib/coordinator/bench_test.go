@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/register"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
@@ -23,6 +24,47 @@ type instant struct {
 	counter atomic.Uint64
 	peers   map[uint64]*peer
 	record  distrib.Record
+	owners  [4]acceptors // by node
+}
+
+// acceptors are the registers of a node.
+type acceptors struct {
+	mu     sync.Mutex // guards states
+	states map[string]register.State
+}
+
+func (a *acceptors) step(key, request []byte) ([]byte, error) {
+	r, err := register.DecodeRequest(request)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.states[string(key)].Step(0, &r, nil)
+	if s.Save {
+		if a.states == nil {
+			a.states = map[string]register.State{}
+		}
+		a.states[string(key)] = s.State
+	}
+	if r.Kind == register.Learn {
+		return nil, nil
+	}
+	return register.AppendReply(nil, &s.Reply), nil
+}
+
+// StartStep implements distrib.Registers.
+func (i *instant) StartStep(_ time.Time, to uint64, key, request []byte, done func([]byte, error)) {
+	step := func() { done(i.owners[to].step(key, request)) }
+	if p := i.peers[to]; p != nil {
+		p.send(step)
+		return
+	}
+	go step()
+}
+
+func (i *instant) StartOperate(time.Time, uint64, []byte, []byte, func([]byte, error)) {
+	panic("node 1 comes first")
 }
 
 // peer is a node, and what waits for it.
@@ -146,5 +188,48 @@ func BenchmarkOperations(b *testing.B) {
 		v := distrib.Value{Data: make([]byte, 1<<10)}
 		run("put", func(key []byte) error { _, err := co.Put(b.Context(), key, v, WriteOptions{}); return err })
 		run("get", func(key []byte) error { _, err := co.Get(b.Context(), key, ReadOptions{}); return err })
+	}
+}
+
+// BenchmarkOperate writes and reads 1 KiB linearizably by 64 callers at a time, at the first owner of the keys, on nodes that answer at once:
+// one key, and 4096 of which the coordinator has the proposers.
+func BenchmarkOperate(b *testing.B) {
+	r, err := ring.New(ring.Options{}, []ring.Node{{ID: 1, Name: "n1"}, {ID: 2, Name: "n2"}, {ID: 3, Name: "n3"}})
+	require.NoError(b, err)
+	nodes := newInstant(b, 3)
+	co := New(Options{Self: 1, Run: 1, View: func() (*ring.View, func()) { return ring.Steady(r), func() {} }, Transport: nodes, Registers: nodes})
+	var keys [][]byte
+	for n := uint64(0); len(keys) < 4096; n++ {
+		if key := binary.BigEndian.AppendUint64(nil, n); ring.Steady(r).Seats(ring.TokenOf(key))[0].Node == 1 {
+			keys = append(keys, key)
+		}
+	}
+	put := register.Operation{Kind: register.Put, Value: distrib.Value{Data: make([]byte, 1<<10)}}
+	for _, key := range keys {
+		_, err := co.Operate(b.Context(), key, put)
+		require.NoError(b, err)
+	}
+	for _, op := range []struct {
+		name string
+		register.Operation
+	}{{"put", put}, {"get", register.Operation{}}} {
+		for _, many := range []uint64{1, uint64(len(keys))} {
+			b.Run(fmt.Sprintf("%s/keys=%d", op.name, many), func(b *testing.B) {
+				b.ReportAllocs()
+				b.SetParallelism(32) // of 2 cores
+				var next, failed atomic.Uint64
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						if _, err := co.Operate(b.Context(), keys[next.Add(1)%many], op.Operation); err != nil {
+							failed.Add(1)
+						}
+					}
+				})
+				co.Wait()
+				if n := failed.Load(); n > 0 {
+					b.Fatalf("%d failed", n)
+				}
+			})
+		}
 	}
 }
