@@ -73,7 +73,7 @@ func nodeOptions(s *config.Config) (node.Options, error) {
 	return node.Options{
 		Name: s.Name, Dir: s.Dir, Zone: s.Zone, Weight: s.Weight, Replicas: s.Replicas,
 		Listen: s.Listen, Advertise: s.Advertise, HTTP: s.HTTP, Gossip: s.Gossip, Join: s.Join, Etcd: s.Etcd,
-		Sync: s.Sync, HintBytes: s.HintBytes, HintRate: s.HintRate, Operations: s.Operations, OperationBytes: s.OperationBytes, Security: security, Insecure: s.Insecure, AllowFaults: s.AllowFaults, Logger: logger,
+		Sync: s.Sync, NeverPromote: s.NeverPromote, HintBytes: s.HintBytes, HintRate: s.HintRate, Operations: s.Operations, OperationBytes: s.OperationBytes, Security: security, Insecure: s.Insecure, AllowFaults: s.AllowFaults, Logger: logger,
 		Now:       func() time.Time { return time.Now().Add(s.ClockOffset) },
 		OpenStore: func(dir string) (node.Store, error) { return openStore(dir, s.Memory) },
 	}, err

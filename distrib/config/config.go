@@ -34,6 +34,7 @@ type Config struct {
 	Weight                          float64
 	Replicas                        int
 	Sync                            distrib.Sync
+	NeverPromote                    bool  // linearizable operations are refused
 	Memory                          int64 // bytes; 0: as the engine says
 	HintBytes                       int64
 	HintRate                        int64

@@ -39,6 +39,7 @@ dir: /data       # all of it
 join: [10.0.0.2:7800, "10.0.0.3:7800"]
 weight: 2
 sync: per-write
+promote: never
 hints:
   bytes: 2GiB
 operations: {limit: 100}
@@ -55,15 +56,15 @@ tls: {ca: ca.crt, cert: n1.crt}
 		}
 	}
 	require.Equal(t, map[string]string{
-		"name": "n1 c.yaml:2", "dir": "/data c.yaml:3", "join": "10.0.0.2:7800,10.0.0.3:7800 c.yaml:4", "sync": "per-write c.yaml:6",
-		"hints.bytes": "2GiB c.yaml:8", "operations.limit": "100 c.yaml:9", "tls.ca": "ca.crt c.yaml:10", "tls.cert": "n1.crt c.yaml:10", "tls.key": "n1.key CAMBIUM_TLS_KEY",
+		"name": "n1 c.yaml:2", "dir": "/data c.yaml:3", "join": "10.0.0.2:7800,10.0.0.3:7800 c.yaml:4", "sync": "per-write c.yaml:6", "promote": "never c.yaml:7",
+		"hints.bytes": "2GiB c.yaml:9", "operations.limit": "100 c.yaml:10", "tls.ca": "ca.crt c.yaml:11", "tls.cert": "n1.crt c.yaml:11", "tls.key": "n1.key CAMBIUM_TLS_KEY",
 		"weight": "4 --weight", "listen": "10.0.0.1:7800 CAMBIUM_LISTEN", "etcd": "10.0.0.9:2379,https://10.0.0.8:2379 --etcd",
 		"allow-faults": "true --allow-faults", "memory": "512MiB --memory",
 	}, origins)
 	c.values = nil
 	require.Equal(t, &Config{
 		Name: "n1", Dir: "/data", Listen: "10.0.0.1:7800", Join: []string{"10.0.0.2:7800", "10.0.0.3:7800"},
-		Etcd: []string{"10.0.0.9:2379", "https://10.0.0.8:2379"}, Weight: 4, Replicas: 3, Sync: distrib.SyncNow, Memory: 512 << 20, HintBytes: 2 << 30, HintRate: 64 << 20, Operations: 100, OperationBytes: 256 << 20,
+		Etcd: []string{"10.0.0.9:2379", "https://10.0.0.8:2379"}, Weight: 4, Replicas: 3, Sync: distrib.SyncNow, NeverPromote: true, Memory: 512 << 20, HintBytes: 2 << 30, HintRate: 64 << 20, Operations: 100, OperationBytes: 256 << 20,
 		TLS: certs.Files{CA: "ca.crt", Cert: "n1.crt", Key: "n1.key"}, AllowFaults: true, LogLevel: slog.LevelInfo,
 	}, c)
 }
@@ -89,6 +90,8 @@ func TestRefuses(t *testing.T) {
 		{"replicas: 0", `c.yaml:1: replicas is "0", want a number from 1 to 7`},
 		{"replicas: [3]", `c.yaml:1: replicas: want a plain number`},
 		{"sync: never", `c.yaml:1: sync is "never", want per-write or per-second`},
+		{"promote: maybe", `c.yaml:1: promote is "maybe", want on-demand or never`},
+		{"promote: always", `c.yaml:1: promote is "always", want on-demand or never: this node cannot have other nodes carry out every write linearizable`},
 		{"memory: 1MiB", `c.yaml:1: memory is "1MiB", want 64MiB to 1024TiB`},
 		{"memory: lots", `c.yaml:1: memory is "lots", want a number of bytes, as 1073741824 or 1GiB, of KiB, MiB, GiB or TiB`},
 		{"hints: {bytes: 0}", `c.yaml:1: hints.bytes is "0", want 1MiB to 1024TiB`},

@@ -57,6 +57,8 @@ var settings = []setting{
 	{"replicas", "number", "3", fmt.Sprintf("copies of each key in a cluster that this node founds, 1 to %d", maxReplicas), setReplicas,
 		func(c *Config) string { return strconv.Itoa(c.Replicas) }},
 	{"sync", "string", "per-second", "when a write is durable at each node: per-write or per-second", setSync, func(c *Config) string { return syncs[c.Sync] }},
+	{"promote", "string", "on-demand", "when a key becomes linearizable: on-demand, with the first linearizable operation on it; or never: those are refused", setPromote,
+		func(c *Config) string { return map[bool]string{false: "on-demand", true: "never"}[c.NeverPromote] }},
 	size("memory", "0", "what the engine may take: its budget in bytes, or as 512MiB; 0: a quarter of the machine's, at most 1GiB", func(c *Config) *int64 { return &c.Memory }, minMemory, true),
 	size("hints.bytes", "1GiB", "what is kept at most for each node that does not answer", func(c *Config) *int64 { return &c.HintBytes }, minHintBytes, false),
 	size("hints.rate", "64MiB", "how much of it a second is handed over at most to those that are back", func(c *Config) *int64 { return &c.HintRate }, minHintRate, false),
@@ -208,6 +210,17 @@ func setSync(c *Config, text string) error {
 		}
 	}
 	return errors.New("want per-write or per-second")
+}
+
+func setPromote(c *Config, text string) error {
+	switch text {
+	case "on-demand", "never":
+		c.NeverPromote = text == "never"
+		return nil
+	case "always":
+		return errors.New("want on-demand or never: this node cannot have other nodes carry out every write linearizable; ask for it with each operation")
+	}
+	return errors.New("want on-demand or never")
 }
 
 func setLevel(c *Config, text string) error {

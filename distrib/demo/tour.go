@@ -26,6 +26,14 @@ red. [n1:2] says which write it is: the second of those that n1 was the first to
 		`ok: at least 2 nodes have it
 color = blue  [n1:2]
 `},
+	{`Where one of two writers must win, compare-and-swap stores a value only if the key is as it expects. Such
+operations are linearizable: they have one order, which a majority of the key's nodes decides.`,
+		`cas seat Ada --absent; cas seat Bob --absent; get seat --at 2 --consistency linearizable; \wait`,
+		`ok: swapped
+lost: seat = Ada  [register:1]
+seat = Ada  [register:1]
+the nodes hold the same, and keep nothing for each other
+`},
 	{`Now the network breaks: n1 on one side, n2 and n3 on the other. A client on each side has read blue.`,
 		`\partition 1|2,3; \wait down 1; get color --at 1 --consistency one; get color --at 2`,
 		`n1 | n2, n3 cannot reach each other
@@ -39,14 +47,24 @@ that one node is enough for it.`,
 		`ok: at least 1 node has it
 ok: at least 2 nodes have it
 `},
+	{`Only one side can hold a majority. The smaller one refuses what is linearizable, at once, and what it reads may be
+out of date.`,
+		`cas seat Eve --old Ada --at 1; cas seat Grace --old Ada --at 2; get seat --at 1 --consistency one`,
+		`failed: not enough nodes answered
+  n2, n3 did not answer; n1 reachable
+ok: swapped
+seat = Ada  [register:1]
+  seat is linearizable: what was written last may be missing here
+`},
 	{`The network is mended, and the nodes exchange what they missed. Neither writer had seen the other's value,
 so none may be thrown away: both come back, with their clocks.`,
-		`\heal; \wait; get color`,
+		`\heal; \wait; get color; get seat --at 1 --consistency linearizable`,
 		`all nodes can reach each other
 the nodes hold the same, and keep nothing for each other
 color has 2 values, of which none replaces another:
   green  [n1:3]
   yellow  [n1:2 n2:1]
+seat = Grace  [register:2]
 `},
 	{`Whoever has read both decides. This write says that it has seen them, so it replaces them.`,
 		`put color purple; get color`,
@@ -79,9 +97,10 @@ color = orange  [n1:5]
 n1    running  whole    up             -
 n2    running  whole    up             -
 n3    running  whole    up             -
+seat = Grace  [register:2]
 color = orange  [n1:5]
 fruit = apple  [n1:1]
-2 keys
+3 keys
 `},
 }
 

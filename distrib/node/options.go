@@ -46,6 +46,8 @@ type Options struct {
 
 	// Sync is when a write is durable at each node before it counts.
 	Sync distrib.Sync
+	// NeverPromote refuses linearizable operations of clients.
+	NeverPromote bool
 	// HintBytes bounds what is kept for each node that does not answer; 0 is 1 GiB.
 	HintBytes int64
 	// HintRate is how many bytes a second of them are handed over at most; 0 is 64 MiB.

@@ -141,7 +141,7 @@ func (n *Node) work(ctx context.Context) error {
 		},
 	})
 	p.operate = p.coordinator.StartServe
-	p.service = service.New(service.Options{Self: self.Name, Coordinator: p.coordinator, Name: n.nameOf, Sync: n.opts.Sync, Linearizable: true, Now: n.opts.Now, Clock: n.clock, Operations: n.operations})
+	p.service = service.New(service.Options{Self: self.Name, Coordinator: p.coordinator, Name: n.nameOf, Sync: n.opts.Sync, Linearizable: !n.opts.NeverPromote, Now: n.opts.Now, Clock: n.clock, Operations: n.operations})
 	n.gates.kv.KVServer = p.service
 	n.parts = p
 	n.registerFigures(p)

@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/api"
 	"github.com/cambiumdb/cambium/distrib/coordinator"
 	"github.com/cambiumdb/cambium/distrib/register"
 )
@@ -107,4 +110,23 @@ func TestReplacedNodeForgetsNothing(t *testing.T) {
 	c.crash("n1")
 	require.Equal(t, []string{"b"}, c.linear("n2", "k", swap(2, "a", "b")), "n3 holds it now")
 	require.Greater(t, c.nodes["n2"].epoch(), uint64(3), "an epoch began for n3")
+}
+
+// TestNeverPromote: a node that is told so refuses linearizable operations of clients.
+func TestNeverPromote(t *testing.T) {
+	c := newTestCluster(t, 1)
+	c.restored()
+	q := &api.CompareAndSwapRequest{Key: []byte("k"), Value: []byte("v"), Expect: &api.CompareAndSwapRequest_ExpectAbsent{ExpectAbsent: true}}
+	r, err := c.kv("n1").CompareAndSwap(t.Context(), q)
+	require.NoError(t, err)
+	require.True(t, r.Swapped)
+	c.stop("n1")
+	o := c.options("n1")
+	o.NeverPromote = true
+	c.nodes["n1"], err = c.try(o)
+	require.NoError(t, err)
+	_, err = c.kv("n1").CompareAndSwap(t.Context(), q)
+	require.Equal(t, codes.Unimplemented, status.Code(err))
+	require.ErrorContains(t, err, "its setting promote is never")
+	require.Equal(t, []string{"v"}, c.values("n1", "k"))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
 
-var errNotServed = &unimplementedError{"this node serves no linearizable operations, only ONE, QUORUM and ALL"}
+var errNotServed = &unimplementedError{"this node serves no linearizable operations, only ONE, QUORUM and ALL: its setting promote is never"}
 
 // unexpired is a time, in milliseconds since 1970, as of which nothing has expired: what has is decided by the register, whose
 // record then says that it is deleted, and not by the clock of who reads it.

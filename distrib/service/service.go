@@ -35,8 +35,8 @@ type Options struct {
 	Self        string                 // the name of this node
 	Name        func(id uint64) string // of any node; nil: its number
 	Sync        distrib.Sync           // of all writes but linearizable ones, which are always on the device first
-	// Linearizable: the coordinator has registers that keep what they promise. Else linearizable operations are refused as
-	// UNIMPLEMENTED.
+	// Linearizable: linearizable operations are served. The coordinator must have registers that keep what they promise. Else they
+	// are refused as UNIMPLEMENTED.
 	Linearizable bool
 	Now          func() time.Time    // of expiry; nil: time.Now
 	Clock        *hlc.Clock          // gives the times of values; nil: one of its own, by Now

@@ -34,6 +34,11 @@ var promises = []promise{
 	{"get", "linearizable", "a write ended UNKNOWN", "it is shown for good or not at all: finished first where it may have been decided", "sim TestControls, register TestScopes"},
 	{"compare and swap, failed", "linearizable", "any", "ordered like a get; shows nothing that is not decided", "sim TestControls, register TestScopes"},
 	{"put, compare and swap, delete", "linearizable", "the answer is lost", "UNKNOWN; tried again with its operation id it is done once", simBoth},
+	{"put, delete with a context", "linearizable", "others have written since", "FAILED as MISMATCH, with what is there; without a context it replaces whatever is there", "service TestLinearizable"},
+	{"compare and swap", "linearizable", "the key has siblings", "SIBLINGS by value; by context it replaces them all", "service TestCompareAndSwap"},
+	{"any", "linearizable", "time to live, clocks that differ", "it has expired once the register has decided so, and then for all", "service TestLinearizableTTL, client TestDecided"},
+	{"put, compare and swap, delete", "linearizable", "the client tries at several nodes", "it failed, or did not swap, only if no try can do it any more", "client TestConditions"},
+	{"update of the Go client", "linearizable", "other writers", "each counts", "service TestClientLinearizable"},
 	{"resolve", "linearizable", "after UNKNOWN", "it happened; or it did not, and never will", simBoth},
 	{"compare and swap increments", "linearizable", "crash, pause, cuts", "each counts once", simSeeds},
 	{"put", "eventual, key linearizable", "a replica that does not know it", "a sibling that the next linearizable operation shows; never dropped", simBoth},
@@ -48,8 +53,7 @@ var promises = []promise{
 const consistencyHead = `# What you get: operation, consistency, fault
 
 ` + "`go test ./distrib/sim -run TestTable -update`" + ` writes this file from the table in distrib/sim/table_test.go; ` + "`make test`" + ` checks it, and that the tests exist.
-Linearizable operations run between coordinators, and are not served to clients yet: LINEARIZABLE is refused as UNIMPLEMENTED. [cluster.md](cluster.md) has
-the promises in words.
+[cluster.md](cluster.md) has the promises in words.
 
 | operation | consistency | fault | you get | shown by |
 |---|---|---|---|---|
