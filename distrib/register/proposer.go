@@ -72,7 +72,7 @@ const (
 // waiting is an operation that was not answered yet.
 type waiting struct {
 	Operation
-	// sent is the ballot of the last proposal of which it was part; zero: none that could still be decided.
+	// sent is the ballot of the first proposal that it has changed and that may be decided yet, by whoever finds it; zero: none.
 	sent Ballot
 	gone bool // it was answered: it must not be proposed again
 	// strays is how many have become siblings since it came, of a Get that has met more.
@@ -236,7 +236,7 @@ func (p *Proposer) lose(e *Effects) {
 	e.Beaten = &Beaten{p.attempts, p.met}
 }
 
-// clear takes that no acceptor has taken the proposal or will, if each has said so.
+// clear takes that no acceptor has taken the proposal or will, if each has said so. Of earlier proposals that says nothing.
 func (p *Proposer) clear() {
 	if p.phase != accepting || slices.ContainsFunc(p.heard, func(a answer) bool { return a.state != denied && a.state != missing }) {
 		return

@@ -89,8 +89,8 @@ func (p *Proposer) fold(at Ballot, now distrib.Timestamp) (next Value, results [
 func (p *Proposer) propose(at Ballot, next Value, results []Result, e *Effects) {
 	p.ballot, p.proposed, p.results, p.strays = at, next, results, nil
 	for i := range p.round {
-		if results[i].changed {
-			p.round[i].sent = at
+		if w := &p.round[i]; results[i].changed && w.sent.Zero() {
+			w.sent = at
 		}
 	}
 	p.last = max(p.last, at.Next().Time)
@@ -273,9 +273,9 @@ func (p *Proposer) prepared(now distrib.Timestamp, e *Effects) {
 	} else {
 		p.learn(b)
 	}
-	p.judge(e)
+	open := p.judge(held, e)
 	next, results, changed := p.fold(p.ballot, now)
-	if changed || !held && !bugs.On(bugs.NoIdentityRound) {
+	if changed || open || !held && !bugs.On(bugs.NoIdentityRound) {
 		p.propose(p.ballot, next, results, e)
 		return
 	}
@@ -286,19 +286,22 @@ func (p *Proposer) prepared(now distrib.Timestamp, e *Effects) {
 	p.settle(now, results, e)
 }
 
-// judge finds out what became of earlier proposals of the round's operations, below a ballot that a quorum has now promised: those
-// of which base knows nothing cannot be decided any more.
-func (p *Proposer) judge(e *Effects) {
+// judge finds out what became of earlier proposals of the round's operations. Those of which base knows nothing cannot be decided any
+// more once a later value is: held says that base is. open says that there are others, which end with the decision of this round.
+func (p *Proposer) judge(held bool, e *Effects) (open bool) {
 	p.round = slices.Clone(p.round)
 	for i := range p.round {
 		switch w := &p.round[i]; {
 		case w.gone || w.sent.Zero() || p.base.has(w.ID):
 		case p.base.Forgotten >= w.sent.Time:
 			p.giveUp(w, e)
-		default:
+		case held && p.known.Compare(w.sent) > 0:
 			w.sent = Ballot{}
+		default:
+			open = true
 		}
 	}
+	return open
 }
 
 // accepted takes that the proposed value is decided.
