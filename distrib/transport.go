@@ -174,9 +174,9 @@ type AsyncTransport interface {
 // and must not wait. The own node may be asked too. The bytes given must not change until done is called.
 type Registers interface {
 	// StartStep asks a node, as an acceptor, to take a step. request is of register.AppendRequest, reply for
-	// register.DecodeReply. One that is not answered, such as Learn, has an empty reply.
+	// register.DecodeReply.
 	StartStep(deadline time.Time, to uint64, key, request []byte, done func(reply []byte, err error))
 	// StartOperate asks a node to carry out an operation with the proposer that it has for the key, and not to hand it
-	// on. operation is of register.AppendOperation, result for register.DecodeResult.
+	// on. It comes there once at most: what has failed there must not happen after all. operation is of register.AppendOperation, result for register.DecodeResult.
 	StartOperate(deadline time.Time, to uint64, key, operation []byte, done func(result []byte, err error))
 }

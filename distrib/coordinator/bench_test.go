@@ -47,9 +47,6 @@ func (a *acceptors) step(key, request []byte) ([]byte, error) {
 		}
 		a.states[string(key)] = s.State
 	}
-	if r.Kind == register.Learn {
-		return nil, nil
-	}
 	return register.AppendReply(nil, &s.Reply), nil
 }
 

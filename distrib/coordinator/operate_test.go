@@ -57,6 +57,26 @@ func TestOperate(t *testing.T) {
 	}
 }
 
+// TestLateAccept: an owner that gets a value after it was told that this is decided holds it as decided, or the key is compared.
+func TestLateAccept(t *testing.T) {
+	s := newArena(t, 1, 3)
+	s.slow = 40 * time.Millisecond
+	for i := range 100 {
+		key := fmt.Sprint(i)
+		first := s.owners(key)[0]
+		require.NoError(t, first.operate(key, aPut("red")).err)
+		require.NoError(t, first.operate(key, register.Operation{}).err)
+	}
+	s.run(10 * time.Second)
+	for i := range 100 {
+		for _, n := range s.nodes {
+			key := fmt.Sprint(i)
+			require.True(t, s.dirty[key] || texts(n.data[key]) == "red", key)
+		}
+	}
+	require.Less(t, len(s.dirty), 100)
+}
+
 // TestFold: operations that wait go with the next round.
 func TestFold(t *testing.T) {
 	s := newArena(t, 1, 3)

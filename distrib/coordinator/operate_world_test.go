@@ -33,7 +33,8 @@ type arena struct {
 	slow   time.Duration // how long a message takes at most
 	steps  int           // requests
 	kinds  map[register.RequestKind]int
-	handed int // operations
+	dirty  map[string]bool // keys that were said to be unfinished
+	handed int             // operations
 }
 
 // arenaNode is a node: what its disk keeps, and while it runs its coordinator.
@@ -97,7 +98,7 @@ func (s *arena) await(done func() bool) {
 }
 
 func newArena(t testing.TB, seed, nodes uint64) *arena {
-	s := &arena{t: t, rng: rand.New(rand.NewPCG(seed, 7)), cut: map[[2]uint64]bool{}, slow: 2 * time.Millisecond, views: map[uint64]*ring.View{}, kinds: map[register.RequestKind]int{}}
+	s := &arena{t: t, rng: rand.New(rand.NewPCG(seed, 7)), cut: map[[2]uint64]bool{}, slow: 2 * time.Millisecond, views: map[uint64]*ring.View{}, kinds: map[register.RequestKind]int{}, dirty: map[string]bool{}}
 	s.view = ring.Steady(s.ring(1, nodes))
 	for id := uint64(1); id <= nodes; id++ {
 		n := &arenaNode{s: s, id: id, states: map[string]register.State{}, data: map[string]distrib.Record{}, opinion: map[uint64]distrib.Liveness{}}
@@ -138,9 +139,10 @@ func (n *arenaNode) start() {
 			}
 			return n.s.view, func() {}
 		},
-		Liveness: func(id uint64) distrib.Liveness { return n.opinion[id] },
-		Name:     n.name,
-		Go:       func(f func()) { n.do(n.life, n.s.between(0, 100*time.Microsecond), f) },
+		Liveness:   func(id uint64) distrib.Liveness { return n.opinion[id] },
+		Unfinished: func(key []byte) { n.s.dirty[string(key)] = true },
+		Name:       n.name,
+		Go:         func(f func()) { n.do(n.life, n.s.between(0, 100*time.Microsecond), f) },
 	})
 }
 
@@ -201,8 +203,8 @@ func (t *arenaTimer) Reset(d time.Duration) bool {
 	return was
 }
 
-// ask sends a request to a node: carry answers it there, perhaps later.
-func (n *arenaNode) ask(deadline time.Time, to uint64, carry func(*arenaNode, func([]byte, error)), done func([]byte, error)) {
+// ask sends a request to a node, to which it comes so many times: carry answers it there, perhaps later.
+func (n *arenaNode) ask(deadline time.Time, to uint64, copies int, carry func(*arenaNode, func([]byte, error)), done func([]byte, error)) {
 	s, life, ended := n.s, n.life, false
 	end := func(d time.Duration, reply []byte, err error) {
 		n.do(life, d, func() {
@@ -228,10 +230,7 @@ func (n *arenaNode) ask(deadline time.Time, to uint64, carry func(*arenaNode, fu
 		end(delay(), nil, distrib.ErrUnreachable)
 		return
 	}
-	copies, at := 1, m.life
-	if s.rng.IntN(1000) < s.loss {
-		copies = 2
-	}
+	at := m.life
 	for range copies {
 		s.after(delay(), func() {
 			if m.life != at {
@@ -250,7 +249,11 @@ func (n *arenaNode) ask(deadline time.Time, to uint64, carry func(*arenaNode, fu
 // StartStep implements distrib.Registers.
 func (n *arenaNode) StartStep(deadline time.Time, to uint64, key, request []byte, done func([]byte, error)) {
 	n.s.steps++
-	n.ask(deadline, to, func(m *arenaNode, answer func([]byte, error)) { answer(m.step(string(key), request)) }, done)
+	copies := 1
+	if n.s.rng.IntN(1000) < n.s.loss {
+		copies = 2
+	}
+	n.ask(deadline, to, copies, func(m *arenaNode, answer func([]byte, error)) { answer(m.step(string(key), request)) }, done)
 }
 
 func (n *arenaNode) step(key string, request []byte) ([]byte, error) {
@@ -268,16 +271,13 @@ func (n *arenaNode) step(key string, request []byte) ([]byte, error) {
 	out := n.states[key].Step(view.Epoch(), &r, n.data[key])
 	n.states[key] = out.State
 	n.data[key] = vclock.Merge(n.data[key], out.Learned)
-	if r.Kind == register.Learn {
-		return nil, nil
-	}
 	return register.AppendReply(nil, &out.Reply), nil
 }
 
 // StartOperate implements distrib.Registers.
 func (n *arenaNode) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func([]byte, error)) {
 	n.s.handed++
-	n.ask(deadline, to, func(m *arenaNode, answer func([]byte, error)) {
+	n.ask(deadline, to, 1, func(m *arenaNode, answer func([]byte, error)) {
 		if m.refuses != nil {
 			answer(nil, m.refuses)
 			return
@@ -307,7 +307,7 @@ func (p probed) StartMerge(time.Time, uint64, *distrib.MergeRequest, func(error)
 }
 
 func (p probed) StartRead(deadline time.Time, to uint64, _ *distrib.ReadRequest, done func(*distrib.ReadReply, error)) {
-	p.n.ask(deadline, to, func(_ *arenaNode, answer func([]byte, error)) { answer(nil, nil) }, func(_ []byte, err error) { done(&distrib.ReadReply{}, err) })
+	p.n.ask(deadline, to, 1, func(_ *arenaNode, answer func([]byte, error)) { answer(nil, nil) }, func(_ []byte, err error) { done(&distrib.ReadReply{}, err) })
 }
 
 // told is what became of an operation.

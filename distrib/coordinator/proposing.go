@@ -44,6 +44,7 @@ type proposing struct {
 	calls   []stepCall                  // of the round, by seat
 	active  bool                        // it pins itself: something is under way
 	decided register.Ballot             // of which the owners were not told; zero: none
+	told    register.Ballot             // of which the requests of the round are the first to tell
 	learns  bool                        // they will be
 	by      register.Ballot             // who has beaten p
 	retry   time.Time                   // when to go on; zero: it is not beaten
@@ -170,8 +171,9 @@ func (e *proposing) sends(w *work, list []register.Send) (missing []register.Sen
 	if all {
 		e.calls = slices.Grow(e.calls[:0], len(list))[:len(list)]
 		clear(e.calls)
+		e.told = register.Ballot{}
 		if list[0].Request.Decided == e.decided {
-			e.decided = register.Ballot{}
+			e.told, e.decided = e.decided, e.told
 		}
 	}
 	down := e.c.down(e.group.Seats)
@@ -322,18 +324,22 @@ func (e *proposing) came(s register.Send, began time.Time, body []byte, err erro
 		c.silent([]uint64{s.Node})
 	}
 	c.observe(s.Node, err)
-	if s.Request.Kind == register.Learn {
-		if err != nil {
-			c.unfinished(e.key)
-		}
-		return
-	}
 	var reply register.Reply
 	if err == nil {
 		reply, err = register.DecodeReply(body)
 	}
+	behind := reply.Accepted.Compare(s.Request.Decided) < 0 // it could not learn
+	if s.Request.Kind == register.Learn {
+		if err != nil || behind {
+			c.unfinished(e.key)
+		}
+		return
+	}
 	var w work
 	e.mu.Lock()
+	if told := s.Request.Decided; err == nil && behind && told == e.told {
+		e.decided, e.told = told, register.Ballot{}
+	}
 	if err != nil {
 		e.failed(&w, s, err)
 		e.release(&w)
@@ -393,9 +399,10 @@ func (e *proposing) failed(w *work, s register.Send, err error) {
 	call.due = now.Add(refusedAgain)
 }
 
-// missed notes that an owner did not get a value: its record may stay behind what is decided until it is compared.
+// missed notes that an owner did not get a value, or was not told that one is decided: its record may stay behind until it is
+// compared.
 func (e *proposing) missed(s register.Send) {
-	if s.Request.Kind == register.Accept {
+	if s.Request.Kind == register.Accept || !e.told.Zero() {
 		e.c.unfinished(e.key)
 	}
 }
@@ -436,6 +443,7 @@ func (e *proposing) tick() {
 		case !call.open || now.Before(call.due):
 		case !e.p.Awaits(call.Node, call.Request):
 			call.open = false
+			e.missed(call.Send)
 		case now.Sub(call.began) >= e.c.opts.Patience:
 			lost = append(lost, call.Send)
 		default:

@@ -102,7 +102,7 @@ func (h *handler) Step(_ context.Context, key, request []byte) ([]byte, error) {
 		return nil, replica.ErrRegister
 	}
 	reply, err := h.data.Step(key, h.registers.Fence(v.Epoch()), h.registers.Since(), &r)
-	if err != nil || r.Kind == register.Learn {
+	if err != nil {
 		return nil, err
 	}
 	return register.AppendReply(nil, reply), nil

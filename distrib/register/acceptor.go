@@ -47,7 +47,7 @@ const (
 	Accept
 	// Ask asks for what was accepted and changes nothing.
 	Ask
-	// Learn says that the value of Decided is decided. It is not answered.
+	// Learn says that the value of Decided is decided.
 	Learn
 )
 
@@ -105,9 +105,6 @@ func (s State) Step(fence uint64, r *Request, data distrib.Record) Step {
 	}
 	if r.Ballot.Epoch >= fence {
 		out.take(r)
-	}
-	if r.Kind == Learn {
-		return out
 	}
 	out.answer(r, data)
 	return out

@@ -26,7 +26,7 @@ func (t transport) StartStep(deadline time.Time, to uint64, key, request []byte,
 // StartOperate implements distrib.Registers.
 func (t transport) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func(result []byte, err error)) {
 	left := deadline.Sub(t.p.now())
-	t.p.askLater(deadline, to, "operate", func(q *process, tell func(any, error)) {
+	t.p.askLater(deadline, to, "operate", 1, func(q *process, tell func(any, error)) {
 		q.coordinator.StartServe(q.now().Add(left), key, operation, func(result []byte, err error) { tell(result, err) })
 	}, func(result any, err error) {
 		b, _ := result.([]byte)
@@ -44,7 +44,7 @@ func (p *process) step(key, request []byte) ([]byte, error) {
 		return nil, replica.ErrRegister
 	}
 	reply, err := p.data.Step(key, p.registers.Fence(p.view.Epoch()), p.registers.Since(), &r)
-	if err != nil || r.Kind == register.Learn {
+	if err != nil {
 		return nil, err
 	}
 	return register.AppendReply(nil, reply), nil

@@ -16,7 +16,7 @@ func TestControls(t *testing.T) {
 	for bug := bugs.None + 1; bug < bugs.Count; bug++ {
 		t.Run(bug.String(), func(t *testing.T) {
 			bugs.Bring(bug)
-			for seed := uint64(1); seed <= 400; seed++ {
+			for seed := uint64(1); seed <= 1000; seed++ {
 				r := Run(Options{Seed: seed})
 				if len(r.Violations) > 0 {
 					t.Logf("found by seed %d: %s", seed, r.Violations[0])
@@ -29,7 +29,7 @@ func TestControls(t *testing.T) {
 					return
 				}
 			}
-			t.Error("not found in 400 seeds")
+			t.Error("not found in 1000 seeds")
 		})
 	}
 }

@@ -13,11 +13,10 @@
 // Real: the coordinator with its reads, writes, hedges and repairs, replicas, hints, dirty slots and their comparison,
 // clocks, the ring, and how a node judges the store that it finds (distrib/recovery).
 //
-// For linearizable operations the coordinator's proposers and register.State.Step; how an acceptor stores its state is modelled in acceptor.go.
-// A third of the seeds have none; else keys are for them, for them and eventual ones beside, or are counters. Their scenes have no
-// lost directories, whose acceptors would have forgotten what they promised.
+// For linearizable operations the coordinator's proposers, replica.Step and recovery.Registers. A third of the seeds have none; else keys
+// are for them, for them and eventual ones beside, or are counters.
 //
-// Modelled: the network, where requests and answers are late, lost, carried out twice and cut in single directions;
+// Modelled: the network, where requests and answers are late, lost, carried out twice (but operations handed on) and cut in single directions;
 // disks, which lose what was not synced when a node crashes; pauses, after which a node handles all that waited;
 // clocks that are up to 20 s ahead or behind, drift and jump; directories that are gone or come back as they were before the last start; each node's opinion of the others, which lags
 // behind and may be wrong; the metadata, which is up. Two things of distrib/node are done here as they are there: when hints are

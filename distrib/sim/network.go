@@ -46,11 +46,15 @@ func (w *world) lost(from, to uint64) bool {
 // ask sends a request. A node that does not run refuses the connection; what was on its way to one that dies ends with
 // that connection; what is cut or lost is not heard of until the deadline.
 func (p *process) ask(deadline time.Time, to uint64, what string, handle func(q *process) (any, error), done func(any, error)) {
-	p.askLater(deadline, to, what, func(q *process, tell func(any, error)) { tell(handle(q)) }, done)
+	copies := 1
+	if p.w.chance(p.w.twice) {
+		copies = 2
+	}
+	p.askLater(deadline, to, what, copies, func(q *process, tell func(any, error)) { tell(handle(q)) }, done)
 }
 
-// askLater is ask where the answer takes its time.
-func (p *process) askLater(deadline time.Time, to uint64, what string, handle func(q *process, tell func(any, error)), done func(any, error)) {
+// askLater is ask where the answer takes its time, and the request comes so many times.
+func (p *process) askLater(deadline time.Time, to uint64, what string, copies int, handle func(q *process, tell func(any, error)), done func(any, error)) {
 	w, n := p.w, p.w.nodes[to-1]
 	c := &call{from: p, done: done}
 	c.end(deadline.Sub(p.now())+w.between(0, 5*time.Millisecond), nil, errSilent)
@@ -66,10 +70,6 @@ func (p *process) askLater(deadline time.Time, to uint64, what string, handle fu
 		c.end(w.delay(), nil, fmt.Errorf("by chance: %w", distrib.ErrOverloaded))
 	default:
 		q.calls = append(open(q.calls), c)
-		copies := 1
-		if w.chance(w.twice) {
-			copies = 2
-		}
 		for range copies {
 			q.after(w.delay(), func() {
 				handle(q, func(reply any, err error) {
