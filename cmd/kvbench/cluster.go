@@ -28,6 +28,7 @@ until the nodes hold the same, and whether anything acknowledged is gone.
 --peer measures etcd (as many members as nodes) and Redis (n1 is the primary, the
 others are replicas; a put is SET and WAIT 1) in the same run: make peers.`,
 		Example: "  kvbench cluster --start 3 --peer etcd,redis --runs 3\n" +
+			"  kvbench cluster --start 3 --peer etcd --consistency linearizable --phases put,get,cas --clients 16\n" +
 			"  kvbench cluster --start 3 --mix put=50,get=50 --rate 2000 --duration 30s --chaos kill:n3@10s+5s,stop:n2@20s+3s\n" +
 			"  kvbench cluster --endpoint 10.0.0.1:7800 --rate 5000 --duration 60s",
 		Args: cobra.NoArgs,
@@ -53,13 +54,13 @@ others are replicas; a put is SET and WAIT 1) in the same run: make peers.`,
 	f.StringSliceVar(&cfg.Endpoints, "endpoint", nil, "nodes of a cluster that runs, without TLS")
 	f.IntVar(&cfg.Nodes, "start", 0, "how many nodes to start here")
 	f.StringSliceVar(&cfg.Peers, "peer", nil, "what else to measure: etcd, redis")
-	f.StringVar(&cfg.Consistency, "consistency", cfg.Consistency, "of puts and gets: one, quorum, all")
+	f.StringVar(&cfg.Consistency, "consistency", cfg.Consistency, "of puts and gets: one, quorum, all, linearizable")
 	f.StringVar(&cfg.Sync, "sync", cfg.Sync, "when a write is durable at each node that is started: per-write, per-second")
 	f.IntVar(&cfg.Clients, "clients", cfg.Clients, "how many operations are under way at most")
 	f.Int64Var(&cfg.Keys, "keys", cfg.Keys, "number of keys, all of which are put first")
 	f.Var(&cfg.ValueSize, "value-size", "bytes of a value, such as 1000 or 64KiB")
 	f.Float64Var(&cfg.Compressible, "compressible", cfg.Compressible, "how much smaller a good compressor makes the values; 1: not at all")
-	f.StringVar(&phases, "phases", "put,get", "what to measure, one after another")
+	f.StringVar(&phases, "phases", "put,get", "what to measure, one after another: put, get, or cas, by which all clients increment one key, with --consistency linearizable")
 	f.StringVar(&mix, "mix", "", "shares of one phase that does both, such as put=50,get=50, in place of --phases")
 	f.Var(&cfg.Rate, "rate", "operations per second, begun on time whatever the servers do (open loop); max: as fast as it goes (closed loop); half: max, then half of what that was")
 	f.DurationVar(&cfg.Duration, "duration", cfg.Duration, "how long each phase is measured")

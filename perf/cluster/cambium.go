@@ -12,11 +12,13 @@ import (
 func OwnTargets() Targets { return Targets{Own: openCambium} }
 
 // cambium puts as a program does that takes care: with the context of what it has read, or of its own last
-// put. Where others wrote too, or it does not know what became of its put, it reads anew.
+// put. Where others wrote too, or it does not know what became of its put, it reads anew. A linearizable put replaces
+// what is there.
 type cambium struct {
 	client *client.Client
 	level  client.Level
 	keys   []known
+	hot    []*client.Item // by client: what it has met last of the key that all change; nil: nothing is known
 }
 
 // known is what the writer of a key knows of it.
@@ -34,10 +36,17 @@ func openCambium(ctx context.Context, job Job) (Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cambium{client: c, level: client.Level{Consistency: consistency}, keys: make([]known, job.Keys)}, nil
+	return &cambium{client: c, level: client.Level{Consistency: consistency}, keys: make([]known, job.Keys), hot: make([]*client.Item, job.Clients)}, nil
 }
 
 func (c *cambium) Put(ctx context.Context, index int64, key, value []byte) (int, error) {
+	if c.level.Consistency == client.Linearizable {
+		put, err := c.client.Put(ctx, key, value, client.PutOptions{Level: c.level})
+		if err != nil {
+			return 0, opError(err)
+		}
+		return put.Siblings, nil
+	}
 	k := &c.keys[index]
 	if k.behind {
 		item, err := c.client.Get(ctx, key, client.GetOptions{Level: c.level})
@@ -53,6 +62,31 @@ func (c *cambium) Put(ctx context.Context, index int64, key, value []byte) (int,
 	}
 	k.context, k.behind = put.Context, put.Siblings > 1
 	return put.Siblings, nil
+}
+
+// Update implements Swapper: a context says what was met.
+func (c *cambium) Update(ctx context.Context, number int, key []byte, change func(old []byte) []byte) (tries int, err error) {
+	at := &c.hot[number]
+	if *at == nil {
+		if *at, err = c.client.Get(ctx, key, client.GetOptions{Level: c.level}); err != nil {
+			return 0, opError(err)
+		}
+	}
+	for {
+		var old []byte
+		if live := (*at).Live(); len(live) > 0 {
+			old = live[0].Data
+		}
+		tries++
+		swap, err := c.client.CompareAndSwap(ctx, key, client.Expected{Context: (*at).Context}, change(old), client.SwapOptions{})
+		if err != nil {
+			*at = nil
+			return tries, opError(err)
+		}
+		if *at = swap.Current; swap.Swapped {
+			return tries, nil
+		}
+	}
 }
 
 func (c *cambium) Get(ctx context.Context, key []byte, visit func(value []byte)) error {

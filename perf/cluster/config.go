@@ -15,7 +15,7 @@ type Config struct {
 	Endpoints    []string      `json:"endpoints,omitempty"` // nodes of a cluster that runs; none: Nodes are started
 	Nodes        int           `json:"nodes"`
 	Peers        []string      `json:"peers,omitempty"` // of etcd, redis
-	Consistency  string        `json:"consistency"`     // one, quorum, all
+	Consistency  string        `json:"consistency"`     // one, quorum, all, linearizable
 	Sync         string        `json:"sync"`            // of the nodes that are started: per-write, per-second
 	Clients      int           `json:"clients"`
 	Keys         int64         `json:"keys"`
@@ -33,12 +33,15 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Consistency: "quorum", Sync: "per-second", Clients: 64, Keys: 20_000, ValueSize: 1024, Compressible: 2,
-		Mixes: []Mix{{"put", 100}, {"get", 0}}, Rate: HalfRate, Duration: 10 * time.Second, Rounds: 1, Seed: 1,
+		Mixes: []Mix{{Name: "put", Puts: 100}, {Name: "get", Puts: 0}}, Rate: HalfRate, Duration: 10 * time.Second, Rounds: 1, Seed: 1,
 	}
 }
 
 // Own is the name of this project's engine; those of the others are what --peer takes.
 const Own = "cambium"
+
+// linearizable is the consistency of operations that have one order.
+const linearizable = "linearizable"
 
 // The peers.
 const (
@@ -69,7 +72,9 @@ func (c Config) Validate() error {
 	case c.Rounds < 1 || c.Rounds > 100:
 		return perf.Usagef("--runs %d: want 1 to 100", c.Rounds)
 	case len(c.Mixes) == 0:
-		return perf.Usagef("--phases is empty: want some of put, get")
+		return perf.Usagef("--phases is empty: want some of put, get, cas")
+	case slices.ContainsFunc(c.Mixes, func(m Mix) bool { return m.Swaps }) && (c.Consistency != linearizable || slices.Contains(c.Peers, Redis)):
+		return perf.Usagef("--phases cas: want --consistency %s, and no peer but %s", linearizable, Etcd)
 	}
 	for _, p := range c.Peers {
 		if p != Etcd && p != Redis {
@@ -80,7 +85,7 @@ func (c Config) Validate() error {
 		flag, got string
 		want      []string
 	}{
-		{"--consistency", c.Consistency, []string{"one", "quorum", "all"}},
+		{"--consistency", c.Consistency, []string{"one", "quorum", "all", linearizable}},
 		{"--sync", c.Sync, []string{"per-write", "per-second"}},
 	} {
 		if !slices.Contains(f.want, f.got) {
@@ -107,18 +112,22 @@ func (c Config) servers() (names []string) {
 type Mix struct {
 	Name string `json:"name"`
 	Puts int    `json:"puts"` // of 100 operations; the rest are gets
+	// Swaps: all clients increment one key by compare-and-swap, and an operation is an increment.
+	Swaps bool `json:"swaps,omitempty"`
 }
 
-// ParsePhases reads steps that do one thing: put,get.
+// ParsePhases reads steps that do one thing: put,get,cas.
 func ParsePhases(s string) (all []Mix, err error) {
 	for word := range strings.SplitSeq(s, ",") {
 		switch strings.TrimSpace(word) {
 		case "put":
-			all = append(all, Mix{"put", 100})
+			all = append(all, Mix{Name: "put", Puts: 100})
 		case "get":
-			all = append(all, Mix{"get", 0})
+			all = append(all, Mix{Name: "get", Puts: 0})
+		case "cas":
+			all = append(all, Mix{Name: "cas", Swaps: true})
 		default:
-			return nil, perf.Usagef("--phases %q: %q is not known: it takes put, get", s, word)
+			return nil, perf.Usagef("--phases %q: %q is not known: it takes put, get, cas", s, word)
 		}
 	}
 	return all, nil
@@ -139,7 +148,7 @@ func ParseMix(s string) (Mix, error) {
 	if shares["put"]+shares["get"] != 100 {
 		return Mix{}, perf.Usagef("--mix %q: the shares make %d: want 100", s, shares["put"]+shares["get"])
 	}
-	return Mix{"mix", shares["put"]}, nil
+	return Mix{Name: "mix", Puts: shares["put"]}, nil
 }
 
 // Rate is how many operations a second all clients together begin. It is a flag value.

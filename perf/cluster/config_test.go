@@ -12,14 +12,14 @@ import (
 func TestMixesAndPhases(t *testing.T) {
 	m, err := ParseMix("get=80, put=20")
 	require.NoError(t, err)
-	require.Equal(t, Mix{"mix", 20}, m)
+	require.Equal(t, Mix{Name: "mix", Puts: 20}, m)
 	for _, bad := range []string{"", "put", "put=50", "put=50,get=51", "put=50,put=50", "put=-1,get=101", "scan=100", "put=x,get=50"} {
 		_, err := ParseMix(bad)
 		require.ErrorAs(t, err, new(*perf.UsageError), bad)
 	}
-	all, err := ParsePhases("get,put")
+	all, err := ParsePhases("get,put,cas")
 	require.NoError(t, err)
-	require.Equal(t, []Mix{{"get", 0}, {"put", 100}}, all)
+	require.Equal(t, []Mix{{Name: "get"}, {Name: "put", Puts: 100}, {Name: "cas", Swaps: true}}, all)
 	_, err = ParsePhases("put,scan")
 	require.ErrorContains(t, err, `"scan" is not known`)
 }
@@ -53,9 +53,13 @@ func TestConfigIsChecked(t *testing.T) {
 		"--runs":              func(c *Config) { c.Rounds = 0 },
 		"--phases is empty":   func(c *Config) { c.Mixes = nil },
 		`--peer "mysql"`:      func(c *Config) { c.Peers = []string{"mysql"} },
-		"--consistency":       func(c *Config) { c.Consistency = "most" },
-		"--sync":              func(c *Config) { c.Sync = "none" },
-		"there is no n4":      func(c *Config) { c.Chaos = []Event{{Do: "kill", Node: "n4", At: time.Second}} },
+		"--phases cas":        func(c *Config) { c.Mixes = []Mix{{Name: "cas", Swaps: true}} },
+		"no peer but etcd": func(c *Config) {
+			c.Consistency, c.Peers, c.Mixes = linearizable, []string{Redis}, []Mix{{Name: "cas", Swaps: true}}
+		},
+		"--consistency":  func(c *Config) { c.Consistency = "most" },
+		"--sync":         func(c *Config) { c.Sync = "none" },
+		"there is no n4": func(c *Config) { c.Chaos = []Event{{Do: "kill", Node: "n4", At: time.Second}} },
 	} {
 		c := good
 		change(&c)

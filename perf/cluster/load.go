@@ -59,6 +59,7 @@ type Load struct {
 	Puts *perf.Latency `json:"puts,omitempty"` // of those that succeeded
 	Gets *perf.Latency `json:"gets,omitempty"`
 
+	Retries   int64            `json:"retries,omitempty"` // compare-and-swaps that met another value
 	Siblings  int64            `json:"siblings"`          // gets that found several values
 	Created   int64            `json:"created"`           // puts after which there were several values
 	Stale     int64            `json:"stale"`             // gets that found only values older than one acknowledged before
@@ -79,6 +80,7 @@ type loader struct {
 	job    Job
 	target Target
 	values perf.Values
+	hot    uint64          // the version of the hot key before the step
 	put    []uint64        // by key: the last version that was begun; of the key's client
 	acked  []atomic.Uint64 // by key: the last version that was acknowledged
 }
@@ -95,6 +97,12 @@ func (l *loader) run(ctx context.Context, s Step) (Load, error) {
 	do := map[string]func(*worker, context.Context) error{doFill: (*worker).fill, doLoad: (*worker).load, doVerify: (*worker).verify}[s.Do]
 	if do == nil {
 		return Load{}, fmt.Errorf("step %q is not known", s.Do)
+	}
+	if s.Mix.Swaps {
+		var err error
+		if l.hot, err = l.readHot(ctx); err != nil {
+			return Load{}, err
+		}
 	}
 	profiled, err := profileSelf(s.Profile)
 	if err != nil {
@@ -121,7 +129,33 @@ func (l *loader) run(ctx context.Context, s Step) (Load, error) {
 	load.ClientCPU = now - cpu
 	sum(&load, workers)
 	load.Throughput = float64(load.OK) / load.Elapsed.Seconds()
-	return load, nil
+	return load, l.count(ctx, &load)
+}
+
+// hotIndex is the number of the key that all clients increment.
+func (l *loader) hotIndex() int64 { return l.job.Keys }
+
+// readHot returns the version of the hot key, 0 where it is not there.
+func (l *loader) readHot(ctx context.Context) (version uint64, err error) {
+	w := newWorker(l, Step{}, 0, time.Now())
+	err = l.target.Get(ctx, w.named(l.hotIndex()), func(value []byte) {
+		if len(value) == l.job.ValueSize {
+			version = l.values.Version(value)
+		}
+	})
+	return version, err
+}
+
+// count compares the hot key with the increments that were acknowledged, and those of which nobody knows.
+func (l *loader) count(ctx context.Context, load *Load) error {
+	if !load.Mix.Swaps {
+		return nil
+	}
+	hot, err := l.readHot(ctx)
+	if least := l.hot + uint64(load.OK); hot < least || hot > least+uint64(load.Unknown) {
+		load.Wrong++
+	}
+	return err
 }
 
 // sum adds up what the clients counted.
@@ -136,6 +170,7 @@ func sum(load *Load, workers []*worker) {
 		load.Failed += w.failed
 		load.Unknown += w.unknown
 		load.Unbegun += w.unbegun
+		load.Retries += w.retries
 		load.Siblings += w.siblings
 		load.Created += w.created
 		load.Stale += w.stale

@@ -18,7 +18,8 @@ import (
 // memory is a target whose operations take time, and which does not always do what it should.
 type memory struct {
 	took     time.Duration
-	puts     func(n int) error              // of the n-th put; nil: all succeed
+	puts     func(n int) error              // of the n-th put or swap; nil: all succeed
+	loses    bool                           // a swap that failed was carried out
 	answers  func(values [][]byte) [][]byte // nil: what is there
 	mu       sync.Mutex                     // guards what follows
 	values   map[string][]byte
@@ -54,6 +55,21 @@ func (m *memory) Get(_ context.Context, key []byte, visit func([]byte)) error {
 	return nil
 }
 
+// Update implements Swapper, without knowing what was met before. Another comes first each second time.
+func (m *memory) Update(_ context.Context, _ int, key []byte, change func([]byte) []byte) (tries int, err error) {
+	time.Sleep(m.took)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.put++
+	if m.puts != nil {
+		err = m.puts(m.put)
+	}
+	if m.loses || err == nil {
+		m.values[string(key)] = bytes.Clone(change(m.values[string(key)]))
+	}
+	return 1 + m.put%2, err
+}
+
 func (m *memory) Close() error { return nil }
 
 func testJob() Job {
@@ -76,7 +92,7 @@ func do(t *testing.T, m *memory, steps ...Step) (last Load) {
 var (
 	fill   = Step{Do: doFill}
 	verify = Step{Do: doVerify}
-	mixed  = Step{Do: doLoad, Mix: Mix{"mix", 50}, Duration: 10 * time.Second}
+	mixed  = Step{Do: doLoad, Mix: Mix{Name: "mix", Puts: 50}, Duration: 10 * time.Second}
 )
 
 // In a closed loop each client waits for its answer; in an open one its operations begin when they are meant to.
@@ -99,7 +115,7 @@ func TestLoops(t *testing.T) {
 // A target that cannot keep up is late, and what is not begun in twice the time is counted.
 func TestLateIsSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := Step{Do: doLoad, Mix: Mix{"put", 100}, Rate: 100, Duration: 10 * time.Second}
+		s := Step{Do: doLoad, Mix: Mix{Name: "put", Puts: 100}, Rate: 100, Duration: 10 * time.Second}
 		load := do(t, &memory{took: 100 * time.Millisecond}, fill, s)
 		require.InDelta(t, 800, load.OK, 8)
 		require.EqualValues(t, 1000, load.OK+load.Unbegun)
@@ -169,10 +185,10 @@ func TestOutcomes(t *testing.T) {
 	}}
 	synctest.Test(t, func(t *testing.T) {
 		m.took = time.Millisecond
-		load := do(t, m, fill, Step{Do: doLoad, Mix: Mix{"put", 100}, Duration: time.Second}, verify)
+		load := do(t, m, fill, Step{Do: doLoad, Mix: Mix{Name: "put", Puts: 100}, Duration: time.Second}, verify)
 		require.EqualValues(t, 10, load.OK)
 		require.Zero(t, load.Missing+load.Stale+load.Wrong)
-		load = do(t, m, Step{Do: doLoad, Mix: Mix{"put", 100}, Duration: time.Second})
+		load = do(t, m, Step{Do: doLoad, Mix: Mix{Name: "put", Puts: 100}, Duration: time.Second})
 		require.InDelta(t, 1000, load.OK, 1)
 		require.InDelta(t, 1000, load.Failed, 1)
 		require.InDelta(t, 2000, load.Unknown, 1)
@@ -182,6 +198,35 @@ func TestOutcomes(t *testing.T) {
 	})
 	_, err := newLoader(testJob(), &memory{puts: func(int) error { return io.ErrUnexpectedEOF }}).run(t.Context(), fill)
 	require.ErrorContains(t, err, "a put failed 5 times: unexpected EOF")
+}
+
+// TestSwaps: what the key counts is compared with what was acknowledged.
+func TestSwaps(t *testing.T) {
+	swaps := Step{Do: doLoad, Mix: Mix{Name: "cas", Swaps: true}, Duration: time.Second}
+	fails := func(n int) error {
+		if n%4 == 0 {
+			return &OpError{Reason: "refused", Err: errors.New("no")}
+		}
+		return nil
+	}
+	lost := func(n int) error {
+		if n%4 == 0 {
+			return &OpError{Unknown: true, Reason: "lost", Err: errors.New("maybe")}
+		}
+		return nil
+	}
+	for _, c := range []struct {
+		m     *memory
+		wrong int64
+	}{{&memory{}, 0}, {&memory{puts: fails}, 0}, {&memory{puts: fails, loses: true}, 1}, {&memory{puts: lost}, 0}, {&memory{puts: lost, loses: true}, 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			c.m.took = time.Millisecond
+			load := do(t, c.m, fill, swaps, swaps)
+			require.Equal(t, c.wrong, load.Wrong)
+			require.EqualValues(t, 4000, load.OK+load.Failed+load.Unknown)
+			require.EqualValues(t, 2000, load.Retries)
+		})
+	}
 }
 
 func TestServe(t *testing.T) {

@@ -57,14 +57,15 @@ type Verdict struct {
 	Met    bool    `json:"met"`
 }
 
-// ratioTargets are how much more than a peer an engine of ours should do at QUORUM, closed loop, by
-// sync, step and peer.
+// ratioTargets are how much more than a peer an engine of ours should do, closed loop, by sync at QUORUM, or else by
+// consistency, step and peer.
 var ratioTargets = map[string]map[string]map[string]float64{
 	"per-second": {"put": {Etcd: 4, Redis: 1}, "get": {Etcd: 3}},
 	"per-write":  {"put": {Etcd: 2, Redis: 1}, "get": {Etcd: 3}},
+	linearizable: {"put": {Etcd: 2}, "get": {Etcd: 2.5}, "cas": {Etcd: 10}},
 }
 
-// latencyTargets are for the 99th percentile at half of saturation, at QUORUM.
+// latencyTargets are for the 99th percentile at half of saturation, at QUORUM and linearizable.
 var latencyTargets = map[string]time.Duration{"put": 20 * time.Millisecond, "get": 10 * time.Millisecond}
 
 func newReport(cfg Config, command []string, dir string, now time.Time) *Report {
@@ -133,7 +134,7 @@ func (r *Report) judge() {
 				r.Verdicts = append(r.Verdicts, compare(step, peer, own, other, r.ratioTarget(step, peer)))
 			}
 		}
-		if target := latencyTargets[own[0].Mix.Name]; own[0].Rate > 0 && r.Config.Rate == HalfRate && r.Config.Consistency == "quorum" && target > 0 {
+		if target := latencyTargets[own[0].Mix.Name]; own[0].Rate > 0 && r.Config.Rate == HalfRate && slices.Contains([]string{"quorum", linearizable}, r.Config.Consistency) && target > 0 {
 			r.Verdicts = append(r.Verdicts, latencyVerdict(step, own, target))
 		}
 	}
@@ -141,10 +142,13 @@ func (r *Report) judge() {
 
 // ratioTarget is 0 where there is none.
 func (r *Report) ratioTarget(step, peer string) float64 {
-	if r.Config.Consistency != "quorum" {
-		return 0
+	switch r.Config.Consistency {
+	case "quorum":
+		return ratioTargets[r.Config.Sync][step][peer]
+	case linearizable:
+		return ratioTargets[linearizable][step][peer]
 	}
-	return ratioTargets[r.Config.Sync][step][peer]
+	return 0
 }
 
 // compare is the ratio of the throughputs of rounds.
@@ -189,11 +193,13 @@ func (r *Report) problems() (all []string) {
 	for _, run := range r.Runs {
 		for _, s := range run.Steps {
 			at := fmt.Sprintf("%s, round %d, %s", run.Engine, run.Round+1, s.Name)
-			if s.Wrong > 0 {
-				all = append(all, fmt.Sprintf("%s: %d gets found a value that is not one of their key's", at, s.Wrong))
-			}
 			if rec := s.Recovery; rec != nil && rec.Lost > 0 {
 				all = append(all, fmt.Sprintf("%s: of %d keys an acknowledged version is gone", at, rec.Lost))
+			}
+			if s.Wrong > 0 && s.Mix.Swaps {
+				all = append(all, at+": the increments that were acknowledged are not what the key counts")
+			} else if s.Wrong > 0 {
+				all = append(all, fmt.Sprintf("%s: %d gets found a value that is not one of their key's", at, s.Wrong))
 			}
 			if s.OK == 0 {
 				all = append(all, fmt.Sprintf("%s: no operation succeeded: %s", at, s.Example))

@@ -15,6 +15,15 @@ type Target interface {
 	Close() error
 }
 
+// Swapper is a Target with compare-and-swap.
+type Swapper interface {
+	Target
+	// Update stores what change makes of a key's value, which is nil where there is none, if that is there still, and begins
+	// anew with what is there else. A client, by its number, knows what it has met last. tries is how often it had to be
+	// tried; an error is as that of Put.
+	Update(ctx context.Context, client int, key []byte, change func(old []byte) []byte) (tries int, err error)
+}
+
 // Open connects to servers and returns when they can be used.
 type Open func(ctx context.Context, job Job) (Target, error)
 

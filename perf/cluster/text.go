@@ -81,7 +81,7 @@ func (r *Report) latencies(w io.Writer) {
 
 func (r *Report) outcomes(w io.Writer) {
 	g := grid.New(0, 1)
-	g.Row("step", "engine", "ok", "failed", "unknown", "not begun", "stale", "missing", "siblings got", "made", "longest gap", "median")
+	g.Row("step", "engine", "ok", "failed", "unknown", "not begun", "stale", "missing", "siblings got", "made", "swaps lost", "longest gap", "median")
 	r.each(func(name, engine string, list []Measured) {
 		var sum Load
 		for _, m := range list {
@@ -91,13 +91,14 @@ func (r *Report) outcomes(w io.Writer) {
 			sum.Unbegun += m.Unbegun
 			sum.Stale += m.Stale
 			sum.Missing += m.Missing
+			sum.Retries += m.Retries
 			sum.Siblings += m.Siblings
 			sum.Created += m.Created
 			sum.Gap = max(sum.Gap, m.Gap)
 			sum.MedianGap = max(sum.MedianGap, m.MedianGap)
 		}
 		g.Row(name, engine, perf.Count(sum.OK), perf.Count(sum.Failed), perf.Count(sum.Unknown), perf.Count(sum.Unbegun), perf.Count(sum.Stale),
-			perf.Count(sum.Missing), perf.Count(sum.Siblings), perf.Count(sum.Created), perf.Seconds(sum.Gap), perf.Seconds(sum.MedianGap))
+			perf.Count(sum.Missing), perf.Count(sum.Siblings), perf.Count(sum.Created), perf.Count(sum.Retries), perf.Seconds(sum.Gap), perf.Seconds(sum.MedianGap))
 	})
 	fmt.Fprintf(w, "\nOutcomes  of all rounds; gaps: the longest time without a success, of the worst client and of the client in the middle\n\n")
 	g.Print(w)

@@ -28,7 +28,7 @@ type worker struct {
 
 	puts, gets perf.Histogram
 
-	ok, failed, unknown, unbegun             int64
+	ok, failed, unknown, unbegun, retries    int64
 	siblings, created, stale, missing, wrong int64
 
 	gap     time.Duration
@@ -72,9 +72,12 @@ func (w *worker) load(ctx context.Context) error {
 		} else if from.Sub(w.begun) >= w.s.Duration {
 			return nil
 		}
-		if w.rng.IntN(100) < w.s.Mix.Puts {
+		switch {
+		case w.s.Mix.Swaps:
+			w.doSwap(ctx, from)
+		case w.rng.IntN(100) < w.s.Mix.Puts:
 			w.doPut(ctx, w.rng.Int64N(own)*clients+w.id, from)
-		} else {
+		default:
 			w.doGet(ctx, w.rng.Int64N(w.l.job.Keys), from, w.l.values.Belongs)
 		}
 	}
@@ -141,6 +144,36 @@ func (w *worker) doPut(ctx context.Context, index int64, from time.Time) bool {
 	}
 	w.succeeded(now)
 	return true
+}
+
+// doSwap makes the hot key's version one higher.
+func (w *worker) doSwap(ctx context.Context, from time.Time) {
+	target, ok := w.l.target.(Swapper)
+	if !ok {
+		w.fails(ctx, false, fmt.Errorf("%s has no compare-and-swap", w.l.job.Engine))
+		return
+	}
+	index := w.l.hotIndex()
+	tries, err := target.Update(ctx, int(w.id), w.named(index), func(old []byte) []byte {
+		version := uint64(0)
+		if old != nil {
+			version = w.l.values.Version(old)
+			if len(old) != w.l.job.ValueSize || !w.l.values.Belongs(old, index) {
+				w.wrong++
+			}
+		}
+		w.l.values.Fill(w.value, index, version+1)
+		return w.value
+	})
+	w.retries += int64(max(0, tries-1))
+	if err != nil {
+		w.fails(ctx, true, err)
+		return
+	}
+	now := time.Now()
+	w.puts.Record(now.Sub(from))
+	w.ok++
+	w.succeeded(now)
 }
 
 // doGet reads a key and judges what comes back.

@@ -26,13 +26,13 @@ func address(t *testing.T) string {
 }
 
 // load fills an engine with keys, overwrites some, and reads all: what a kvbench asks of kvbench-peers.
-func load(t *testing.T, engine string, endpoints ...string) {
+func load(t *testing.T, engine string, also []cluster.Step, endpoints ...string) {
 	var in, out bytes.Buffer
 	orders := json.NewEncoder(&in)
 	require.NoError(t, orders.Encode(cluster.Job{
 		Protocol: 1, Engine: engine, Endpoints: endpoints, Clients: 4, Keys: 40, Prefix: "test:", ValueSize: 100, Compressible: 1, Timeout: 10 * time.Second,
 	}))
-	for _, s := range []cluster.Step{{Do: "fill"}, {Do: "load", Mix: cluster.Mix{Name: "mix", Puts: 50}, Duration: 200 * time.Millisecond}, {Do: "verify"}} {
+	for _, s := range append([]cluster.Step{{Do: "fill"}, {Do: "load", Mix: cluster.Mix{Name: "mix", Puts: 50}, Duration: 200 * time.Millisecond}}, append(also, cluster.Step{Do: "verify"})...) {
 		require.NoError(t, orders.Encode(s))
 	}
 	require.NoError(t, cluster.Serve(t.Context(), Targets(), &in, &out))
@@ -59,7 +59,7 @@ func TestEtcdUnderLoad(t *testing.T) {
 	e, err := embed.StartEtcd(cfg)
 	require.NoError(t, err)
 	defer e.Close()
-	load(t, cluster.Etcd, clients[0].Host)
+	load(t, cluster.Etcd, []cluster.Step{{Do: "load", Mix: cluster.Mix{Name: "cas", Swaps: true}, Duration: 200 * time.Millisecond}}, clients[0].Host)
 }
 
 func TestRedisUnderLoad(t *testing.T) {
@@ -80,5 +80,5 @@ func TestRedisUnderLoad(t *testing.T) {
 			_ = cmd.Wait() // it was killed
 		})
 	}
-	load(t, cluster.Redis, primary, replica)
+	load(t, cluster.Redis, nil, primary, replica)
 }
