@@ -245,12 +245,12 @@ func (e *proposing) release(w *work) {
 		e.learns = true
 		c.learnSoon(e)
 	}
-	switch idle = idle && !e.learns; {
-	case idle && e.active:
+	switch rests := idle && !e.learns && !e.asking(); {
+	case rests && e.active:
 		e.active = false
 		c.proposers.rested(e)
 		defer c.work.Done()
-	case !idle && !e.active:
+	case !rests && !e.active:
 		e.active = true
 		c.work.Add(1)
 		c.proposers.pin(e)
@@ -258,6 +258,11 @@ func (e *proposing) release(w *work) {
 	e.arm()
 	e.mu.Unlock()
 	e.do(w)
+}
+
+// asking reports whether an answer is waited for. It may be one that nothing depends on: the timer sees to it, so it is under way.
+func (e *proposing) asking() bool {
+	return slices.ContainsFunc(e.calls, func(c stepCall) bool { return c.open })
 }
 
 // arm sets the timer to what comes next.
