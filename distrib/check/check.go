@@ -3,6 +3,7 @@
 //
 //	violations := check.Eventual(check.History{Writes: writes, Reads: reads}, final)
 //	violations, undecided := check.Linearizable(steps)
+//	mixture := check.Judge(steps, twice, patience)
 //	violations := check.Counter(key, counts, end)
 package check
 

@@ -49,17 +49,21 @@ type Step struct {
 
 	Mismatch bool           // the condition did not hold
 	Found    []distrib.OpID // what the key held behind it, deletes included
+	Absent   bool           // Found is not known but for one thing: it holds no value, only deletes or nothing
 	Blind    bool           // Found is not known
 
 	// Twice is of a write Beside others that replicas have stored as two: the second may come to light again at any time.
 	Twice bool
 }
 
-// Patience is how long a key's history is judged at most. One with a mistake may take for ever.
-var Patience = 20 * time.Second
+// patience is how long a key's history is judged at most. One with a mistake may take for ever.
+const patience = 20 * time.Second
 
 // never is a time behind all: when what is UNKNOWN returns.
 const never = math.MaxInt64
+
+// Late is when a write Beside others returns that no register has ordered: by then it has come to light. The last read of its key begins later.
+const Late = int64(1) << 60
 
 // Linearizable returns which keys' histories show that they were not linearizable: of each key there must be an order of its steps in which
 // each step lies between its call and its return, and is answered what the steps before left.
@@ -67,8 +71,12 @@ const never = math.MaxInt64
 //   - What FAILED must not have happened, what is UNKNOWN may have, or may still: it returns never.
 //   - A write Beside others that is OK counts from its call on. It may come to light late: when it returns says who makes the history.
 //
-// undecided are keys for which Patience was too short.
+// undecided are keys for which 20 s were too short.
 func Linearizable(steps []Step) (violations []Violation, undecided []string) {
+	return linearizable(steps, patience)
+}
+
+func linearizable(steps []Step, patience time.Duration) (violations []Violation, undecided []string) {
 	byKey := map[string][]Step{}
 	for _, s := range steps {
 		byKey[s.Key] = append(byKey[s.Key], s)
@@ -79,7 +87,7 @@ func Linearizable(steps []Step) (violations []Violation, undecided []string) {
 		if len(r.wrong) > 0 {
 			continue
 		}
-		switch r.check() {
+		switch r.check(patience) {
 		case porcupine.Illegal:
 			violations = append(violations, Violation{Key: key, What: "not linearizable"})
 		case porcupine.Unknown:
@@ -92,7 +100,7 @@ func Linearizable(steps []Step) (violations []Violation, undecided []string) {
 // Draw writes an HTML page that shows the history of one key, and how far it can be ordered.
 func Draw(w io.Writer, steps []Step, key string) error {
 	r := newRegister(slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return s.Key != key }))
-	_, info := porcupine.CheckOperationsVerbose(r.model(), r.operations(nil), Patience)
+	_, info := porcupine.CheckOperationsVerbose(r.model(), r.operations(nil), patience)
 	return porcupine.Visualize(r.model(), info, w)
 }
 
@@ -121,7 +129,7 @@ func newRegister(steps []Step) *register {
 		case s.Outcome == Unknown:
 			s.Return, s.Blind, s.Mismatch = never, true, false
 		}
-		if s.Blind {
+		if s.Blind || s.Absent {
 			s.Found = nil
 		}
 		r.steps = append(r.steps, &s)
@@ -204,13 +212,13 @@ func (r *register) closure(ops []distrib.OpID) (list []uint16) {
 }
 
 // check judges the history, first without what need not have happened. What can be ordered so can be with it at the end.
-func (r *register) check() porcupine.CheckResult {
+func (r *register) check(patience time.Duration) porcupine.CheckResult {
 	needless := r.needless()
-	result := porcupine.CheckOperationsTimeout(r.model(), r.operations(needless), Patience)
+	result := porcupine.CheckOperationsTimeout(r.model(), r.operations(needless), patience)
 	if result == porcupine.Ok || len(needless) == 0 {
 		return result
 	}
-	return porcupine.CheckOperationsTimeout(r.model(), r.operations(nil), Patience)
+	return porcupine.CheckOperationsTimeout(r.model(), r.operations(nil), patience)
 }
 
 // needless are writes that may never have happened, and that nobody's answer shows: neither by itself, nor by
@@ -267,7 +275,7 @@ func (r *register) model() porcupine.Model {
 // step returns the states in which a key may be behind a step. None: it cannot have been answered so.
 func (r *register) step(s state, o *Step) (next []any) {
 	if !o.writes() {
-		if s != r.found[o] {
+		if !r.shows(o, s) {
 			return nil
 		}
 		return []any{s}
@@ -276,17 +284,30 @@ func (r *register) step(s state, o *Step) (next []any) {
 	if holds := r.holds(s, o, n); holds == o.Mismatch && o.Outcome == OK {
 		return nil
 	} else if !holds {
-		if o.Outcome == OK && !o.Blind && s != r.found[o] {
+		if o.Outcome == OK && !r.shows(o, s) {
 			return nil
 		}
 		return []any{s}
 	}
 	for _, to := range r.written(s, o, n) {
-		if o.Blind || to == r.found[o] {
+		if r.shows(o, to) {
 			next = append(next, to)
 		}
 	}
 	return next
+}
+
+// shows reports whether a step may have been answered that the key holds s behind it.
+func (r *register) shows(o *Step, s state) bool {
+	if !o.Absent || o.Blind {
+		return o.Blind || s == r.found[o]
+	}
+	for v := range s.numbers() {
+		if !r.writes[v].Delete {
+			return false
+		}
+	}
+	return true
 }
 
 // holds reports whether the condition of a write does.
@@ -398,7 +419,11 @@ func (s *Step) String() string {
 	default:
 		b.WriteString(" -> ok")
 	}
-	if !s.Blind {
+	switch {
+	case s.Blind:
+	case s.Absent:
+		b.WriteString(" absent")
+	default:
 		b.WriteString(" " + shortOps(s.Found))
 	}
 	return b.String()

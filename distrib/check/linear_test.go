@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/stretchr/testify/require"
@@ -16,10 +17,11 @@ import (
 // TestLinearizable runs histories of one key, a line for each step:
 //
 //	FROM-TO get -> [SIBLING..]
-//	FROM-TO KIND NAME [expect=NAME] [read=NAME,..] [-> [mismatch] SIBLING..]
+//	FROM-TO KIND NAME [expect=NAME] [read=NAME,..] [-> [mismatch] SIBLING..|none]
 //
 // TO is ? where the outcome is UNKNOWN, ! where it is FAILED. KIND is put, absent, value, seen, beside or delete. What is written
-// is the letters of its name, so that a1 and a2 are two writes of one value. Without -> nobody knows what was found.
+// is the letters of its name, so that a1 and a2 are two writes of one value. Without -> nobody knows what was found; -> none is
+// an answer that does not show deletes.
 func TestLinearizable(t *testing.T) {
 	datadriven.RunTest(t, "testdata/linear", func(t *testing.T, d *datadriven.TestData) string {
 		var steps []Step
@@ -57,7 +59,12 @@ func parseStep(t *testing.T, line string) Step {
 		require.NoError(t, err)
 	}
 	for _, name := range strings.Fields(answer) {
-		if s.Mismatch = s.Mismatch || name == "mismatch"; name != "mismatch" {
+		switch name {
+		case "mismatch":
+			s.Mismatch = true
+		case "none":
+			s.Absent = true
+		default:
 			s.Found = append(s.Found, named([]string{name})...)
 		}
 	}
@@ -132,4 +139,14 @@ func TestManyUnknown(t *testing.T) {
 	violations, undecided := Linearizable(steps)
 	require.Empty(t, violations)
 	require.Empty(t, undecided)
+}
+
+// TestJudge: a write that replicas have stored as two may come to light twice, and others may not.
+func TestJudge(t *testing.T) {
+	var steps []Step
+	for _, line := range []string{"1-20 beside b", "3-4 get -> b", "5-6 put a -> a", "7-8 get -> a b"} {
+		steps = append(steps, parseStep(t, line))
+	}
+	require.Equal(t, Mixture{Twice: []string{"k"}}, Judge(steps, map[distrib.OpID]bool{steps[0].Op: true}, time.Second))
+	require.Equal(t, Mixture{Violations: []Violation{{Key: "k", What: "not linearizable"}}}, Judge(steps, map[distrib.OpID]bool{steps[2].Op: true}, time.Second))
 }

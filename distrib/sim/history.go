@@ -142,7 +142,7 @@ func (h *history) end(w *world, x *writing) {
 		h.Writes = append(h.Writes, x.Write)
 		return
 	}
-	s := check.Step{Key: x.Key, Client: int(x.Op[7]), Call: int64(x.began), Return: late, Outcome: x.Outcome, Op: x.Op, Value: string(x.value.Data), Delete: x.value.Deleted, If: check.Beside, Read: x.Read, Blind: true}
+	s := check.Step{Key: x.Key, Client: int(x.Op[7]), Call: int64(x.began), Return: check.Late, Outcome: x.Outcome, Op: x.Op, Value: string(x.value.Data), Delete: x.value.Deleted, If: check.Beside, Read: x.Read, Blind: true}
 	if x.linear { // ordered like all others
 		s.Return = int64(w.now)
 	}
@@ -224,30 +224,15 @@ func (h *history) step(s check.Step) { h.steps = append(h.steps, s) }
 // last takes that the last step was the read of a key at the end: it is later than all.
 func (h *history) last() {
 	x := &h.steps[len(h.steps)-1]
-	x.Call, x.Return = late+1, late+2
+	x.Call, x.Return = check.Late+1, check.Late+2
 }
 
 // linearizable judges the histories of keys that are for linearizable operations.
 func (h *history) linearizable(w *world) {
-	const patience = time.Second
-	check.Patience = patience
-	violations, undecided := check.Linearizable(h.steps)
-	for _, key := range undecided {
-		if right, _ := h.cameTwice(key, patience); right {
-			w.stats.Twice++
-		} else {
-			w.stats.Undecided++
-		}
-	}
-	for _, v := range violations {
-		switch right, decided := h.cameTwice(v.Key, 60*patience); {
-		case right:
-			w.stats.Twice++
-			continue
-		case !decided:
-			w.stats.Undecided++
-			continue
-		}
+	m := check.Judge(h.steps, h.twice, time.Second)
+	w.stats.Twice += len(m.Twice)
+	w.stats.Undecided += len(m.Undecided)
+	for _, v := range m.Violations {
 		h.violation(w, "%s", v)
 		var page bytes.Buffer
 		if h.pages == nil {
@@ -257,24 +242,4 @@ func (h *history) linearizable(w *world) {
 			h.pages[v.Key] = page.Bytes()
 		}
 	}
-}
-
-// cameTwice reports whether all of a key's history is right but that eventual writes with two dots came to light twice. It is not decided where
-// that takes longer than patience.
-func (h *history) cameTwice(key string, patience time.Duration) (right, decided bool) {
-	var steps []check.Step
-	again := false
-	for _, s := range h.steps {
-		if s.Key == key {
-			s.Twice = s.If == check.Beside && h.twice[s.Op]
-			again = again || s.Twice
-			steps = append(steps, s)
-		}
-	}
-	if !again {
-		return false, true
-	}
-	check.Patience = patience
-	violations, undecided := check.Linearizable(steps)
-	return len(violations)+len(undecided) == 0, len(undecided) == 0
 }

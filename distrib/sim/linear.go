@@ -233,9 +233,6 @@ func (c *client) ended(x *operating, outcome check.Outcome, err error) {
 	}
 }
 
-// late is when an eventual write of a linearizable key must have come to light: before the last read, which is later.
-const late = int64(1) << 60
-
 // finish reads each linearizable key once more, again and again until that succeeds, and waits until all replicas hold what it gave.
 func (w *world) finish() {
 	for _, key := range w.keys {
