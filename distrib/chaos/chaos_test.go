@@ -23,16 +23,18 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestChaos is the short form of TestSoak's chaos-3: one fault of each kind.
+// TestChaos is the short form of TestSoak's chaos-3 and linear-3: one fault of each kind, half of the clients linearizable.
 func TestChaos(t *testing.T) {
 	o := options(t, 3, 40, 1)
+	o.Clients, o.Linear = 3, 3
 	r, err := Run(t.Context(), o, Plan(1, 3, Kinds, 25*time.Second))
 	right(t, r, err)
 }
 
-// TestDisks is the short form of wipe: a directory is lost, one comes back old.
+// TestDisks is the short form of wipe and linear-wipe: a directory is lost, one comes back old.
 func TestDisks(t *testing.T) {
 	o := options(t, 3, 500, 1)
+	o.Clients, o.Linear = 3, 3
 	r, err := Run(t.Context(), o, Plan(2, 3, []Kind{Wipe, Restore}, 4*time.Second))
 	right(t, r, err)
 }
@@ -44,6 +46,23 @@ func TestTopology(t *testing.T) {
 	r, err := RunChanges(t.Context(), o, list)
 	right(t, r, err)
 	moved(t, r, len(list))
+}
+
+// TestLinearTopology is the short form of linear-topology: one kill in each of three changes.
+func TestLinearTopology(t *testing.T) {
+	o := options(t, 3, 40, 2)
+	o.Clients, o.Linear = 2, 4
+	r, err := RunChanges(t.Context(), o, Changes(2, 1, false))
+	right(t, r, err)
+}
+
+// TestCounter is the short form of counter.
+func TestCounter(t *testing.T) {
+	o := options(t, 3, 40, 3)
+	o.Clients, o.Linear = 1, 1
+	r, err := RunCounter(t.Context(), o, Plan(3, 3, []Kind{Kill, Partition}, time.Minute), 16, 50)
+	right(t, r, err)
+	require.EqualValues(t, 16*50, r.Counter.Acknowledged)
 }
 
 // TestMetadataDown is the short form of metadata.

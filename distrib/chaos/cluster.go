@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,10 +24,15 @@ import (
 // startPatience is how long a node may take to start, and to end in order.
 const startPatience = 60 * time.Second
 
+// maxOff is how far a node's clock is off where clocks are: two are never a minute apart, beyond which a node takes no time of another.
+const maxOff = 29 * time.Second
+
 // cluster is the nodes, each a process.
 type cluster struct {
 	executable, dir string
 	etcd            []string // endpoints of the metadata; none: nodes run it
+	clocks          bool     // are off
+	seed            uint64   // of how much
 	spawner         *process.Spawner
 	nodes           []*node
 	gone            []*node // that have left
@@ -34,6 +40,7 @@ type cluster struct {
 
 type node struct {
 	name, dir, log, addr string
+	starts               uint64
 	leaves               bool // by a change under way: others need not know it any more
 	process              *process.Process
 	conn                 *grpc.ClientConn
@@ -41,7 +48,7 @@ type node struct {
 
 // startCluster starts nodes in turn and returns when all serve.
 func startCluster(ctx context.Context, o *Options) (c *cluster, err error) {
-	c = &cluster{executable: o.Executable, dir: o.Dir, etcd: o.Etcd, spawner: process.NewSpawner()}
+	c = &cluster{executable: o.Executable, dir: o.Dir, etcd: o.Etcd, clocks: o.Linear > 0, seed: o.Seed, spawner: process.NewSpawner()}
 	for range o.Nodes {
 		if err := c.add(ctx); err != nil {
 			return nil, errors.Join(err, c.close())
@@ -93,6 +100,9 @@ func (c *cluster) start(ctx context.Context, i int) error {
 	}
 	if len(c.etcd) > 0 {
 		args = append(args, "--etcd", strings.Join(c.etcd, ","))
+	}
+	if n.starts++; c.clocks {
+		args = append(args, fmt.Sprintf("--clock-offset=%dms", rand.New(rand.NewPCG(c.seed, uint64(i)<<32|n.starts)).IntN(int(2*maxOff.Milliseconds()))-int(maxOff.Milliseconds())))
 	}
 	serves := make(chan string, 1)
 	p, err := c.spawner.Start(process.Command{Path: c.executable, Args: args, Log: n.log, Line: func(line string) {

@@ -16,10 +16,13 @@ import (
 	"github.com/cambiumdb/cambium/distrib/client"
 )
 
-// load is clients that read and write some keys at QUORUM, one operation after the other.
+// load is clients that use some keys, each one operation after the other.
 type load struct {
 	began   time.Time
+	users   []*user // all of them
 	workers []*worker
+	keys    []string // of workers
+	linear  []*linear
 	stop    context.CancelFunc
 	all     sync.WaitGroup
 
@@ -27,22 +30,23 @@ type load struct {
 	deletes map[string][]distrib.OpID // that were begun, by key
 }
 
-// worker is one client. What it has done may be read once it has ended.
-type worker struct {
+// user is one client. What it has done may be read once it has ended.
+type user struct {
 	*load
-	number int
-	client *client.Client
-	keys   int
-	pause  time.Duration
-	random *rand.Rand
-	writes uint64
+	Options
+	number     int
+	client     *client.Client
+	random     *rand.Rand
+	operations uint64
+	success    []time.Duration // when operations have succeeded, since load.began
+	failures   []failure
+	wrong      []check.Violation
+}
 
-	valueBytes int
-
-	history  check.History
-	success  []time.Duration // when operations have succeeded, since load.began
-	failures []failure
-	wrong    []check.Violation
+// worker is a user that reads and writes at QUORUM.
+type worker struct {
+	*user
+	history check.History
 }
 
 // failure is an operation that did not succeed.
@@ -56,19 +60,30 @@ type failure struct {
 func startLoad(ctx context.Context, o Options, endpoints []string) (*load, error) {
 	ctx, stop := context.WithCancel(ctx)
 	l := &load{began: time.Now(), stop: stop, deletes: map[string][]distrib.OpID{}}
-	for i := range o.Clients {
+	for i := range o.Keys {
+		l.keys = append(l.keys, fmt.Sprintf("key%d", i))
+	}
+	for i := range o.Clients + o.Linear {
 		c, err := client.Open(ctx, client.Options{Endpoints: endpoints})
 		if err != nil {
 			stop()
 			l.close()
 			return nil, err
 		}
-		w := &worker{load: l, number: i, client: c, keys: o.Keys, valueBytes: o.ValueBytes, pause: o.Pause, random: rand.New(rand.NewPCG(o.Seed, uint64(i)))}
-		l.workers = append(l.workers, w)
+		u := &user{load: l, Options: o, number: i, client: c, random: rand.New(rand.NewPCG(o.Seed, uint64(i)))}
+		l.users = append(l.users, u)
+		if i < o.Clients {
+			l.workers = append(l.workers, &worker{user: u})
+		} else {
+			l.linear = append(l.linear, newLinear(u))
+		}
 	}
 	l.fill()
 	for _, w := range l.workers {
 		l.all.Go(func() { w.run(ctx) })
+	}
+	for _, c := range l.linear {
+		l.all.Go(func() { c.run(ctx) })
 	}
 	return l, nil
 }
@@ -77,8 +92,8 @@ func startLoad(ctx context.Context, o Options, endpoints []string) (*load, error
 func (l *load) fill() {
 	for _, w := range l.workers {
 		l.all.Go(func() {
-			for i := w.number; i < w.keys; i += len(l.workers) {
-				w.write(fmt.Sprintf("key%d", i), nil, false)
+			for i := w.number; i < len(l.keys); i += len(l.workers) {
+				w.write(l.keys[i], nil, false)
 			}
 			w.success = nil
 		})
@@ -95,8 +110,8 @@ func (l *load) end() {
 
 // close closes the clients, after end.
 func (l *load) close() {
-	for _, w := range l.workers {
-		w.client.Close()
+	for _, u := range l.users {
+		u.client.Close()
 	}
 }
 
@@ -104,8 +119,7 @@ func (l *load) close() {
 // nothing else would not say which writes were seen.
 func (l *load) last() {
 	w := l.workers[0]
-	for i := range w.keys {
-		key := fmt.Sprintf("key%d", i)
+	for _, key := range l.keys {
 		if read := w.get(key); read != nil && len(read.siblings) == 0 {
 			w.write(key, read, false)
 		}
@@ -116,12 +130,16 @@ func (l *load) last() {
 type seen struct {
 	context  []byte
 	siblings []distrib.OpID
+	values   []distrib.OpID // of these, those that are no deletes
 	deletes  []distrib.OpID // that are not shown, since nothing else is there
 }
 
+// ops are all writes that were seen.
+func (s *seen) ops() []distrib.OpID { return slices.Concat(s.siblings, s.deletes) }
+
 func (w *worker) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		key := fmt.Sprintf("key%d", w.random.IntN(w.keys))
+		key := w.keys[w.random.IntN(len(w.keys))]
 		switch n := w.random.IntN(20); {
 		case n < 6:
 			w.get(key)
@@ -132,9 +150,7 @@ func (w *worker) run(ctx context.Context) {
 				w.write(key, read, n == 8)
 			}
 		}
-		if w.pause > 0 {
-			time.Sleep(w.pause)
-		}
+		time.Sleep(w.Pause)
 	}
 }
 
@@ -144,31 +160,39 @@ func (w *worker) get(key string) *seen {
 	if !w.note(begun, err) {
 		return nil
 	}
-	for _, s := range item.Siblings {
-		if !s.Value.Deleted && string(s.Value.Data) != string(w.value(s.Op)) {
-			w.wrong = append(w.wrong, check.Violation{Key: key, Op: s.Op, What: fmt.Sprintf("a read gave %d bytes that are not its value", len(s.Value.Data))})
-		}
-	}
+	read := w.saw(key, item)
+	w.history.Reads = append(w.history.Reads, check.Read{Key: key, Ops: read.ops()})
+	return read
+}
+
+// saw takes what a read gave.
+func (u *user) saw(key string, item *client.Item) *seen {
 	read := &seen{context: item.Context}
 	for _, s := range item.Siblings {
 		read.siblings = append(read.siblings, s.Op)
+		if s.Value.Deleted {
+			continue
+		}
+		read.values = append(read.values, s.Op)
+		if string(s.Value.Data) != string(u.value(s.Op)) {
+			u.wrong = append(u.wrong, check.Violation{Key: key, Op: s.Op, What: fmt.Sprintf("a read gave %d bytes that are not its value", len(s.Value.Data))})
+		}
 	}
 	if len(item.Siblings) == 0 {
-		read.deletes = w.hidden(key, item.Context)
+		read.deletes = u.hidden(key, item.Context)
 	}
-	w.history.Reads = append(w.history.Reads, check.Read{Key: key, Ops: slices.Concat(read.siblings, read.deletes)})
 	return read
 }
 
 // hidden are the deletes that a context has seen.
-func (w *worker) hidden(key string, context []byte) (list []distrib.OpID) {
+func (u *user) hidden(key string, context []byte) (list []distrib.OpID) {
 	had, err := distrib.DecodeContext([]byte(key), context)
 	if err != nil {
-		w.wrong = append(w.wrong, check.Violation{Key: key, What: "a read gave a context that is none: " + err.Error()})
+		u.wrong = append(u.wrong, check.Violation{Key: key, What: "a read gave a context that is none: " + err.Error()})
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, op := range w.deletes[key] {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, op := range u.deletes[key] {
 		if had.HasOp(op) {
 			list = append(list, op)
 		}
@@ -176,20 +200,25 @@ func (w *worker) hidden(key string, context []byte) (list []distrib.OpID) {
 	return list
 }
 
+// newOp names the next operation on a key, which may be a delete.
+func (u *user) newOp(key string, remove bool) (op distrib.OpID) {
+	u.operations++
+	binary.BigEndian.PutUint64(op[:], uint64(u.number)+1)
+	binary.BigEndian.PutUint64(op[8:], u.operations)
+	if remove {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.deletes[key] = append(u.deletes[key], op)
+	}
+	return op
+}
+
 // write overwrites what was read, or adds a sibling where that is nil.
 func (w *worker) write(key string, read *seen, remove bool) {
-	w.writes++
-	record := check.Write{Key: key}
-	binary.BigEndian.PutUint64(record.Op[:], uint64(w.number)+1)
-	binary.BigEndian.PutUint64(record.Op[8:], w.writes)
+	record := check.Write{Key: key, Op: w.newOp(key, remove)}
 	var had []byte
 	if read != nil {
-		had, record.Read = read.context, slices.Concat(read.siblings, read.deletes)
-	}
-	if remove {
-		w.mu.Lock()
-		w.deletes[key] = append(w.deletes[key], record.Op)
-		w.mu.Unlock()
+		had, record.Read = read.context, read.ops()
 	}
 	begun := time.Since(w.began)
 	var err error
@@ -204,14 +233,19 @@ func (w *worker) write(key string, read *seen, remove bool) {
 }
 
 // note takes down what became of an operation, and reports whether it has succeeded.
-func (w *worker) note(begun time.Duration, err error) bool {
-	now := time.Since(w.began)
+func (u *user) note(begun time.Duration, err error) bool {
 	if err == nil {
-		w.success = append(w.success, now)
-		return true
+		u.success = append(u.success, time.Since(u.began))
 	}
-	w.failures = append(w.failures, failure{begun, now, outcomeOf(err), err.Error()})
-	return false
+	return u.noteFailure(begun, err)
+}
+
+// noteFailure is note without successes.
+func (u *user) noteFailure(begun time.Duration, err error) bool {
+	if err != nil {
+		u.failures = append(u.failures, failure{begun, time.Since(u.began), outcomeOf(err), err.Error()})
+	}
+	return err == nil
 }
 
 func outcomeOf(err error) check.Outcome {
@@ -226,9 +260,9 @@ func outcomeOf(err error) check.Outcome {
 }
 
 // value is what a put stores: it follows from its operation.
-func (w *worker) value(op distrib.OpID) []byte {
+func (u *user) value(op distrib.OpID) []byte {
 	sum := sha256.Sum256(op[:])
-	size := w.valueBytes + int(sum[0])
+	size := u.ValueBytes + int(sum[0])
 	value := make([]byte, 0, size+len(sum))
 	for len(value) < size {
 		value = append(value, sum[:]...)

@@ -20,8 +20,9 @@ type Options struct {
 	Nodes      int
 	Etcd       []string      // endpoints of the metadata; none: nodes run it
 	Seed       uint64        // of what clients do
-	Clients    int           // each does one operation after the other; 0 is 6
-	Keys       int           // 0 is 40
+	Clients    int           // of eventual operations, each does one after the other; 0 is 6
+	Linear     int           // clients of linearizable operations beside them; with them the nodes' clocks are off
+	Keys       int           // of eventual operations; 0 is 40
 	ValueBytes int           // the least of a value, which has up to 255 more; 0 is 100
 	Pause      time.Duration // of a client between operations
 	Lasts      time.Duration // Run leaves the rest of a plan out when the load has lasted so long; 0: it does not
@@ -76,7 +77,7 @@ func (o Options) run(ctx context.Context, trouble func(context.Context, *run) er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	r := &run{Options: o, cluster: c, report: &Report{Nodes: o.Nodes, Clients: o.Clients}}
+	r := &run{Options: o, cluster: c, report: &Report{Nodes: o.Nodes, Clients: o.Clients, Linear: o.Linear}}
 	if err := r.patiently(ctx, c.recovered); err != nil {
 		return nil, fmt.Errorf("the cluster has not begun to work: %w", err)
 	}
@@ -105,16 +106,26 @@ func (r *run) judge(ctx context.Context) error {
 	}
 	r.report.Healed = time.Since(began)
 	r.load.last()
+	keys := r.load.lastLinear()
 	if err := r.patiently(ctx, r.cluster.healed); err != nil {
-		return fmt.Errorf("the nodes have not healed after the last writes: %w", err)
+		return fmt.Errorf("the nodes have not healed after the last operations: %w", err)
 	}
-	final, different, err := r.cluster.final(ctx, r.Keys)
+	if len(keys) > 0 { // what a register has decided may reach a replica's record late
+		if err := r.cluster.repair(ctx); err != nil {
+			return err
+		}
+	}
+	_, different, err := r.cluster.final(ctx, keys)
 	if err != nil {
 		return err
 	}
-	r.report.Different = different
+	final, more, err := r.cluster.final(ctx, r.load.keys)
+	if err != nil {
+		return err
+	}
+	r.report.Different = append(different, more...)
 	r.report.judge(r.load, final)
-	return nil
+	return r.report.judgeLinear(r.load, len(keys), r.Dir)
 }
 
 func (r *run) patiently(ctx context.Context, missing func(context.Context) []string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -98,16 +99,30 @@ func (c *cluster) bearsLoss(ctx context.Context) []string {
 	return missing
 }
 
+// repair has all be compared.
+func (c *cluster) repair(ctx context.Context) error {
+	for _, n := range c.nodes {
+		stream, err := api.NewClusterClient(n.conn).Repair(ctx, &api.RepairRequest{All: true})
+		var p *api.RepairProgress
+		for err == nil && p.GetError() == "" {
+			p, err = stream.Recv()
+		}
+		if err != io.EOF || p.GetError() != "" {
+			return fmt.Errorf("repair at %s: %w %s", n.name, err, p.GetError())
+		}
+	}
+	return nil
+}
+
 // final reads each key from each of its nodes alone, and then from all together. It returns what they have, and where
 // they do not have the same.
-func (c *cluster) final(ctx context.Context, keys int) (final check.Final, different []string, err error) {
+func (c *cluster) final(ctx context.Context, keys []string) (final check.Final, different []string, err error) {
 	final = check.Final{}
 	var mu sync.Mutex // guards final and different
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
-	for i := range keys {
+	for _, key := range keys {
 		g.Go(func() error {
-			key := fmt.Sprintf("key%d", i)
 			siblings, differ, err := c.finalOf(ctx, key)
 			mu.Lock()
 			defer mu.Unlock()
