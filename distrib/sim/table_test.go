@@ -28,8 +28,8 @@ var promises = []promise{
 	{"put, get", "QUORUM", "one node killed, paused or cut off", "they go on; hints are handed over", "chaos TestChaos"},
 	{"put", "QUORUM", "partition", "each side goes on; both values come back as siblings", "chaos TestBothSidesOfAPartition"},
 	{"put", "any", "the answer is lost", "UNKNOWN; the same operation id makes no second sibling", simBoth},
-	{"get, put, delete", "linearizable", "none, crash, pause, cuts, clocks that are wrong", "one order of all, each between its begin and its end", simBoth},
-	{"any", "linearizable", "a minority", "FAILED at once, naming who is reachable", "coordinator TestOperateInMinority"},
+	{"get, put, delete", "linearizable", "none, crash, pause, cuts, clocks that are wrong", "one order of all, each between its begin and its end", simBoth + ", chaos TestChaos"},
+	{"any", "linearizable", "a minority", "FAILED at once, naming who is reachable", "coordinator TestOperateInMinority, chaos TestMinority"},
 	{"any", "linearizable", "the first owner is killed or hangs", "another node carries it out", "coordinator TestFirstOwnerKilled, coordinator TestFirstOwnerHangs"},
 	{"get", "linearizable", "a write ended UNKNOWN", "it is shown for good or not at all: finished first where it may have been decided", "sim TestControls, register TestScopes"},
 	{"compare and swap, failed", "linearizable", "any", "ordered like a get; shows nothing that is not decided", "sim TestControls, register TestScopes"},
@@ -40,14 +40,15 @@ var promises = []promise{
 	{"put, compare and swap, delete", "linearizable", "the client tries at several nodes", "it failed, or did not swap, only if no try can do it any more", "client TestConditions"},
 	{"update of the Go client", "linearizable", "other writers", "each counts", "service TestClientLinearizable"},
 	{"resolve", "linearizable", "after UNKNOWN", "it happened; or it did not, and never will", simBoth},
-	{"compare and swap increments", "linearizable", "crash, pause, cuts", "each counts once", simSeeds},
+	{"compare and swap increments", "linearizable", "crash, pause, cuts", "each counts once", "sim TestSeeds, chaos TestCounter"},
 	{"put", "eventual, key linearizable", "a replica that does not know it", "a sibling that the next linearizable operation shows; never dropped", simBoth},
 	{"put, delete", "eventual, key linearizable", "none, crash, pause, cuts", "one order with the linearizable operations: without context it replaces all, with one what that has seen", "sim TestSeeds, coordinator TestEventualPutOfLinearizableKey"},
 	{"put, delete", "eventual, key linearizable", "a minority that knows it", "FAILED as LINEARIZABLE_KEY, naming who is reachable", "coordinator TestEventualPutOfLinearizableKeyInMinority"},
 	{"put", "eventual, key linearizable", "a slow replica stores it late", "it is done once; where the register cannot be asked it is UNKNOWN", "coordinator TestEventualPutHalfKnown"},
 	{"get", "eventual, key linearizable", "any", "what was decided, and what was written by who did not know; it may be stale, and says so", "sim TestSeeds, coordinator TestEventualGetOfLinearizableKey"},
 	{"resolve", "eventual, key linearizable", "after UNKNOWN", "it happened; or it did not, and never will", "coordinator TestResolveOfLinearizableKey, register TestScripts"},
-	{"register", "linearizable", "its owners change", "carried over before the new owners count", "register TestScopes, register TestControls"},
+	{"any", "linearizable", "a node has lost its directory, or got an old one back", "it answers for registers once it has copied them", "sim TestControls, register TestControls, chaos TestDisks"},
+	{"register", "linearizable", "its owners change", "carried over before the new owners count", "register TestScopes, register TestControls, chaos TestLinearTopology"},
 }
 
 const consistencyHead = `# What you get: operation, consistency, fault
