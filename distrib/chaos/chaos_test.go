@@ -52,8 +52,10 @@ func TestTopology(t *testing.T) {
 func TestLinearTopology(t *testing.T) {
 	o := options(t, 3, 40, 2)
 	o.Clients, o.Linear = 2, 4
-	r, err := RunChanges(t.Context(), o, Changes(2, 1, false))
+	list := Changes(2, 1, false)
+	r, err := RunChanges(t.Context(), o, list)
 	right(t, r, err)
+	require.Len(t, r.Changes, len(list))
 }
 
 // TestCounter is the short form of counter.
@@ -94,6 +96,10 @@ func right(t *testing.T, r *Report, err error) {
 	require.Empty(t, r.Violations)
 	require.Empty(t, r.Different)
 	require.NotZero(t, r.Writes)
+	if r.Linear > 0 {
+		require.NotZero(t, r.Steps)
+		require.Less(t, len(r.Undecided), r.Keys, "no key's history was judged")
+	}
 }
 
 // moved wants so many changes to have moved what their plans said.

@@ -14,17 +14,9 @@ import (
 // TestMinority: with two of three nodes killed, the third refuses linearizable operations within their deadline, naming who can be reached;
 // and takes eventual ones. What it refused has not happened.
 func TestMinority(t *testing.T) {
-	o := options(t, 3, 1, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	c, err := startCluster(ctx, &o)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, c.close()) }()
-	kv, err := client.Open(ctx, client.Options{Endpoints: c.addresses()})
-	require.NoError(t, err)
-	defer kv.Close()
+	ctx, c, kv := threeNodes(t)
 	key, level := []byte("color"), client.Level{Consistency: client.Linearizable}
-	_, err = kv.Put(ctx, key, []byte("red"), client.PutOptions{Level: level})
+	_, err := kv.Put(ctx, key, []byte("red"), client.PutOptions{Level: level})
 	require.NoError(t, err)
 
 	faults := []Fault{{Kind: Kill, Node: 1}, {Kind: Kill, Node: 2}}

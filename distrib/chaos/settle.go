@@ -107,8 +107,11 @@ func (c *cluster) repair(ctx context.Context) error {
 		for err == nil && p.GetError() == "" {
 			p, err = stream.Recv()
 		}
-		if err != io.EOF || p.GetError() != "" {
-			return fmt.Errorf("repair at %s: %w %s", n.name, err, p.GetError())
+		if text := p.GetError(); text != "" {
+			err = errors.New(text)
+		}
+		if err != io.EOF {
+			return fmt.Errorf("repair at %s: %w", n.name, err)
 		}
 	}
 	return nil

@@ -15,15 +15,7 @@ import (
 // TestBothSidesOfAPartition: two clients write one key on both sides of a partition. After it both values come back with
 // their clocks; a put with what was read replaces both, and one without says that it stands beside another.
 func TestBothSidesOfAPartition(t *testing.T) {
-	o := options(t, 3, 1, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	c, err := startCluster(ctx, &o)
-	require.NoError(t, err)
-	defer func() { require.NoError(t, c.close()) }()
-	kv, err := client.Open(ctx, client.Options{Endpoints: c.addresses()})
-	require.NoError(t, err)
-	defer kv.Close()
+	ctx, c, kv := threeNodes(t)
 	key := firstAt(t, kv, "n3")
 	all := client.GetOptions{Level: client.Level{Consistency: client.All}}
 
@@ -65,6 +57,20 @@ func TestBothSidesOfAPartition(t *testing.T) {
 	beside, err := kv.Put(ctx, key, []byte("green"), client.PutOptions{Level: all.Level})
 	require.NoError(t, err)
 	require.Equal(t, 2, beside.Siblings, "it says that it made a sibling")
+}
+
+// threeNodes are a cluster and a client of it, for as long as the test lasts.
+func threeNodes(t *testing.T) (context.Context, *cluster, *client.Client) {
+	o := options(t, 3, 1, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	t.Cleanup(cancel)
+	c, err := startCluster(ctx, &o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, c.close()) })
+	kv, err := client.Open(ctx, client.Options{Endpoints: c.addresses()})
+	require.NoError(t, err)
+	t.Cleanup(func() { kv.Close() })
+	return ctx, c, kv
 }
 
 // firstAt is a key of which clients ask that node first.
