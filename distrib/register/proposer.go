@@ -126,13 +126,7 @@ func (p *Proposer) Awaits(node uint64, r *Request) bool {
 }
 
 // Size is about how many bytes the proposer keeps when it is idle.
-func (p *Proposer) Size() (bytes int) {
-	const version, change = 256, 32
-	for i := range p.base.Record {
-		bytes += version + len(p.base.Record[i].Value.Data)
-	}
-	return bytes + version + change*len(p.base.Changes)
-}
+func (p *Proposer) Size() int { return p.base.Size() }
 
 // Submit takes operations.
 func (p *Proposer) Submit(now distrib.Timestamp, ops ...Operation) (e Effects) {

@@ -28,6 +28,19 @@ type Value struct {
 	Forgotten distrib.Timestamp
 }
 
+// VersionBytes is about what a version takes in memory beside its bytes.
+const VersionBytes = 256
+
+// Size is about how many bytes v takes in memory.
+func (v *Value) Size() int {
+	const change = 32
+	bytes := VersionBytes + change*len(v.Changes)
+	for i := range v.Record {
+		bytes += VersionBytes + len(v.Record[i].Value.Data)
+	}
+	return bytes
+}
+
 // Change is an operation that is part of a value.
 type Change struct {
 	Op   distrib.OpID

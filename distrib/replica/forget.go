@@ -2,7 +2,6 @@ package replica
 
 import (
 	"fmt"
-	"sync"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/ring"
@@ -37,8 +36,8 @@ func (r *Replica) Forget(first, last uint64) error {
 		r.forgetting.Store(nil)
 		close(f.done)
 	}()
-	for i := range r.locks { // a change under way would keep a record's head and lose its values
-		await(&r.locks[i])
+	for i := range r.stripes { // a change under way would keep a record's head and lose its values
+		r.stripes[i].forget(f)
 	}
 	for _, prefix := range [][]byte{distrib.RegisterPrefix(), r.opts.Prefix} {
 		lower, upper := distrib.TokenBounds(prefix, first, last)
@@ -50,8 +49,13 @@ func (r *Replica) Forget(first, last uint64) error {
 	return nil
 }
 
-// await returns when who holds mu has given it back.
-func await(mu *sync.Mutex) {
-	mu.Lock()
-	defer mu.Unlock()
+// forget waits for who changes a key of the stripe, and forgets what is known of those of f.
+func (s *stripe) forget(f *forgotten) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, e := range s.known.keys {
+		if f.has([]byte(key)) {
+			s.known.drop(e)
+		}
+	}
 }

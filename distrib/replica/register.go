@@ -27,17 +27,13 @@ func (r *Replica) Step(key []byte, fence, since uint64, q *register.Request) (*r
 }
 
 func (r *Replica) step(key []byte, fence, since uint64, q *register.Request) (*register.Reply, error) {
-	state, err := r.state(registerKey(key))
+	head := r.headKey(key)
+	state, h, err := r.knows(key, head)
 	if err != nil {
 		return nil, err
 	}
 	if !state.Answers(q.Kind, since) {
 		return nil, ErrRegister
-	}
-	head := r.headKey(key)
-	h, err := r.readHead(head)
-	if err != nil {
-		return nil, err
 	}
 	s := state.Step(max(fence, since), q, h.Record)
 	if err := r.fill(head, &h, s.Reply.Data); err != nil { // before what was learned replaces it
@@ -55,25 +51,52 @@ func (r *Replica) step(key []byte, fence, since uint64, q *register.Request) (*r
 	if s.Save {
 		save, sync = &s.State, distrib.SyncNow
 	}
-	if err := r.keep(key, head, h, next, save, sync); err != nil {
+	changed, err := r.keep(key, head, h, next, save, sync)
+	if err != nil {
 		return nil, err
+	}
+	if changed && len(h.Missing) == 0 {
+		if s.Save && q.Kind == register.Accept {
+			s.State.Value.Record = owned(s.State.Value.Record)
+		}
+		r.stripe(key).known.put(key, s.State, next)
 	}
 	return &s.Reply, nil
 }
 
-// keep makes next of the record h, and stores the register's state unless that is nil, as one change.
-func (r *Replica) keep(key, head []byte, h, next distrib.Head, state *register.State, sync distrib.Sync) error {
+// knows returns the register of a key and the head of its record.
+func (r *Replica) knows(key, head []byte) (state register.State, h distrib.Head, err error) {
+	known := &r.stripe(key).known
+	if n := known.get(key); n != nil {
+		return n.state, n.head, nil
+	}
+	if state, err = r.state(registerKey(key)); err != nil {
+		return state, h, err
+	}
+	if h, err = r.readHead(head); err != nil {
+		return state, h, err
+	}
+	if state.Linearizable() {
+		known.put(key, state, h)
+	}
+	return state, h, nil
+}
+
+// keep makes next of the record h, and stores the register's state unless that is nil, as one change, and reports whether there was
+// any.
+func (r *Replica) keep(key, head []byte, h, next distrib.Head, state *register.State, sync distrib.Sync) (changed bool, err error) {
 	var ops []distrib.Op
 	if state != nil {
 		ops = []distrib.Op{{Key: registerKey(key), Value: register.AppendState(nil, state)}}
 	}
 	switch {
 	case next.Linearizable != h.Linearizable || !vclock.Same(next.Record, h.Record):
-		return r.store(head, h, next, sync, ops...)
+		return true, r.store(key, head, h, next, sync, ops...)
 	case state != nil:
-		return r.opts.Store.Apply(ops, sync)
+		r.stripe(key).known.forget(key)
+		return true, r.opts.Store.Apply(ops, sync)
 	}
-	return nil
+	return false, nil
 }
 
 // Adopt takes over what another node had accepted in the register of key, where that is later, and reports whether it was. It
@@ -105,7 +128,8 @@ func (r *Replica) adopt(key []byte, other *register.State) (changed bool, err er
 		return false, err
 	}
 	marked := distrib.Head{Minted: h.Minted, Linearizable: len(h.Record) > 0, Record: h.Record}
-	return true, r.keep(key, head, h, marked, &next, distrib.SyncLater)
+	_, err = r.keep(key, head, h, marked, &next, distrib.SyncLater)
+	return true, err
 }
 
 func registerKey(key []byte) []byte {

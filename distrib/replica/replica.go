@@ -60,11 +60,20 @@ type Replica struct {
 	opts Options
 	size atomic.Int64
 
-	seed  maphash.Seed
-	locks [256]sync.Mutex // by hash of the key: each guards the changes of its keys
+	seed    maphash.Seed
+	stripes [stripes]stripe // by hash of the key
 
 	forgets    sync.Mutex // held by Forget
 	forgetting atomic.Pointer[forgotten]
+}
+
+// stripes is how many groups keys are in, whose changes take their turn.
+const stripes = 256
+
+// stripe is a group of keys.
+type stripe struct {
+	mu    sync.Mutex // held by who changes one of its keys
+	known known
 }
 
 // runKey is where NextRun counts.
@@ -109,7 +118,7 @@ func New(opts Options) *Replica {
 
 // lock makes changes of key wait for each other until the function that it returns is called.
 func (r *Replica) lock(key []byte) (unlock func()) {
-	mu := &r.locks[maphash.Bytes(r.seed, key)%uint64(len(r.locks))]
+	mu := &r.stripe(key).mu
 	for {
 		mu.Lock()
 		f := r.forgetting.Load()
@@ -119,6 +128,10 @@ func (r *Replica) lock(key []byte) (unlock func()) {
 		mu.Unlock()
 		<-f.done
 	}
+}
+
+func (r *Replica) stripe(key []byte) *stripe {
+	return &r.stripes[maphash.Bytes(r.seed, key)%stripes]
 }
 
 func (r *Replica) headKey(key []byte) []byte {
@@ -244,7 +257,7 @@ func (r *Replica) Put(key []byte, p Put) (Written, error) {
 	if len(record) > distrib.SiblingsMax && len(record) > len(h.Record) {
 		return Written{}, fmt.Errorf("put %q: it has %d siblings, the limit: read it, and write with the context of what was read: %w", key, len(h.Record), distrib.ErrTooManySiblings)
 	}
-	if err := r.store(head, h, distrib.Head{Minted: dot, Record: record}, p.Sync); err != nil {
+	if err := r.store(key, head, h, distrib.Head{Minted: dot, Record: record}, p.Sync); err != nil {
 		return Written{}, fmt.Errorf("put %q: %w", key, err)
 	}
 	// As it is there: the record may have known more of what was retried.
@@ -262,7 +275,7 @@ func (r *Replica) again(key, head []byte, h distrib.Head, i int, p Put) (w Writt
 	if vclock.Same(known, h.Record) {
 		err = r.settle(p.Sync)
 	} else {
-		err = r.store(head, h, distrib.Head{Minted: h.Minted, Linearizable: h.Linearizable, Record: known}, p.Sync)
+		err = r.store(key, head, h, distrib.Head{Minted: h.Minted, Linearizable: h.Linearizable, Record: known}, p.Sync)
 	}
 	if err != nil {
 		return w, err
@@ -303,7 +316,7 @@ func (r *Replica) Merge(key []byte, other distrib.Record, sync distrib.Sync) (ch
 	if vclock.Same(h.Record, record) {
 		return false, r.settle(sync)
 	}
-	if err := r.store(head, h, distrib.Head{Minted: h.Minted, Linearizable: h.Linearizable, Record: record}, sync); err != nil {
+	if err := r.store(key, head, h, distrib.Head{Minted: h.Minted, Linearizable: h.Linearizable, Record: record}, sync); err != nil {
 		return false, fmt.Errorf("merge %q: %w", key, err)
 	}
 	return true, nil
@@ -331,8 +344,10 @@ var heads = sync.Pool{New: func() any { return new([]byte) }}
 
 const keptHead = 8 * distrib.InlineBytes
 
-// store replaces old by what next says, whose Missing is not looked at, and makes more changes with it, all as one.
-func (r *Replica) store(head []byte, old, next distrib.Head, when distrib.Sync, more ...distrib.Op) error {
+// store replaces old by what next says, whose Missing is not looked at, and makes more changes with it, all as one. What is known
+// of the key's register is forgotten.
+func (r *Replica) store(key, head []byte, old, next distrib.Head, when distrib.Sync, more ...distrib.Op) error {
+	r.stripe(key).known.forget(key)
 	record := next.Record
 	apart := map[vclock.Dot]int{} // where the bytes are in the store already
 	for _, m := range old.Missing {
@@ -385,7 +400,7 @@ func (r *Replica) Remove(key []byte, seen []vclock.Dot, sync distrib.Sync) (remo
 	head := r.headKey(key)
 	h, err := r.readHead(head)
 	if err == nil && len(h.Record) > 0 && slices.Equal(vclock.Dots(h.Record), seen) {
-		removed, err = true, r.store(head, h, distrib.Head{}, sync)
+		removed, err = true, r.store(key, head, h, distrib.Head{}, sync)
 	}
 	if err != nil {
 		return false, fmt.Errorf("remove %q: %w", key, err)

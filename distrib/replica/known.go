@@ -1,0 +1,87 @@
+package replica
+
+import (
+	"bytes"
+	"container/list"
+	"slices"
+
+	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/register"
+)
+
+// knownBytes is about what a replica keeps in memory of the registers that were used last.
+const knownBytes = 32 << 20
+
+// known are registers with the heads of their records, as the store has them: those of a stripe of keys that were used last. The
+// lock of the stripe guards it. The zero value is ready for use.
+type known struct {
+	keys  map[string]*list.Element
+	order list.List // of *knowing, the last used in front
+	bytes int
+}
+
+// knowing is what is known of a key. Nothing in it is changed in place.
+type knowing struct {
+	key   string
+	state register.State
+	head  distrib.Head
+	bytes int
+}
+
+// get returns what is known of a key; nil: nothing.
+func (k *known) get(key []byte) *knowing {
+	e := k.keys[string(key)]
+	if e == nil {
+		return nil
+	}
+	k.order.MoveToFront(e)
+	return e.Value.(*knowing)
+}
+
+// put notes what the store has of a key now. Large records are left out.
+func (k *known) put(key []byte, state register.State, head distrib.Head) {
+	k.forget(key)
+	n := &knowing{string(key), state, head, len(key) + state.Value.Size()}
+	for i := range head.Record {
+		s := &head.Record[i]
+		if len(s.Value.Data) > distrib.InlineBytes { // its head says that it stands apart
+			return
+		}
+		if !slices.ContainsFunc(state.Value.Record, func(o distrib.Sibling) bool { return o.Dot == s.Dot }) {
+			n.bytes += register.VersionBytes + len(s.Value.Data)
+		}
+	}
+	const most = knownBytes / stripes
+	if len(head.Missing) > 0 || n.bytes > most/4 {
+		return
+	}
+	if k.keys == nil {
+		k.keys = map[string]*list.Element{}
+	}
+	k.keys[n.key] = k.order.PushFront(n)
+	for k.bytes += n.bytes; k.bytes > most; {
+		k.drop(k.order.Back())
+	}
+}
+
+// forget is for a key that is about to change.
+func (k *known) forget(key []byte) {
+	if e := k.keys[string(key)]; e != nil {
+		k.drop(e)
+	}
+}
+
+func (k *known) drop(e *list.Element) {
+	n := k.order.Remove(e).(*knowing)
+	delete(k.keys, n.key)
+	k.bytes -= n.bytes
+}
+
+// owned is r with bytes of its own: those of a request are lent.
+func owned(r distrib.Record) distrib.Record {
+	r = slices.Clone(r)
+	for i := range r {
+		r[i].Value.Data = bytes.Clone(r[i].Value.Data)
+	}
+	return r
+}
