@@ -57,6 +57,49 @@ func TestOperate(t *testing.T) {
 	}
 }
 
+// TestAskQuorum: a read asks as many owners as it needs, and the others where one of these does not answer, or says something else.
+func TestAskQuorum(t *testing.T) {
+	s := newArena(t, 1, 3)
+	owners := s.owners("k")
+	read := func(want string) *told {
+		t.Helper()
+		s.run(time.Second) // owners are told what was decided
+		clear(s.kinds)
+		r := owners[0].operate("k", register.Operation{})
+		require.NoError(t, r.err)
+		require.Equal(t, want, texts(r.Record))
+		s.run(time.Second)
+		require.Zero(t, s.kinds[register.Prepare])
+		return r
+	}
+	cut := func(is bool) { s.cut[[2]uint64{owners[0].id, owners[1].id}] = is }
+	require.NoError(t, owners[0].operate("k", aPut("red")).err)
+	asked := 0
+	for i := range 1000 { // it learns how long answers take
+		read("red")
+		asked += s.kinds[register.Ask]
+		require.True(t, i > 100 || asked == 2*(i+1))
+	}
+	require.Less(t, asked, 2100, "it hedges one in twenty")
+	usual := owners[0].c.latencies.of(owners[1].id).read95.get()
+	require.Less(t, usual, 5*time.Millisecond)
+
+	owners[1].refuses = fmt.Errorf("for a test: %w", distrib.ErrRefused)
+	require.Less(t, read("red").took, 10*time.Millisecond)
+	require.Equal(t, 3, s.kinds[register.Ask])
+	owners[1].refuses = nil
+
+	cut(true)
+	took := read("red").took
+	require.Greater(t, took, usual)
+	require.Less(t, took, 15*time.Millisecond, "long before it is asked again")
+	require.NoError(t, owners[0].operate("k", aPut("blue")).err)
+	cut(false)
+	s.run(time.Second) // the key is unfinished, and nobody compares it here
+	read("blue")
+	require.Equal(t, 3, s.kinds[register.Ask], "the second owner has an older value")
+}
+
 // TestLateAccept: an owner that gets a value after it was told that this is decided holds it as decided, or the key is compared.
 func TestLateAccept(t *testing.T) {
 	s := newArena(t, 1, 3)

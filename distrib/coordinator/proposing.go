@@ -58,8 +58,9 @@ type stepCall struct {
 	state  State
 	err    error // of the last try
 	open   bool
+	held   bool // it is not asked yet: others may be enough
 	began  time.Time
-	due    time.Time // when it is asked again
+	due    time.Time // when it is asked, or asked again
 	trying int       // tries without an answer
 	sent   bool      // a try may have reached it
 	denied bool      // it has promised a higher ballot
@@ -178,6 +179,11 @@ func (e *proposing) sends(w *work, list []register.Send) (missing []register.Sen
 	}
 	down := e.c.down(e.group.Seats)
 	enough := down == 0 || e.group.Quorum(func(i int) bool { return down&(1<<i) == 0 })
+	var spare uint64
+	var hedge time.Duration
+	if all && list[0].Request.Kind == register.Ask && e.told.Zero() {
+		spare, hedge = e.spare(down)
+	}
 	now := e.c.opts.Clock.Now()
 	for _, s := range list {
 		i := e.seat(s.Node)
@@ -187,10 +193,59 @@ func (e *proposing) sends(w *work, list []register.Send) (missing []register.Sen
 			e.missed(s)
 			continue
 		}
+		if spare&(1<<i) != 0 {
+			e.calls[i] = stepCall{Send: s, state: NoAnswer, open: true, held: true, began: now, due: now.Add(hedge)}
+			continue
+		}
 		e.calls[i] = stepCall{Send: s, state: NoAnswer, open: true, began: now, due: now.Add(e.resend(s)), trying: 1}
 		w.sends = append(w.sends, s)
 	}
 	return missing
+}
+
+// spare has a bit for each seat that need not be asked a question at first: all but a quorum of those that are not down, from
+// this node on in the order of the seats. hedge is how long those asked mostly take.
+func (e *proposing) spare(down uint64) (bits uint64, hedge time.Duration) {
+	n := len(e.group.Seats)
+	first, hedge := max(0, e.seat(e.c.opts.Self)), hedgeMin
+	var asked uint64
+	for k := range n {
+		i := (first + k) % n
+		switch {
+		case down&(1<<i) != 0:
+		case e.group.Quorum(func(i int) bool { return asked&(1<<i) != 0 }):
+			bits |= 1 << i
+		default:
+			asked |= 1 << i
+			hedge = max(hedge, e.c.latencies.of(e.group.Seats[i].Node).read95.get())
+		}
+	}
+	return bits, hedge
+}
+
+// urge asks those that were held back, where all others have answered and that was not enough. It forgets them where it was.
+func (e *proposing) urge(w *work) {
+	if !slices.ContainsFunc(e.calls, func(c stepCall) bool { return c.held }) {
+		return
+	}
+	waits := slices.ContainsFunc(e.calls, func(c stepCall) bool { return c.open && !c.held })
+	for i := range e.calls {
+		switch call := &e.calls[i]; {
+		case !call.held:
+		case !e.p.Awaits(call.Node, call.Request):
+			call.open, call.held = false, false
+		case !waits:
+			e.ask(w, call)
+		}
+	}
+}
+
+// ask sends a request that is open, for the first time or again.
+func (e *proposing) ask(w *work, call *stepCall) {
+	call.held = false
+	call.trying++
+	call.due = e.c.opts.Clock.Now().Add(e.resend(call.Send))
+	w.sends = append(w.sends, call.Send)
 }
 
 // down has a bit for each seat whose node is thought to be down.
@@ -237,6 +292,7 @@ func (e *proposing) replicas() (list []ReplicaState) {
 // release sees to the timer and to what follows from being idle or not, releases e.mu, and does what is to be done.
 func (e *proposing) release(w *work) {
 	c := e.c
+	e.urge(w)
 	idle := e.p.Idle() && len(e.ops) == 0
 	if idle {
 		e.retry = time.Time{}
@@ -275,7 +331,11 @@ func (e *proposing) arm() {
 	}
 	clock := e.c.opts.Clock
 	switch {
-	case next.IsZero() || !e.wake.IsZero() && !next.Before(e.wake): // it wakes in time
+	case next.IsZero() && e.wake.IsZero():
+	case next.IsZero():
+		e.wake = next
+		e.timer.Stop()
+	case !e.wake.IsZero() && !next.Before(e.wake): // it wakes in time
 	case e.timer == nil:
 		e.wake, e.timer = next, clock.AfterFunc(next.Sub(clock.Now()), e.tick)
 	default:
@@ -452,9 +512,7 @@ func (e *proposing) tick() {
 		case now.Sub(call.began) >= e.c.opts.Patience:
 			lost = append(lost, call.Send)
 		default:
-			call.trying++
-			call.due = now.Add(e.resend(call.Send))
-			w.sends = append(w.sends, call.Send)
+			e.ask(&w, call)
 		}
 	}
 	for _, s := range lost {
