@@ -176,6 +176,9 @@ type Registers interface {
 	// StartStep asks a node, as an acceptor, to take a step. request is of register.AppendRequest, reply for
 	// register.DecodeReply.
 	StartStep(deadline time.Time, to uint64, key, request []byte, done func(reply []byte, err error))
+	// StartLearn tells a node, as an acceptor, what is decided. decisions is of register.AppendDecisions, behind for
+	// register.DecodeBehind.
+	StartLearn(deadline time.Time, to uint64, decisions []byte, done func(behind []byte, err error))
 	// StartOperate asks a node to carry out an operation with the proposer that it has for the key, and not to hand it
 	// on. It comes there once at most: what has failed there must not happen after all. operation is of register.AppendOperation, result for register.DecodeResult.
 	StartOperate(deadline time.Time, to uint64, key, operation []byte, done func(result []byte, err error))

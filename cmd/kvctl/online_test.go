@@ -168,6 +168,25 @@ func (c *testCluster) StartStep(_ time.Time, to uint64, key, request []byte, don
 	}()
 }
 
+// StartLearn implements distrib.Registers.
+func (c *testCluster) StartLearn(_ time.Time, to uint64, decisions []byte, done func(behind []byte, err error)) {
+	go func() {
+		own, err := c.reach(to)
+		var behind []int
+		if err == nil {
+			var list []register.Decision
+			if list, err = register.DecodeDecisions(decisions); err == nil {
+				behind, err = own.Learn(list)
+			}
+		}
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(register.AppendBehind(nil, behind), nil)
+	}()
+}
+
 // StartOperate implements distrib.Registers.
 func (c *testCluster) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func(result []byte, err error)) {
 	go func() {

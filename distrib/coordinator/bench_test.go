@@ -60,6 +60,10 @@ func (i *instant) StartStep(_ time.Time, to uint64, key, request []byte, done fu
 	go step()
 }
 
+func (i *instant) StartLearn(_ time.Time, _ uint64, _ []byte, done func([]byte, error)) {
+	go done(register.AppendBehind(nil, nil), nil)
+}
+
 func (i *instant) StartOperate(time.Time, uint64, []byte, []byte, func([]byte, error)) {
 	panic("node 1 comes first")
 }

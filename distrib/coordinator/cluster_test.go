@@ -284,6 +284,16 @@ func (l *link) Read(ctx context.Context, to uint64, r *distrib.ReadRequest) (*di
 
 // StartStep implements distrib.Registers.
 func (l *link) StartStep(deadline time.Time, to uint64, key, request []byte, done func([]byte, error)) {
+	l.start(deadline, to, func(n *node) ([]byte, error) { return n.step(key, request) }, done)
+}
+
+// StartLearn implements distrib.Registers.
+func (l *link) StartLearn(deadline time.Time, to uint64, decisions []byte, done func([]byte, error)) {
+	l.start(deadline, to, func(n *node) ([]byte, error) { return n.learn(decisions) }, done)
+}
+
+// start asks an acceptor.
+func (l *link) start(deadline time.Time, to uint64, carry func(*node) ([]byte, error), done func([]byte, error)) {
 	go func() {
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)
 		defer cancel()
@@ -297,9 +307,34 @@ func (l *link) StartStep(deadline time.Time, to uint64, key, request []byte, don
 			done(nil, lost)
 			return
 		}
-		reply, err := n.step(key, request)
+		reply, err := carry(n)
 		done(reply, errors.Join(err, answer))
 	}()
+}
+
+func (n *node) learn(decisions []byte) ([]byte, error) {
+	list, err := register.DecodeDecisions(decisions)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var behind []int
+	for i, d := range list {
+		data, err := n.own.Read(d.Key)
+		if err != nil {
+			return nil, err
+		}
+		s := n.states[string(d.Key)]
+		learned, late := s.Learn(d.Ballot, data)
+		if late {
+			behind = append(behind, i)
+		}
+		if _, err := n.own.Merge(d.Key, learned, distrib.SyncNow); err != nil {
+			return nil, err
+		}
+	}
+	return register.AppendBehind(nil, behind), nil
 }
 
 func (n *node) step(key, request []byte) ([]byte, error) {

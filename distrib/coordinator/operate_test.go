@@ -39,15 +39,15 @@ func TestOperate(t *testing.T) {
 		require.Equal(t, register.Mismatch, swapped.Verdict)
 	}
 	require.Equal(t, 8, s.handed, "to the first owner")
-	clear(s.kinds)
+	s.learns = 0
 	s.run(time.Second)
-	require.Zero(t, s.kinds[register.Learn], "the reads have told the owners")
+	require.Zero(t, s.learns, "the reads have told the owners")
 	for _, n := range s.owners("k") {
 		require.Equal(t, "blue", texts(n.data["k"]))
 	}
 	require.NoError(t, first.operate("k", aPut("grey")).err)
 	s.run(time.Second)
-	require.Equal(t, 3, s.kinds[register.Learn])
+	require.Equal(t, 3, s.learns)
 	for _, n := range s.owners("k") {
 		require.Equal(t, "grey", texts(n.data["k"]))
 	}
@@ -55,6 +55,33 @@ func TestOperate(t *testing.T) {
 		n.c.Wait()
 		require.Zero(t, n.c.Load().Operations)
 	}
+}
+
+// TestLearnTogether: what is decided of many keys is told together, and of which an owner is behind that key is unfinished.
+func TestLearnTogether(t *testing.T) {
+	s := newArena(t, 1, 3)
+	const keys = 3 * register.MaxDecisions
+	var behind string
+	for i := range keys {
+		key := fmt.Sprint(i)
+		owners := s.owners(key)
+		if owners[0].id != 1 {
+			continue
+		}
+		if behind == "" {
+			behind = key
+		}
+		s.cut[[2]uint64{1, owners[2].id}] = key == behind
+		r, _ := owners[0].begin(key, aPut("v"))
+		if key == behind {
+			s.await(func() bool { return r.done })
+		}
+	}
+	s.run(time.Second)
+	require.NotEmpty(t, behind)
+	require.Greater(t, s.learns, keys/2)
+	require.Less(t, s.taught, 3*5)
+	require.Equal(t, map[string]bool{behind: true}, s.dirty)
 }
 
 // TestAskQuorum: a read asks as many owners as it needs, and the others where one of these does not answer, or says something else.

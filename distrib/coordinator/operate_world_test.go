@@ -33,6 +33,8 @@ type arena struct {
 	slow   time.Duration // how long a message takes at most
 	steps  int           // requests
 	kinds  map[register.RequestKind]int
+	learns int             // decisions that nodes were told
+	taught int             // requests that told them
 	dirty  map[string]bool // keys that were said to be unfinished
 	handed int             // operations
 }
@@ -272,6 +274,30 @@ func (n *arenaNode) step(key string, request []byte) ([]byte, error) {
 	n.states[key] = out.State
 	n.data[key] = vclock.Merge(n.data[key], out.Learned)
 	return register.AppendReply(nil, &out.Reply), nil
+}
+
+// StartLearn implements distrib.Registers.
+func (n *arenaNode) StartLearn(deadline time.Time, to uint64, decisions []byte, done func([]byte, error)) {
+	n.ask(deadline, to, 1, func(m *arenaNode, answer func([]byte, error)) { answer(m.learn(decisions)) }, done)
+}
+
+func (n *arenaNode) learn(decisions []byte) ([]byte, error) {
+	list, err := register.DecodeDecisions(decisions)
+	require.NoError(n.s.t, err)
+	n.s.learns += len(list)
+	n.s.taught++
+	if n.refuses != nil {
+		return nil, n.refuses
+	}
+	var behind []int
+	for i, d := range list {
+		s, key := n.states[string(d.Key)], string(d.Key)
+		learned, late := s.Learn(d.Ballot, n.data[key])
+		if n.data[key] = vclock.Merge(n.data[key], learned); late {
+			behind = append(behind, i)
+		}
+	}
+	return register.AppendBehind(nil, behind), nil
 }
 
 // StartOperate implements distrib.Registers.

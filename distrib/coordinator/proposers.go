@@ -12,9 +12,6 @@ import (
 	"github.com/cambiumdb/cambium/distrib/ring"
 )
 
-// learnAfter is how long what was decided waits for a next request to tell the owners of it.
-const learnAfter = 2 * time.Millisecond
-
 // proposers are those that this node has for keys. Some that are idle are kept: who has changed a key last needs but one round
 // trip for the next change.
 type proposers struct {
@@ -26,14 +23,8 @@ type proposers struct {
 	rng   *rand.Rand
 	names uint64 // given to operations without one
 
-	learns []learning // in the order of their times
-	timer  Timer      // of the first; nil: never set
-}
-
-// learning is that the owners of a key are to be told what was decided.
-type learning struct {
-	*proposing
-	due time.Time
+	learns []*proposing // of which the owners are to be told what was decided
+	timer  Timer        // of the first; nil: never set
 }
 
 func newProposers(self, run uint64) proposers {
@@ -116,40 +107,4 @@ func (s *proposers) chance(d time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return time.Duration(s.rng.Int64N(int64(max(d, 1))))
-}
-
-// learnSoon has the owners of a key told what was decided, unless they are told by then.
-func (c *Coordinator) learnSoon(e *proposing) {
-	s := &c.proposers
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.learns = append(s.learns, learning{e, c.opts.Clock.Now().Add(learnAfter)})
-	switch {
-	case len(s.learns) > 1:
-	case s.timer == nil:
-		s.timer = c.opts.Clock.AfterFunc(learnAfter, c.learnDue)
-	default:
-		s.timer.Reset(learnAfter)
-	}
-}
-
-// learnDue tells owners what was decided long enough ago.
-func (c *Coordinator) learnDue() {
-	s, now := &c.proposers, c.opts.Clock.Now()
-	s.mu.Lock()
-	n := 0
-	for n < len(s.learns) && !now.Before(s.learns[n].due) {
-		n++
-	}
-	due := s.learns[:n:n]
-	s.learns = s.learns[n:]
-	if len(s.learns) > 0 {
-		s.timer.Reset(s.learns[0].due.Sub(now))
-	} else {
-		s.learns = nil
-	}
-	s.mu.Unlock()
-	for _, l := range due {
-		l.learn()
-	}
 }

@@ -385,21 +385,12 @@ func (e *proposing) send(list []register.Send) {
 // came takes the answer of a node.
 func (e *proposing) came(s register.Send, began time.Time, body []byte, err error) {
 	c := e.c
-	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, distrib.ErrRefused) {
-		c.silent([]uint64{s.Node})
-	}
-	c.observe(s.Node, err)
+	c.noteAnswer(s.Node, err)
 	var reply register.Reply
 	if err == nil {
 		reply, err = register.DecodeReply(body)
 	}
 	behind := reply.Accepted.Compare(s.Request.Decided) < 0 // it could not learn
-	if s.Request.Kind == register.Learn {
-		if err != nil || behind {
-			c.unfinished(e.key)
-		}
-		return
-	}
 	var w work
 	e.mu.Lock()
 	if told := s.Request.Decided; err == nil && behind && told == e.told {
@@ -425,6 +416,14 @@ func (e *proposing) came(s register.Send, began time.Time, body []byte, err erro
 	now := c.opts.Hybrid.Tick(reply.Promised.Time, reply.Accepted.Time)
 	e.take(&w, now, e.p.Answer(now, s.Node, &reply))
 	e.release(&w)
+}
+
+// noteAnswer notes what an answer says of a node.
+func (c *Coordinator) noteAnswer(node uint64, err error) {
+	if errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, distrib.ErrRefused) {
+		c.silent([]uint64{node})
+	}
+	c.observe(node, err)
 }
 
 // call is that of a request, unless another was made since.
@@ -564,19 +563,4 @@ func (e *proposing) yields(to uint64) bool {
 		}
 	}
 	return false
-}
-
-// learn tells the owners what was decided, if they were not told yet.
-func (e *proposing) learn() {
-	var w work
-	e.mu.Lock()
-	e.learns = false
-	if d := e.decided; !d.Zero() {
-		e.decided = register.Ballot{}
-		r := &register.Request{Kind: register.Learn, Ballot: d, Decided: d}
-		for _, s := range e.group.Seats {
-			w.sends = append(w.sends, register.Send{Node: s.Node, Request: r})
-		}
-	}
-	e.release(&w)
 }

@@ -108,6 +108,22 @@ func (h *handler) Step(_ context.Context, key, request []byte) ([]byte, error) {
 	return register.AppendReply(nil, reply), nil
 }
 
+// Learn implements transport.Handler.
+func (h *handler) Learn(_ context.Context, decisions []byte) ([]byte, error) {
+	list, err := register.DecodeDecisions(decisions)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, distrib.ErrRefused)
+	}
+	if h.registers.Lost() {
+		return nil, replica.ErrRegister
+	}
+	behind, err := h.data.Learn(list)
+	if err != nil {
+		return nil, err
+	}
+	return register.AppendBehind(nil, behind), nil
+}
+
 // StartOperate implements transport.Handler.
 func (h *handler) StartOperate(deadline time.Time, key, operation []byte, done func([]byte, error)) {
 	h.operate(deadline, key, operation, done)

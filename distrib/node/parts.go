@@ -57,6 +57,9 @@ func (l late) Keys(ctx context.Context, r *distrib.KeysRequest) ([]distrib.KeyDo
 func (l late) Step(ctx context.Context, key, request []byte) ([]byte, error) {
 	return l.parts.Step(ctx, key, request)
 }
+func (l late) Learn(ctx context.Context, decisions []byte) ([]byte, error) {
+	return l.parts.Learn(ctx, decisions)
+}
 func (l late) StartOperate(deadline time.Time, key, operation []byte, done func([]byte, error)) {
 	l.parts.StartOperate(deadline, key, operation, done)
 }

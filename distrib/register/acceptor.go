@@ -20,7 +20,7 @@ func (s *State) Linearizable() bool { return !s.Accepted.Zero() }
 // it has lost its store, and has not copied all registers: only who has accepted something since may tell what that was, and
 // promise. since 0: it has lost nothing.
 func (s *State) Answers(kind RequestKind, since uint64) bool {
-	return kind == Accept || kind == Learn || s.Accepted.Epoch >= since
+	return kind == Accept || s.Accepted.Epoch >= since
 }
 
 // Adopt is s with what another acceptor has accepted, where that is later. For who has lost its store, or becomes an owner,
@@ -47,12 +47,10 @@ const (
 	Accept
 	// Ask asks for what was accepted and changes nothing.
 	Ask
-	// Learn says that the value of Decided is decided.
-	Learn
 )
 
 // String returns the kind's name.
-func (k RequestKind) String() string { return [...]string{"prepare", "accept", "ask", "learn"}[k] }
+func (k RequestKind) String() string { return [...]string{"prepare", "accept", "ask"}[k] }
 
 // Request is what a proposer asks an acceptor.
 type Request struct {
@@ -100,9 +98,7 @@ type Step struct {
 // eventual reads, of which the bytes of values are only needed where they are sent on: in Reply.Data.
 func (s State) Step(fence uint64, r *Request, data distrib.Record) Step {
 	out := Step{State: s, Reply: Reply{Kind: r.Kind, Ballot: r.Ballot, Fence: fence}}
-	if !r.Decided.Zero() && r.Decided == s.Accepted && len(Strays(&Value{Record: data}, s.Value.Record)) > 0 {
-		out.Learned = s.Value.Record
-	}
+	out.Learned, _ = s.Learn(r.Decided, data)
 	if r.Ballot.Epoch >= fence {
 		out.take(r)
 	}

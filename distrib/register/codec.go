@@ -14,6 +14,8 @@ import (
 //	reply     = version:1 ‖ kind:1 ‖ flags:1 ‖ ballot ‖ promised ‖ accepted ‖ fence ‖ data ‖ [value]
 //	operation = version:1 ‖ kind:1 ‖ if:1 ‖ flags:1 ‖ id:16 ‖ since:8 ‖ time:8 ‖ expires:8 ‖ seen ‖ expect ‖ data
 //	result    = version:1 ‖ outcome:1 ‖ verdict:1 ‖ op:16 ‖ strays ‖ record
+//	decisions = version:1 ‖ count ‖ (key ‖ ballot)..
+//	behind    = version:1 ‖ count ‖ place..
 //
 // data of a reply is the bytes of a record; a reply has a value unless it is Omitted or of nothing.
 const travelVersion = 1
@@ -55,7 +57,7 @@ func AppendRequest(dst []byte, r *Request) []byte {
 func DecodeRequest(b []byte) (r Request, err error) {
 	d := newDecoder(b)
 	d.version()
-	r.Kind = RequestKind(d.upTo(byte(Learn), "kind"))
+	r.Kind = RequestKind(d.upTo(byte(Ask), "kind"))
 	r.Digest = d.flags(flagDigest)&flagDigest != 0
 	r.Ballot, r.Next, r.Have, r.Decided = d.ballot(), d.ballot(), d.ballot(), d.ballot()
 	if r.Kind == Accept {
@@ -90,7 +92,7 @@ func AppendReply(dst []byte, r *Reply) []byte {
 func DecodeReply(b []byte) (r Reply, err error) {
 	d := newDecoder(b)
 	d.version()
-	r.Kind = RequestKind(d.upTo(byte(Learn), "kind"))
+	r.Kind = RequestKind(d.upTo(byte(Ask), "kind"))
 	flags := d.flags(flagOK | flagOmitted | flagValue)
 	r.OK, r.Omitted = flags&flagOK != 0, flags&flagOmitted != 0
 	r.Ballot, r.Promised, r.Accepted, r.Fence = d.ballot(), d.ballot(), d.ballot(), d.Uvarint()

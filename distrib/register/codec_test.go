@@ -17,6 +17,8 @@ var again = map[string]func(b []byte) ([]byte, error){
 	"reply":     func(b []byte) ([]byte, error) { r, err := DecodeReply(b); return AppendReply(nil, &r), err },
 	"operation": func(b []byte) ([]byte, error) { o, err := DecodeOperation(b); return AppendOperation(nil, &o), err },
 	"result":    func(b []byte) ([]byte, error) { r, err := DecodeResult(b); return AppendResult(nil, &r), err },
+	"decisions": func(b []byte) ([]byte, error) { l, err := DecodeDecisions(b); return AppendDecisions(nil, l), err },
+	"behind":    func(b []byte) ([]byte, error) { l, err := DecodeBehind(b, 9); return AppendBehind(nil, l), err },
 }
 
 // TestTravel: what is decoded is what was encoded, and nothing else is taken.
@@ -24,7 +26,7 @@ func TestTravel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawState(t)
 		next, have := drawBallot(t), drawBallot(t)
-		request := Request{Kind: RequestKind(rapid.IntRange(0, int(Learn)).Draw(t, "kind")), Ballot: s.Promised, Next: next, Have: have, Decided: have, Digest: rapid.Bool().Draw(t, "digest")}
+		request := Request{Kind: RequestKind(rapid.IntRange(0, int(Ask)).Draw(t, "kind")), Ballot: s.Promised, Next: next, Have: have, Decided: have, Digest: rapid.Bool().Draw(t, "digest")}
 		if request.Kind == Accept {
 			request.Value = s.Value
 		}
@@ -63,7 +65,17 @@ func TestTravel(t *testing.T) {
 		res.Record = result.Record
 		require.Equal(t, result, res)
 
-		for name, b := range map[string][]byte{"request": AppendRequest(nil, &request), "reply": AppendReply(nil, &reply), "operation": AppendOperation(nil, &o), "result": AppendResult(nil, &result)} {
+		decisions := []Decision{{Key: []byte("k"), Ballot: s.Promised}, {Key: []byte{}, Ballot: next}}
+		list, err := DecodeDecisions(AppendDecisions(nil, decisions))
+		require.NoError(t, err)
+		require.Equal(t, decisions, list)
+		behind, err := DecodeBehind(AppendBehind(nil, []int{1, 8}), 9)
+		require.NoError(t, err)
+		require.Equal(t, []int{1, 8}, behind)
+		_, err = DecodeBehind(AppendBehind(nil, []int{9}), 9)
+		require.Error(t, err)
+
+		for name, b := range map[string][]byte{"decisions": AppendDecisions(nil, decisions), "behind": AppendBehind(nil, behind), "request": AppendRequest(nil, &request), "reply": AppendReply(nil, &reply), "operation": AppendOperation(nil, &o), "result": AppendResult(nil, &result)} {
 			for cut := range b {
 				_, err := again[name](b[:cut])
 				require.Error(t, err, "%s cut at %d of %d", name, cut, len(b))

@@ -39,7 +39,7 @@
 // before, so a counter is enough. Its birth is the time of the ballot that promoted the key. A value that was never decided may have given
 // a dot that is given again; nobody but acceptors ever sees it.
 //
-// What is decided is merged into the replica's record for eventual reads, with the next accept or by Learn. Eventual writes of
+// What is decided is merged into the replica's record for eventual reads, with the next accept or by a Decision. Eventual writes of
 // replicas that do not know of the register are versions of which the value knows nothing (Strays). Owners tell them with every
 // answer, and the next round makes them siblings. A Get that meets them does so before it is answered.
 // A value remembers them as changes, so an eventual write that is tried again here is done once; and one that was cancelled is no

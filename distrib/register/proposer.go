@@ -29,7 +29,7 @@ type Effects struct {
 	Sends   []Send
 	Results []Result
 	// Decided is the ballot of a value that was decided now; zero: none. The next Accept tells the acceptors; where none
-	// follows soon, the caller sends them Learn.
+	// follows soon, the caller tells them: Decision.
 	Decided Ballot
 	Beaten  *Beaten // nil: no
 	// Behind is an epoch above the proposer's that an acceptor has: the caller looks for the new topology and calls

@@ -15,11 +15,12 @@ import (
 	"github.com/cambiumdb/cambium/distrib/storetest"
 )
 
-// watched counts reads of a store, and makes changes and says that they failed when it is told to.
+// watched counts reads and changes of a store, and makes changes and says that they failed when it is told to.
 type watched struct {
 	distrib.Store
-	gets  int
-	fails error
+	gets    int
+	applies int
+	fails   error
 }
 
 func (w *watched) Get(key []byte) ([]byte, error) {
@@ -28,6 +29,7 @@ func (w *watched) Get(key []byte) ([]byte, error) {
 }
 
 func (w *watched) Apply(ops []distrib.Op, sync distrib.Sync) error {
+	w.applies++
 	return errors.Join(w.Store.Apply(ops, sync), w.fails)
 }
 
@@ -77,7 +79,7 @@ func TestKnown(t *testing.T) {
 		}
 		v, _, _ = register.Apply(v, at.Time, []register.Operation{{ID: distrib.OpID{byte(i + 1)}, Kind: register.Put, Value: distrib.Value{Data: data}}})
 		take(t, r, "k", register.Request{Kind: register.Accept, Ballot: at, Value: v})
-		take(t, r, "k", register.Request{Kind: register.Learn, Ballot: at, Decided: at})
+		learn(t, r, "k", at)
 		reply := take(t, r, "k", register.Request{Kind: register.Ask, Ballot: ballot(2, 100)})
 		require.True(t, bytes.Equal(data, reply.Value.Record[0].Value.Data))
 		require.True(t, slices.Equal([]string{string(data)}, texts(t, r, "k")))

@@ -99,6 +99,48 @@ func (r *Replica) keep(key, head []byte, h, next distrib.Head, state *register.S
 	return false, nil
 }
 
+// Learn takes that values of registers are decided, which need not be durable: the registers have them. behind are the places in
+// the list of those that this node has not accepted.
+func (r *Replica) Learn(list []register.Decision) (behind []int, err error) {
+	defer r.lockAll(list)()
+	var c changes
+	type learned struct {
+		key   []byte
+		state register.State
+		next  distrib.Head
+	}
+	var known []learned
+	for i, d := range list {
+		head := r.headKey(d.Key)
+		state, h, err := r.knows(d.Key, head)
+		if err != nil {
+			return nil, fmt.Errorf("learn of the register of %q: %w", d.Key, err)
+		}
+		record, late := state.Learn(d.Ballot, h.Record)
+		if late {
+			behind = append(behind, i)
+		}
+		if record == nil {
+			continue
+		}
+		next := distrib.Head{Minted: h.Minted, Linearizable: true, Record: vclock.Merge(h.Record, record)}
+		r.replace(&c, d.Key, head, h, next)
+		if len(h.Missing) == 0 {
+			known = append(known, learned{d.Key, state, next})
+		}
+	}
+	if len(c.ops) == 0 {
+		return behind, nil
+	}
+	if err := r.apply(&c, distrib.SyncLater); err != nil {
+		return nil, fmt.Errorf("learn of %d registers: %w", len(list), err)
+	}
+	for _, l := range known {
+		r.stripe(l.key).known.put(l.key, l.state, l.next)
+	}
+	return behind, nil
+}
+
 // Adopt takes over what another node had accepted in the register of key, where that is later, and reports whether it was. It
 // is durable with the next Settle.
 func (r *Replica) Adopt(key, state []byte) (changed bool, err error) {

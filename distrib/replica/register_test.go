@@ -3,9 +3,13 @@ package replica
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/register"
@@ -23,8 +27,16 @@ func take(t *testing.T, r *Replica, key string, q register.Request) *register.Re
 	t.Helper()
 	reply, err := r.Step([]byte(key), 1, 0, &q)
 	require.NoError(t, err)
-	require.True(t, reply.OK || q.Kind == register.Learn)
+	require.True(t, reply.OK)
 	return reply
+}
+
+// learn has a register learn that the value of a ballot is decided.
+func learn(t *testing.T, r *Replica, key string, at register.Ballot) {
+	t.Helper()
+	behind, err := r.Learn([]register.Decision{{Key: []byte(key), Ballot: at}})
+	require.NoError(t, err)
+	require.Empty(t, behind)
 }
 
 // decide has a register take a value of some bytes at a ballot, and learn that it is decided.
@@ -34,7 +46,7 @@ func decide(t *testing.T, r *Replica, key string, at register.Ballot, value []by
 		{ID: distrib.OpID{7}, Kind: register.Put, Value: distrib.Value{Data: value}},
 	})
 	take(t, r, key, register.Request{Kind: register.Accept, Ballot: at, Next: at.Next(), Value: v})
-	take(t, r, key, register.Request{Kind: register.Learn, Ballot: at, Decided: at})
+	learn(t, r, key, at)
 }
 
 // TestStepIsDurable: what a step tells is there behind a crash, and refuses what is older.
@@ -111,6 +123,73 @@ func TestEventualWritesOfALinearizableKey(t *testing.T) {
 	held, err = r.Hold(key)
 	require.NoError(t, err)
 	require.True(t, held.Linearizable, "a merge does not forget it")
+}
+
+// TestLearn: what is decided of many keys is stored at once, and it is said which of them were not accepted here.
+func TestLearn(t *testing.T) {
+	mem := storetest.NewMem()
+	s := &watched{Store: mem}
+	r := start(t, mem, 1)
+	r.opts.Store = s
+	var list []register.Decision
+	for i := range 600 { // more than there are stripes
+		key, at := fmt.Appendf(nil, "k%d", i), ballot(1, uint64(i+1))
+		v, _, _ := register.Apply(register.Promote(at), at.Time, []register.Operation{{ID: distrib.OpID{7}, Kind: register.Put, Value: data("v")}})
+		if i == 5 {
+			at = ballot(1, 1000) // of another value
+		}
+		take(t, r, string(key), register.Request{Kind: register.Accept, Ballot: ballot(1, uint64(i+1)), Value: v})
+		list = append(list, register.Decision{Key: key, Ballot: at})
+	}
+	list = append(list, register.Decision{Key: []byte("unheard"), Ballot: ballot(1, 1)})
+	for again := range 2 { // the second time there is nothing to do
+		s.applies = 0
+		behind, err := r.Learn(list)
+		require.NoError(t, err)
+		require.Equal(t, []int{5, 600}, behind)
+		require.Equal(t, 1-again, s.applies)
+		for i, d := range list {
+			want := []string{"v"}
+			if slices.Contains(behind, i) {
+				want = nil
+			}
+			require.Equal(t, want, texts(t, r, string(d.Key)))
+		}
+	}
+	s.gets = 0
+	take(t, r, "k7", register.Request{Kind: register.Ask, Ballot: ballot(1, 2000)})
+	require.Zero(t, s.gets, "it is known still")
+}
+
+// TestLearnBeside: decisions of many keys, steps of these keys and a range that is forgotten do not wait for each other for ever.
+func TestLearnBeside(t *testing.T) {
+	r := start(t, storetest.NewMem(), 1)
+	var list []register.Decision
+	for i := range 300 {
+		list = append(list, register.Decision{Key: fmt.Appendf(nil, "k%d", i), Ballot: ballot(1, 1)})
+	}
+	var all errgroup.Group
+	for g := range 4 {
+		rng := rand.New(rand.NewPCG(1, uint64(g)))
+		all.Go(func() error {
+			for range 50 {
+				mine := slices.Clone(list)
+				rng.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
+				if _, err := r.Learn(mine); err != nil {
+					return err
+				}
+				d := mine[0]
+				if _, err := r.Step(d.Key, 1, 0, &register.Request{Kind: register.Accept, Ballot: d.Ballot, Value: register.Promote(d.Ballot)}); err != nil {
+					return err
+				}
+				if err := r.Forget(rng.Uint64(), math.MaxUint64); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, all.Wait())
 }
 
 // TestAdopt: a node that has lost its store tells nothing of a register before it has copied it, and holds it then as the other does.

@@ -31,6 +31,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cambiumdb/cambium/distrib"
+	"github.com/cambiumdb/cambium/distrib/register"
 	"github.com/cambiumdb/cambium/distrib/ring"
 	"github.com/cambiumdb/cambium/distrib/vclock"
 )
@@ -130,8 +131,40 @@ func (r *Replica) lock(key []byte) (unlock func()) {
 	}
 }
 
+// lockAll is lock for many keys.
+func (r *Replica) lockAll(list []register.Decision) (unlock func()) {
+	var group []*stripe // in the order of all, so that two that lock many do not wait for each other
+	has := [stripes]bool{}
+	for _, d := range list {
+		has[r.stripeOf(d.Key)] = true
+	}
+	for i := range has {
+		if has[i] {
+			group = append(group, &r.stripes[i])
+		}
+	}
+	unlock = func() {
+		for _, s := range group {
+			s.mu.Unlock()
+		}
+	}
+	for {
+		for _, s := range group {
+			s.mu.Lock()
+		}
+		f := r.forgetting.Load()
+		if f == nil || !slices.ContainsFunc(list, func(d register.Decision) bool { return f.has(d.Key) }) {
+			return unlock
+		}
+		unlock()
+		<-f.done
+	}
+}
+
+func (r *Replica) stripeOf(key []byte) uint64 { return maphash.Bytes(r.seed, key) % stripes }
+
 func (r *Replica) stripe(key []byte) *stripe {
-	return &r.stripes[maphash.Bytes(r.seed, key)%stripes]
+	return &r.stripes[r.stripeOf(key)]
 }
 
 func (r *Replica) headKey(key []byte) []byte {
@@ -347,14 +380,41 @@ const keptHead = 8 * distrib.InlineBytes
 // store replaces old by what next says, whose Missing is not looked at, and makes more changes with it, all as one. What is known
 // of the key's register is forgotten.
 func (r *Replica) store(key, head []byte, old, next distrib.Head, when distrib.Sync, more ...distrib.Op) error {
+	c := changes{ops: more}
+	r.replace(&c, key, head, old, next)
+	return r.apply(&c, when)
+}
+
+// changes are made together.
+type changes struct {
+	ops   []distrib.Op
+	grown int64
+	lent  []*[]byte // to ops, of heads
+}
+
+// apply makes changes, whatever becomes of them the last use of c.
+func (r *Replica) apply(c *changes, when distrib.Sync) error {
+	err := r.opts.Store.Apply(c.ops, when)
+	if err == nil {
+		r.size.Add(c.grown)
+	}
+	for _, b := range c.lent {
+		if cap(*b) <= keptHead {
+			heads.Put(b)
+		}
+	}
+	return err
+}
+
+// replace adds to c what store does.
+func (r *Replica) replace(c *changes, key, head []byte, old, next distrib.Head) {
 	r.stripe(key).known.forget(key)
 	record := next.Record
 	apart := map[vclock.Dot]int{} // where the bytes are in the store already
 	for _, m := range old.Missing {
 		apart[old.Record[m.Sibling].Dot] = m.Bytes
 	}
-	ops := more
-	grown := -old.Bytes(len(head))
+	c.grown -= old.Bytes(len(head))
 	lengths := make([]int, len(record))
 	for i := range record {
 		s := &record[i]
@@ -365,30 +425,23 @@ func (r *Replica) store(key, head []byte, old, next distrib.Head, when distrib.S
 			continue
 		}
 		if lengths[i] = len(s.Value.Data); lengths[i] > distrib.InlineBytes {
-			ops = append(ops, distrib.Op{Key: distrib.ValueKey(head, s.Dot), Value: s.Value.Data})
+			c.ops = append(c.ops, distrib.Op{Key: distrib.ValueKey(head, s.Dot), Value: s.Value.Data})
 		}
 	}
 	for dot := range apart {
-		ops = append(ops, distrib.Op{Key: distrib.ValueKey(head, dot), Delete: true})
+		c.ops = append(c.ops, distrib.Op{Key: distrib.ValueKey(head, dot), Delete: true})
 	}
 	if len(record) > 0 {
 		b := heads.Get().(*[]byte)
 		*b = distrib.AppendHead((*b)[:0], &next, lengths)
-		if cap(*b) <= keptHead {
-			defer heads.Put(b)
-		}
-		ops = append(ops, distrib.Op{Key: head, Value: *b})
+		c.lent = append(c.lent, b)
+		c.ops = append(c.ops, distrib.Op{Key: head, Value: *b})
 	} else {
-		ops = append(ops, distrib.Op{Key: head, Delete: true})
+		c.ops = append(c.ops, distrib.Op{Key: head, Delete: true})
 	}
 	for _, n := range lengths {
-		grown += int64(len(head) + n)
+		c.grown += int64(len(head) + n)
 	}
-	err := r.opts.Store.Apply(ops, when)
-	if err == nil {
-		r.size.Add(grown)
-	}
-	return err
 }
 
 // Grown is by how many bytes, keys and values of all versions, the replica has grown since New.

@@ -230,6 +230,33 @@ func (c *cluster) StartStep(deadline time.Time, to uint64, key, request []byte, 
 	}()
 }
 
+// StartLearn implements distrib.Registers.
+func (c *cluster) StartLearn(deadline time.Time, to uint64, decisions []byte, done func(behind []byte, err error)) {
+	go func() {
+		ctx, cancel := context.WithDeadline(context.Background(), deadline)
+		defer cancel()
+		n, err := c.reach(ctx, to, nil)
+		if err != nil {
+			done(nil, err)
+			return
+		}
+		done(n.learn(decisions))
+	}()
+}
+
+// learn learns as an acceptor what is decided.
+func (n *node) learn(decisions []byte) ([]byte, error) {
+	list, err := register.DecodeDecisions(decisions)
+	if err != nil {
+		return nil, err
+	}
+	behind, err := n.own.Learn(list)
+	if err != nil {
+		return nil, err
+	}
+	return register.AppendBehind(nil, behind), nil
+}
+
 // step takes a step as an acceptor.
 func (n *node) step(key, request []byte) ([]byte, error) {
 	r, err := register.DecodeRequest(request)

@@ -23,6 +23,14 @@ func (t transport) StartStep(deadline time.Time, to uint64, key, request []byte,
 	})
 }
 
+// StartLearn implements distrib.Registers.
+func (t transport) StartLearn(deadline time.Time, to uint64, decisions []byte, done func(behind []byte, err error)) {
+	t.p.ask(deadline, to, "learn", func(q *process) (any, error) { return q.learn(decisions) }, func(behind any, err error) {
+		b, _ := behind.([]byte)
+		done(b, err)
+	})
+}
+
 // StartOperate implements distrib.Registers.
 func (t transport) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func(result []byte, err error)) {
 	left := deadline.Sub(t.p.now())
@@ -48,6 +56,22 @@ func (p *process) step(key, request []byte) ([]byte, error) {
 		return nil, err
 	}
 	return register.AppendReply(nil, reply), nil
+}
+
+// learn learns as an acceptor what is decided, as node's handler does.
+func (p *process) learn(decisions []byte) ([]byte, error) {
+	list, err := register.DecodeDecisions(decisions)
+	if err != nil {
+		return nil, err
+	}
+	if p.registers.Lost() {
+		return nil, replica.ErrRegister
+	}
+	behind, err := p.data.Learn(list)
+	if err != nil {
+		return nil, err
+	}
+	return register.AppendBehind(nil, behind), nil
 }
 
 // raise begins an epoch, of which nodes hear by and by.

@@ -53,6 +53,19 @@ func (c *Client) StartStep(deadline time.Time, to uint64, key, request []byte, d
 	})
 }
 
+// StartLearn implements distrib.Registers.
+func (c *Client) StartLearn(deadline time.Time, to uint64, decisions []byte, done func([]byte, error)) {
+	if !c.local(to) {
+		c.start(deadline, to, kindLearn, registerRequest{body: decisions}, done)
+		return
+	}
+	c.behind(done, func() {
+		ctx, cancel := context.WithDeadline(c.ctx, deadline)
+		defer cancel()
+		done(c.opts.Local.Learn(ctx, decisions))
+	})
+}
+
 // StartOperate implements distrib.Registers.
 func (c *Client) StartOperate(deadline time.Time, to uint64, key, operation []byte, done func([]byte, error)) {
 	if !c.local(to) {

@@ -17,16 +17,17 @@ const (
 	kindKeys
 	kindStep
 	kindOperate
+	kindLearn
 
-	kindAnswer kind = iota + 9
+	kindAnswer kind = iota + 8
 	kindFailure
 
-	kindPing kind = iota + 23
+	kindPing kind = iota + 22
 	kindPong
 	kindPiece
 )
 
-func (k kind) request() bool { return k >= kindPut && k <= kindOperate }
+func (k kind) request() bool { return k >= kindPut && k <= kindLearn }
 
 const (
 	lengthBytes = 4

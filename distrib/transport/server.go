@@ -290,6 +290,13 @@ func (s *Server) handle(ctx context.Context, f *frame) (outgoing, error) {
 		}
 		answer, err := s.opts.Handler.Step(ctx, r.key, r.body)
 		return registerAnswer(answer), err
+	case kindLearn:
+		r, err := decodeRegisterRequest(f.body)
+		if err != nil {
+			return nil, bad(err)
+		}
+		answer, err := s.opts.Handler.Learn(ctx, r.body)
+		return registerAnswer(answer), err
 	}
 	return nil, bad(errors.New("no such request"))
 }

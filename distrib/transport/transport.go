@@ -48,6 +48,8 @@ type Handler interface {
 	Keys(ctx context.Context, r *distrib.KeysRequest) ([]distrib.KeyDots, error)
 	// Step is as StartStep of distrib.Registers.
 	Step(ctx context.Context, key, request []byte) (reply []byte, err error)
+	// Learn is as StartLearn of distrib.Registers.
+	Learn(ctx context.Context, decisions []byte) (behind []byte, err error)
 	// StartOperate is as that of distrib.Registers. It must not wait: an operation goes on by steps of other nodes, which need their
 	// workers for those of this one.
 	StartOperate(deadline time.Time, key, operation []byte, done func(result []byte, err error))
@@ -61,7 +63,7 @@ type Identity struct {
 }
 
 // Protocol is the version of what two nodes say to each other. Nodes of different ones refuse each other.
-const Protocol = 4
+const Protocol = 5
 
 // WindowBytes is how much of a stream may be under way, and the flow control window that a server's options must name. It is fixed since
 // gRPC probes for one that fits with a ping and its answer for each round trip, which costs more than small requests.

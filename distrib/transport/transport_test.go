@@ -66,6 +66,10 @@ func (e *echo) Step(ctx context.Context, key, request []byte) ([]byte, error) {
 	return append(bytes.Clone(request), "/step"...), e.run(ctx, key)
 }
 
+func (e *echo) Learn(ctx context.Context, decisions []byte) ([]byte, error) {
+	return append(bytes.Clone(decisions), "/learn"...), e.run(ctx, nil)
+}
+
 func (e *echo) StartOperate(deadline time.Time, key, operation []byte, done func([]byte, error)) {
 	answer := append(bytes.Clone(operation), "/operate"...)
 	if e.do == nil {
@@ -383,6 +387,10 @@ func TestRegisters(t *testing.T) {
 	for to := uint64(1); to <= 2; to++ {
 		require.Equal(t, answer{"body/step", nil}, ask(p.client.StartStep, to, "key"))
 		require.Equal(t, answer{"body/operate", nil}, ask(p.client.StartOperate, to, "key"))
+		learn := func(deadline time.Time, to uint64, _, decisions []byte, done func([]byte, error)) {
+			p.client.StartLearn(deadline, to, decisions, done)
+		}
+		require.Equal(t, answer{"body/learn", nil}, ask(learn, to, ""))
 	}
 	a := ask(p.client.StartStep, 2, "bad")
 	require.ErrorIs(t, a.err, distrib.ErrLinearizable)
