@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -55,6 +56,65 @@ func TestOperate(t *testing.T) {
 		n.c.Wait()
 		require.Zero(t, n.c.Load().Operations)
 	}
+}
+
+// TestTurns: of many who swap one value at once those who lose hear of it by turns, also where nobody comes back. Those
+// who come back win soon.
+func TestTurns(t *testing.T) {
+	s := newArena(t, 1, 3)
+	first := s.owners("k")[0]
+	require.NoError(t, first.operate("k", aPut("0")).err)
+	var all []*told
+	for i := range 8 {
+		r, _ := first.begin("k", aSwap("0", fmt.Sprint(i+1)))
+		all = append(all, r)
+	}
+	s.run(time.Second)
+	within := func(d time.Duration) (n int) {
+		for _, r := range all {
+			if r.done && r.took <= d {
+				n++
+			}
+		}
+		return n
+	}
+	require.Equal(t, 8, within(30*time.Millisecond))
+	require.Equal(t, register.Done, all[0].Verdict)
+	for _, r := range all[1:] {
+		require.NoError(t, r.err)
+		require.Equal(t, register.Mismatch, r.Verdict)
+		require.Equal(t, "1", texts(r.Record))
+	}
+	require.Less(t, within(all[0].took+turnAfter/2), 4, "not all at once")
+
+	losses, ends := 0, 0
+	for range 16 { // each adds one 20 times
+		left := 20
+		var try func(now string)
+		try = func(now string) {
+			n, err := strconv.Atoi(now)
+			require.NoError(t, err)
+			op := aSwap(now, strconv.Itoa(n+1))
+			first.c.StartOperate([]byte("k"), op, func(out *Operated, err error) {
+				require.NoError(t, err)
+				if out.Verdict != register.Done {
+					losses++
+				} else if left--; left == 0 {
+					ends++
+					return
+				}
+				first.do(first.life, s.between(100*time.Microsecond, time.Millisecond), func() { try(texts(out.Record)) })
+			})
+		}
+		try("1")
+	}
+	s.await(func() bool { return ends == 16 })
+	got := first.operate("k", register.Operation{})
+	require.NoError(t, got.err)
+	require.Equal(t, strconv.Itoa(1+16*20), texts(got.Record))
+	require.Less(t, losses, 3*16*20, "all but one would lose each time")
+	s.run(time.Second)
+	first.c.Wait()
 }
 
 // TestLearnTogether: what is decided of many keys is told together, and of which an owner is behind that key is unfinished.

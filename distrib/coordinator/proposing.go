@@ -21,6 +21,9 @@ const (
 	refusedAgain = 20 * time.Millisecond
 	// refusalsMax is how often in a row a node may refuse a request, where nothing can be decided without it.
 	refusalsMax = 8
+	// turnAfter is how long the next who has lost a compare-and-swap waits for one who was told before to come back: more than a
+	// client needs for that, mostly.
+	turnAfter = 2 * time.Millisecond
 )
 
 // proposing is the proposer of a key, and what is under way for it. No goroutine belongs to it: who brings an operation or an
@@ -48,6 +51,7 @@ type proposing struct {
 	learns  bool                        // they will be
 	by      register.Ballot             // who has beaten p
 	retry   time.Time                   // when to go on; zero: it is not beaten
+	turn    time.Time                   // when the next losers are told; zero: there are none, or something is under way
 	timer   Timer
 	wake    time.Time // when timer fires; zero: it does not
 }
@@ -297,6 +301,12 @@ func (e *proposing) release(w *work) {
 	if idle {
 		e.retry = time.Time{}
 	}
+	switch {
+	case !e.p.Queued():
+		e.turn = time.Time{}
+	case e.turn.IsZero():
+		e.turn = c.opts.Clock.Now().Add(turnAfter)
+	}
 	if idle && !e.decided.Zero() && !e.learns {
 		e.learns = true
 		c.learnSoon(e)
@@ -324,6 +334,9 @@ func (e *proposing) asking() bool {
 // arm sets the timer to what comes next.
 func (e *proposing) arm() {
 	next := e.retry
+	if next.IsZero() || !e.turn.IsZero() && e.turn.Before(next) {
+		next = e.turn
+	}
 	for i := range e.calls {
 		if c := &e.calls[i]; c.open && (next.IsZero() || c.due.Before(next)) {
 			next = c.due
@@ -522,6 +535,11 @@ func (e *proposing) tick() {
 	}
 	if !e.retry.IsZero() && !now.Before(e.retry) {
 		e.goOn(&w)
+	}
+	if !e.turn.IsZero() && !now.Before(e.turn) {
+		e.turn = time.Time{}
+		at := e.c.opts.Hybrid.Tick()
+		e.take(&w, at, e.p.Turn(at))
 	}
 	e.release(&w)
 }

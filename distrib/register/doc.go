@@ -25,6 +25,13 @@
 // value only if a majority answers, after they came, that it has accepted the value's ballot and nothing higher. Else the value may
 // not be decided, and is proposed again first. A key of which a majority holds nothing at all is absent; reading it writes nothing.
 //
+// # Contention
+//
+// Of many who swap what they have read on one key, a round lets one win. If all who have lost were told at once, all would come back
+// with what it left, and all but one lose again. So they are told by turns, one with each round (Turn: more, where nobody comes back), and
+// always of what is there then; one whose condition holds by then is carried out. And who came while the change was under way to which he has lost
+// is told with the next one, which confirms it, and not by a question of its own.
+//
 // # Outcomes
 //
 // OK is said of what is decided. FAILED is said of an operation that is part of no proposal, or of one that every owner has

@@ -75,6 +75,7 @@ type waiting struct {
 	// sent is the ballot of the first proposal that it has changed and that may be decided yet, by whoever finds it; zero: none.
 	sent Ballot
 	gone bool // it was answered: it must not be proposed again
+	late bool // it came while a change was under way
 	// strays is how many have become siblings since it came, of a Get that has met more.
 	strays int
 }
@@ -105,6 +106,9 @@ type Proposer struct {
 	proposed Value    // while accepting
 	results  []Result // of round, once proposed is decided
 	absorbed int      // how many strays are part of proposed
+
+	losers []loser // in the order in which they lost
+	turn   int     // how many of them were told at once the last time
 }
 
 // NewProposer returns the proposer of a node, in that run, for a key that is held by group. above is the time that an earlier
@@ -117,7 +121,7 @@ func NewProposer(node, run uint64, group Group, above distrib.Timestamp) *Propos
 func (p *Proposer) Last() distrib.Timestamp { return p.last }
 
 // Idle reports whether nothing waits.
-func (p *Proposer) Idle() bool { return p.phase == idle && len(p.queue) == 0 }
+func (p *Proposer) Idle() bool { return p.phase == idle && len(p.queue) == 0 && len(p.losers) == 0 }
 
 // Awaits reports whether an answer of a node to a request is waited for.
 func (p *Proposer) Awaits(node uint64, r *Request) bool {
@@ -131,7 +135,7 @@ func (p *Proposer) Size() int { return p.base.Size() }
 // Submit takes operations.
 func (p *Proposer) Submit(now distrib.Timestamp, ops ...Operation) (e Effects) {
 	for _, o := range ops {
-		p.queue = append(slices.Clip(p.queue), waiting{Operation: o})
+		p.queue = append(slices.Clip(p.queue), waiting{Operation: o, late: p.phase == accepting})
 	}
 	p.start(now, &e)
 	return e
@@ -152,6 +156,7 @@ func (p *Proposer) Move(now distrib.Timestamp, group Group) (e Effects) {
 		return e
 	}
 	p.group, p.ready = group, false
+	p.tellAll(&e)
 	if p.phase != beaten {
 		p.putBack()
 		p.phase = idle
@@ -171,6 +176,10 @@ func (p *Proposer) Expire(op distrib.OpID) (e Effects) {
 		}
 	}
 	p.queue = slices.DeleteFunc(p.queue, func(w waiting) bool { return w.gone })
+	if i := slices.IndexFunc(p.losers, func(l loser) bool { return l.ID == op }); i >= 0 {
+		e.Results = append(e.Results, p.losers[i].result)
+		p.losers = slices.Delete(slices.Clone(p.losers), i, i+1)
+	}
 	p.rest()
 	return e
 }
@@ -221,6 +230,7 @@ func (p *Proposer) putBack() {
 func (p *Proposer) lose(e *Effects) {
 	p.clear()
 	p.putBack()
+	p.tellAll(e)
 	p.phase, p.ready = beaten, false
 	if len(p.queue) == 0 { // all of it was answered meanwhile
 		p.phase = idle
@@ -250,6 +260,7 @@ func (p *Proposer) fail(now distrib.Timestamp, e *Effects) {
 			p.giveUp(w, e)
 		}
 	}
+	p.tellAll(e)
 	p.round, p.results, p.proposed = nil, nil, Value{}
 	p.phase, p.ready = idle, false
 	p.start(now, e)
@@ -270,10 +281,16 @@ func (p *Proposer) settle(now distrib.Timestamp, results []Result, e *Effects) {
 			continue
 		}
 		r.Strays = w.strays + late
+		if r.Verdict == Mismatch && w.contends() {
+			p.losers = append(slices.Clip(p.losers), loser{w.Operation, r})
+			continue
+		}
 		e.Results = append(e.Results, r)
 	}
 	p.queue = append(again, p.queue...)
 	p.round, p.results, p.proposed = nil, nil, Value{}
 	p.phase, p.attempts = idle, 0
+	p.turn = 1
+	p.tell(now, p.turn, e)
 	p.start(now, e)
 }

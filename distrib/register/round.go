@@ -22,6 +22,10 @@ func (p *Proposer) start(now distrib.Timestamp, e *Effects) {
 			p.propose(p.promised, next, results, e)
 			return
 		}
+		if len(p.queue) == 0 && p.allLate() {
+			p.putBack()
+			return
+		}
 		p.ask(now, e) // is it the last value still?
 		return
 	}

@@ -56,6 +56,8 @@ var scopes = []struct {
 	{"two swaps of nothing", scope{scripts: scripts(ops(swap(0, "", "a")), ops(swap(1, "", "b")))}},
 	{"a proposer starts anew", scope{scripts: scripts(ops(put(0, "a"), put(1, "b")), nil), starts: 1}},
 	{"operations wait for each other", scope{scripts: scripts(ops(put(0, "a"), swap(1, "a", "b"), get(2)), nil), folded: true}},
+	{"two swaps of what was replaced", scope{scripts: scripts(ops(put(0, "a"), swap(1, "b", "c"), swap(2, "b", "d"), put(3, "b")), nil), folded: true}},
+	{"two swaps of what was replaced, two proposers", scope{scripts: scripts(ops(swap(0, "b", "c"), swap(1, "b", "d")), ops(put(2, "b"))), folded: true, expires: 1, prompt: true}},
 	{"an eventual write goes astray, one proposer", scope{scripts: scripts(ops(put(0, "a"), get(1)), nil), stray: eventual("d")}},
 	{"a put, then two reads", scope{scripts: scripts(ops(put(0, "a")), ops(get(1), get(2))), prompt: true}},
 	{"a put, a swap and a read", scope{scripts: scripts(ops(put(0, "a")), ops(swap(1, "a", "b"), get(2))), prompt: true}},

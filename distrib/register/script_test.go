@@ -112,6 +112,8 @@ func (s *stage) play(name string, p *Proposer, what string, args []string) error
 			return err
 		}
 		s.effects(name, p.Move(s.now, groups[epoch]))
+	case "turn":
+		s.effects(name, p.Turn(s.now))
 	case "withdraw":
 		for _, o := range p.Withdraw() {
 			fmt.Fprintf(&s.out, "  back: %d\n", o.ID[0])

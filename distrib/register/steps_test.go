@@ -52,6 +52,9 @@ func (w *world) transitions() (list []transition) {
 				return n.step(i, func(p *Proposer) Effects { return p.Retry(0) })
 			})
 		}
+		if p.Queued() {
+			try(event{what: "turn", a: i}, func(n *world) string { return n.step(i, func(p *Proposer) Effects { return p.Turn(0) }) })
+		}
 		w.failures(i, try)
 		if p.group.Epoch < w.epoch && (i == 1 || !w.s.stays) {
 			try(event{what: "move", a: i}, func(n *world) string {
@@ -104,7 +107,11 @@ func (w *world) failures(i int, try func(event, func(*world) string)) {
 		}
 	}
 	if w.expired < w.s.expires && w.open[i] > 0 {
-		for _, o := range slices.Concat(p.round, p.queue) {
+		waits := slices.Concat(p.round, p.queue)
+		for _, l := range p.losers {
+			waits = append(waits, waiting{Operation: l.Operation})
+		}
+		for _, o := range waits {
 			if !o.gone {
 				try(event{what: "expire", a: i, b: int(o.ID[0])}, func(n *world) string {
 					n.expired++

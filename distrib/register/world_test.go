@@ -242,8 +242,12 @@ func (w *world) hashProposer(i int) {
 	for _, list := range [][]waiting{p.queue, p.round} {
 		d = append(d, byte(len(list)))
 		for _, w := range list {
-			d = AppendBallot(append(d, w.ID[0], bit1(w.gone)), w.sent)
+			d = AppendBallot(append(d, w.ID[0], bit1(w.gone), bit1(w.late)), w.sent)
 		}
+	}
+	p.turn = min(p.turn, 1)
+	for _, l := range p.losers {
+		d = append(AppendResult(d, &l.result), l.ID[0])
 	}
 	w.sums.heard[i] = [4]uint64{}
 	for seat, a := range p.heard {
