@@ -48,6 +48,8 @@ type group struct {
 	log     *wal.Log
 	pos     wal.Position // end of its last record; the zero value when it has none
 	lastSeq uint64
+	err     error      // what became of its log, once it is ready
+	next    *group     // published with it
 	alone   [1]*commit // members, where there is one
 }
 
@@ -73,14 +75,16 @@ type commitQueue struct {
 	lastGroup uint64     // guarded by stage
 	lastSeq   uint64     // last sequence number given out; guarded by stage
 
-	publish   sync.Mutex // guards the next two
-	published uint64     // id of the last finished group
-	failed    error      // what made a group of the present log fail
-	turn      *sync.Cond // signals published; on publish
+	publish   sync.Mutex        // guards the next three
+	published uint64            // id of the last finished group
+	ready     map[uint64]*group // by id, those that only wait for groups before them
+	failed    error             // what made a group of the present log fail
+	turn      *sync.Cond        // signals published; on publish
 }
 
 func (q *commitQueue) init(lastSeq uint64) {
 	q.lastSeq = lastSeq
+	q.ready = map[uint64]*group{}
 	q.turn = sync.NewCond(&q.publish)
 }
 
@@ -265,37 +269,59 @@ func newerIn(m *memory, key []byte, at uint64) bool {
 	return ok && seq > at
 }
 
-// finish waits for the group's policy and its turn, publishes it, and wakes its members.
+// finish waits for the group's policy, publishes it at its turn together with those behind it that only wait for that, and wakes
+// their members. So of the groups that one sync ends, the first wakes each writer once.
 func (db *DB) finish(g *group) {
 	q := &db.queue
-	err := g.members[0].err // that of staging is everybody's
-	if err == nil && g.pos != (wal.Position{}) {
-		err = g.log.Commit(g.pos, g.policy)
+	g.err = g.members[0].err // that of staging is everybody's
+	if g.err == nil && g.pos != (wal.Position{}) {
+		g.err = g.log.Commit(g.pos, g.policy)
 	}
 	q.publish.Lock()
-	for q.published != g.id-1 {
-		q.turn.Wait()
+	if q.published != g.id-1 {
+		q.ready[g.id] = g
+		q.publish.Unlock()
+		<-g.members[0].wake // by the leader of a group before it
+		return
 	}
+	for last := g; last != nil; last = last.next {
+		db.publish(last)
+		last.next = q.ready[last.id+1]
+		delete(q.ready, last.id+1)
+	}
+	q.turn.Broadcast()
+	q.publish.Unlock()
+	g.wake(1) // its leader is here
+	for g = g.next; g != nil; g = g.next {
+		g.wake(0)
+	}
+}
+
+// publish makes g visible, or failed. It is the next, and q.publish is held.
+func (db *DB) publish(g *group) {
+	q := &db.queue
 	if g.log != nil {
-		if err == nil {
-			err = q.failed // a group before this one failed: there is a hole in the log
+		if g.err == nil {
+			g.err = q.failed // a group before this one failed: there is a hole in the log
 		}
-		if err != nil && q.failed == nil {
-			q.failed = err
-			db.logFailed(err)
+		if g.err != nil && q.failed == nil {
+			q.failed = g.err
+			db.logFailed(g.err)
 		}
 	}
-	if err == nil {
+	if g.err == nil {
 		db.visible.Store(g.lastSeq)
 	}
 	q.published = g.id
-	q.turn.Broadcast()
-	q.publish.Unlock()
+}
+
+// wake tells the members what became of g, and wakes those from one on.
+func (g *group) wake(from int) {
 	for i, m := range g.members {
-		if err != nil && m.err == nil {
-			m.err = err
+		if g.err != nil && m.err == nil {
+			m.err = g.err
 		}
-		if i > 0 {
+		if i >= from {
 			m.wake <- false
 		}
 	}

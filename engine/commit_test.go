@@ -65,3 +65,77 @@ func TestGroupFailsHalfway(t *testing.T) {
 	require.NotSame(t, old, db.currentLog())
 	require.NoError(t, db.Close())
 }
+
+// TestGroupsArePublishedInOrder: groups that are synced before those that they follow wait for them, and one that follows a failed one
+// fails.
+func TestGroupsArePublishedInOrder(t *testing.T) {
+	for _, failing := range []int{-1, 0, 1, 2} {
+		t.Run(fmt.Sprintf("failing=%d", failing), func(t *testing.T) {
+			db, err := Open("db", &Options{FS: vfs.NewMem()})
+			require.NoError(t, err)
+			require.NoError(t, db.Put([]byte("k"), []byte("v"), nil))
+			visible := db.visible.Load()
+
+			const members = 2
+			db.queue.stage.Lock() // keeps healing back
+			groups := make([]*group, 3)
+			for i := range groups {
+				g := &group{}
+				for j := range members {
+					b := db.NewBatch()
+					b.Put(fmt.Appendf(nil, "k%d%d", i, j), []byte("v"))
+					c := db.newCommit(b, wal.PerWrite)
+					g.members = append(g.members, c)
+				}
+				db.stageGroup(g)
+				db.queue.lastGroup++
+				g.id = db.queue.lastGroup
+				if i == failing {
+					g.fail(vfs.ErrInjected)
+				}
+				groups[i] = g
+			}
+			finished := make(chan int, len(groups))
+			for i := len(groups) - 1; i >= 0; i-- {
+				go func() {
+					db.finish(groups[i])
+					finished <- i
+				}()
+				if i == 0 {
+					break
+				}
+				require.Eventually(t, func() bool {
+					db.queue.publish.Lock()
+					defer db.queue.publish.Unlock()
+					return db.queue.ready[groups[i].id] == groups[i]
+				}, time.Minute, time.Millisecond)
+				require.Equal(t, visible, db.visible.Load())
+				require.Empty(t, finished)
+			}
+			for range groups {
+				<-finished
+			}
+			for i, g := range groups {
+				for j, m := range g.members {
+					if j > 0 {
+						require.False(t, <-m.wake, "the leader of a group leads once")
+					}
+					require.Empty(t, m.wake)
+					if failing >= 0 && i >= failing {
+						require.ErrorIs(t, m.err, vfs.ErrInjected)
+					} else {
+						require.NoError(t, m.err)
+					}
+				}
+				if failing < 0 || i < failing {
+					visible = g.lastSeq
+				}
+			}
+			require.Equal(t, visible, db.visible.Load())
+			require.Empty(t, db.queue.ready)
+			db.queue.stage.Unlock()
+			require.Eventually(t, func() bool { return db.Put([]byte("k"), []byte("w"), nil) == nil }, time.Minute, time.Millisecond)
+			require.NoError(t, db.Close())
+		})
+	}
+}
