@@ -31,6 +31,8 @@ type Clock struct {
 	wall  func() time.Time
 	store distrib.Store // of the ceiling; nil: there is none
 
+	raises sync.Mutex // held by who raises the ceiling; before mu
+
 	mu      sync.Mutex // guards what follows
 	last    distrib.Timestamp
 	ceiling distrib.Timestamp // no time above it was given
@@ -65,17 +67,23 @@ func (c *Clock) Wall() time.Time { return c.wall() }
 // Tick returns a time above all before, and above those seen elsewhere unless one is more than MaxAhead ahead: that must not
 // carry this clock away.
 func (c *Clock) Tick(seen ...distrib.Timestamp) distrib.Timestamp {
+	at, ceiling := c.next(seen)
+	if c.store != nil && at > ceiling {
+		_ = c.raise(at) // a store that takes no changes any more takes none with this time either
+	}
+	return at
+}
+
+// next returns the time that is given next, and the ceiling.
+func (c *Clock) next(seen []distrib.Timestamp) (at, ceiling distrib.Timestamp) {
 	now := c.wall()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range seen {
-		_ = c.observe(t, now) // as the comment says
+		_ = c.observe(t, now) // as Tick says
 	}
 	c.last = max(c.last+1, distrib.TimestampOf(now))
-	if c.store != nil && c.last > c.ceiling {
-		_ = c.raise() // a store that takes no changes any more takes none with this time either
-	}
-	return c.last
+	return c.last, c.ceiling
 }
 
 // Observe takes a time of another node. One that is more than MaxAhead ahead is refused with an error and changes nothing.
@@ -94,22 +102,34 @@ func (c *Clock) observe(t distrib.Timestamp, now time.Time) error {
 	return nil
 }
 
-// Keep raises the ceiling, so that Tick does not wait for it, unless no time was given since it did so last.
+// Keep raises the ceiling, so that Tick does not wait for it, unless no time was given since it did so last. Times are given
+// meanwhile.
 func (c *Clock) Keep() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.store == nil || c.ceiling.Millis()-c.last.Millis() > window.Milliseconds()/2 {
+	last, ceiling := c.last, c.ceiling
+	c.mu.Unlock()
+	if c.store == nil || ceiling.Millis()-last.Millis() > window.Milliseconds()/2 {
 		return nil
 	}
-	return c.raise()
+	return c.raise(ceiling + 1)
 }
 
-// raise notes a ceiling durably. c.mu is held.
-func (c *Clock) raise() error {
-	next := c.last + distrib.Timestamp(window.Milliseconds())<<16
+// raise notes a ceiling durably that is not below a time, which the clock has given or would.
+func (c *Clock) raise(at distrib.Timestamp) error {
+	c.raises.Lock()
+	defer c.raises.Unlock()
+	c.mu.Lock()
+	last, ceiling := c.last, c.ceiling
+	c.mu.Unlock()
+	if ceiling >= at { // raised by another meanwhile
+		return nil
+	}
+	next := last + distrib.Timestamp(window.Milliseconds())<<16
 	if err := c.store.Apply([]distrib.Op{{Key: ceilingKey, Value: binary.BigEndian.AppendUint64(nil, uint64(next))}}, distrib.SyncNow); err != nil {
 		return fmt.Errorf("ceiling of the clock: %w", err)
 	}
+	c.mu.Lock()
 	c.ceiling = next
+	c.mu.Unlock()
 	return nil
 }

@@ -87,16 +87,51 @@ func TestKeepIsIdle(t *testing.T) {
 	require.ErrorContains(t, err, "is 1 bytes, want 8")
 }
 
+// TestTickBesideKeep: while the ceiling is raised, times below the one before are given, and others wait for it.
+func TestTickBesideKeep(t *testing.T) {
+	s, w := &counting{Mem: storetest.NewMem()}, &wall{1_000_000}
+	c, err := Open(s, w.now)
+	require.NoError(t, err)
+	c.Tick()
+	ceiling := c.ceiling
+	w.ms += window.Milliseconds() - 1
+	c.Tick()
+
+	s.entered, s.hold = make(chan struct{}, 2), make(chan struct{})
+	kept, ticked := make(chan error, 1), make(chan distrib.Timestamp, 2)
+	go func() { kept <- c.Keep() }()
+	<-s.entered
+	at := c.Tick()
+	require.Less(t, at, ceiling, "given while the store is at work")
+	w.ms += 2
+	for range cap(ticked) {
+		go func() { ticked <- c.Tick() }()
+	}
+	require.Empty(t, ticked, "above a ceiling that is not durable yet")
+	close(s.hold)
+	require.NoError(t, <-kept)
+	one, other := <-ticked, <-ticked
+	require.NotEqual(t, one, other)
+	require.Greater(t, min(one, other), ceiling)
+	require.LessOrEqual(t, max(one, other), c.ceiling)
+}
+
 // counting is a store that counts changes, or refuses them.
 type counting struct {
 	*storetest.Mem
 	changes int
 	wrong   error
+	entered chan struct{} // told of each change, which waits until hold is closed; nil: none waits
+	hold    chan struct{}
 }
 
 func (s *counting) Apply(ops []distrib.Op, sync distrib.Sync) error {
 	if s.wrong != nil {
 		return s.wrong
+	}
+	if s.entered != nil {
+		s.entered <- struct{}{}
+		<-s.hold
 	}
 	s.changes++
 	return s.Mem.Apply(ops, sync)
