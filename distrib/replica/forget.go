@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/ring"
@@ -36,8 +37,11 @@ func (r *Replica) Forget(first, last uint64) error {
 		r.forgetting.Store(nil)
 		close(f.done)
 	}()
-	for i := range r.stripes { // a change under way would keep a record's head and lose its values
-		r.stripes[i].forget(f)
+	for i := range r.locks { // a change under way would keep a record's head and lose its values
+		await(&r.locks[i])
+	}
+	for i := range r.known {
+		r.known[i].forgetAll(f)
 	}
 	for _, prefix := range [][]byte{distrib.RegisterPrefix(), r.opts.Prefix} {
 		lower, upper := distrib.TokenBounds(prefix, first, last)
@@ -49,13 +53,8 @@ func (r *Replica) Forget(first, last uint64) error {
 	return nil
 }
 
-// forget waits for who changes a key of the stripe, and forgets what is known of those of f.
-func (s *stripe) forget(f *forgotten) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key, e := range s.known.keys {
-		if f.has([]byte(key)) {
-			s.known.drop(e)
-		}
-	}
+// await waits for who holds mu.
+func await(mu *sync.Mutex) {
+	mu.Lock()
+	defer mu.Unlock()
 }

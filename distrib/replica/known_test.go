@@ -102,7 +102,7 @@ func TestKnownIsBounded(t *testing.T) {
 	for i := range 1000 {
 		k.put(fmt.Append(nil, i), state, head)
 		k.get([]byte("0"))
-		require.LessOrEqual(t, k.bytes, knownBytes/stripes)
+		require.LessOrEqual(t, k.bytes, knownBytes/shelves)
 		require.Len(t, k.keys, k.order.Len())
 	}
 	require.NotNil(t, k.get([]byte("0")))

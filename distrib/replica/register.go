@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/register"
@@ -59,14 +60,14 @@ func (r *Replica) step(key []byte, fence, since uint64, q *register.Request) (*r
 		if s.Save && q.Kind == register.Accept {
 			s.State.Value.Record = owned(s.State.Value.Record)
 		}
-		r.stripe(key).known.put(key, s.State, next)
+		r.knownOf(key).put(key, s.State, next)
 	}
 	return &s.Reply, nil
 }
 
 // knows returns the register of a key and the head of its record.
 func (r *Replica) knows(key, head []byte) (state register.State, h distrib.Head, err error) {
-	known := &r.stripe(key).known
+	known := r.knownOf(key)
 	if n := known.get(key); n != nil {
 		return n.state, n.head, nil
 	}
@@ -93,7 +94,7 @@ func (r *Replica) keep(key, head []byte, h, next distrib.Head, state *register.S
 	case next.Linearizable != h.Linearizable || !vclock.Same(next.Record, h.Record):
 		return true, r.store(key, head, h, next, sync, ops...)
 	case state != nil:
-		r.stripe(key).known.forget(key)
+		r.knownOf(key).forget(key)
 		return true, r.opts.Store.Apply(ops, sync)
 	}
 	return false, nil
@@ -102,23 +103,37 @@ func (r *Replica) keep(key, head []byte, h, next distrib.Head, state *register.S
 // Learn takes that values of registers are decided, which need not be durable: the registers have them. behind are the places in
 // the list of those that this node has not accepted.
 func (r *Replica) Learn(list []register.Decision) (behind []int, err error) {
-	defer r.lockAll(list)()
-	var c changes
-	type learned struct {
-		key   []byte
-		state register.State
-		next  distrib.Head
+	rest := make([]int, len(list))
+	for i := range list {
+		rest[i] = i
 	}
-	var known []learned
-	for i, d := range list {
+	for len(rest) > 0 {
+		var late []int
+		if late, rest, err = r.learnSome(list, rest); err != nil {
+			return nil, err
+		}
+		behind = append(behind, late...)
+	}
+	slices.Sort(behind)
+	return behind, nil
+}
+
+// learnSome learns what is at places of a list, but for rest, whose keys others change.
+func (r *Replica) learnSome(list []register.Decision, places []int) (behind, rest []int, err error) {
+	got, rest, unlock := r.lockSome(list, places)
+	defer unlock()
+	var c changes
+	var learned []knowing
+	for _, at := range got {
+		d := &list[at]
 		head := r.headKey(d.Key)
 		state, h, err := r.knows(d.Key, head)
 		if err != nil {
-			return nil, fmt.Errorf("learn of the register of %q: %w", d.Key, err)
+			return nil, nil, fmt.Errorf("learn of the register of %q: %w", d.Key, err)
 		}
 		record, late := state.Learn(d.Ballot, h.Record)
 		if late {
-			behind = append(behind, i)
+			behind = append(behind, at)
 		}
 		if record == nil {
 			continue
@@ -126,19 +141,20 @@ func (r *Replica) Learn(list []register.Decision) (behind []int, err error) {
 		next := distrib.Head{Minted: h.Minted, Linearizable: true, Record: vclock.Merge(h.Record, record)}
 		r.replace(&c, d.Key, head, h, next)
 		if len(h.Missing) == 0 {
-			known = append(known, learned{d.Key, state, next})
+			learned = append(learned, knowing{key: string(d.Key), state: state, head: next})
 		}
 	}
 	if len(c.ops) == 0 {
-		return behind, nil
+		return behind, rest, nil
 	}
 	if err := r.apply(&c, distrib.SyncLater); err != nil {
-		return nil, fmt.Errorf("learn of %d registers: %w", len(list), err)
+		return nil, nil, fmt.Errorf("learn of %d registers: %w", len(got), err)
 	}
-	for _, l := range known {
-		r.stripe(l.key).known.put(l.key, l.state, l.next)
+	for _, l := range learned {
+		key := []byte(l.key)
+		r.knownOf(key).put(key, l.state, l.head)
 	}
-	return behind, nil
+	return behind, rest, nil
 }
 
 // Adopt takes over what another node had accepted in the register of key, where that is later, and reports whether it was. It

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -132,7 +133,7 @@ func TestLearn(t *testing.T) {
 	r := start(t, mem, 1)
 	r.opts.Store = s
 	var list []register.Decision
-	for i := range 600 { // more than there are stripes
+	for i := range 600 {
 		key, at := fmt.Appendf(nil, "k%d", i), ballot(1, uint64(i+1))
 		v, _, _ := register.Apply(register.Promote(at), at.Time, []register.Operation{{ID: distrib.OpID{7}, Kind: register.Put, Value: data("v")}})
 		if i == 5 {
@@ -159,6 +160,57 @@ func TestLearn(t *testing.T) {
 	s.gets = 0
 	take(t, r, "k7", register.Request{Kind: register.Ask, Ballot: ballot(1, 2000)})
 	require.Zero(t, s.gets, "it is known still")
+}
+
+// slow is a store whose synced changes wait.
+type slow struct {
+	distrib.Store
+	entered, leave chan struct{}
+}
+
+func (s *slow) Apply(ops []distrib.Op, sync distrib.Sync) error {
+	if sync == distrib.SyncNow {
+		s.entered <- struct{}{}
+		<-s.leave
+	}
+	return s.Store.Apply(ops, sync)
+}
+
+// TestLearnWaitsWithNothingInHand: a key whose change takes long holds up no other of those that are decided with it, nor who
+// changes them.
+func TestLearnWaitsWithNothingInHand(t *testing.T) {
+	mem := storetest.NewMem()
+	r := start(t, mem, 1)
+	var list []register.Decision
+	has := map[uint64]bool{}
+	for i := 0; len(list) < 3; i++ { // of three locks
+		key := fmt.Sprint("k", i)
+		if stripe := r.hash([]byte(key)) % stripes; !has[stripe] {
+			has[stripe] = true
+			at := ballot(1, 1)
+			v, _, _ := register.Apply(register.Promote(at), at.Time, []register.Operation{{ID: distrib.OpID{7}, Kind: register.Put, Value: data("v")}})
+			take(t, r, key, register.Request{Kind: register.Accept, Ballot: at, Value: v})
+			list = append(list, register.Decision{Key: []byte(key), Ballot: at})
+		}
+	}
+	s := &slow{mem, make(chan struct{}, 2), make(chan struct{})}
+	r.opts.Store = s
+	var all errgroup.Group
+	all.Go(func() error {
+		_, err := r.Step(list[1].Key, 1, 0, &register.Request{Kind: register.Prepare, Ballot: ballot(1, 5)})
+		return err
+	})
+	<-s.entered
+	all.Go(func() error { _, err := r.Learn(list); return err })
+	for _, d := range []register.Decision{list[0], list[2]} {
+		require.Eventually(t, func() bool { return slices.Equal([]string{"v"}, texts(t, r, string(d.Key))) }, 10*time.Second, time.Millisecond)
+		_, err := r.Merge(d.Key, distrib.Record{}, distrib.SyncLater)
+		require.NoError(t, err, "its lock is free")
+	}
+	require.Empty(t, texts(t, r, string(list[1].Key)))
+	close(s.leave)
+	require.NoError(t, all.Wait())
+	require.Equal(t, []string{"v"}, texts(t, r, string(list[1].Key)))
 }
 
 // TestLearnBeside: decisions of many keys, steps of these keys and a range that is forgotten do not wait for each other for ever.

@@ -61,21 +61,16 @@ type Replica struct {
 	opts Options
 	size atomic.Int64
 
-	seed    maphash.Seed
-	stripes [stripes]stripe // by hash of the key
+	seed  maphash.Seed
+	locks [stripes]sync.Mutex // by hash of the key; held by who changes one of its keys
+	known [shelves]known      // by hash of the key, too
 
 	forgets    sync.Mutex // held by Forget
 	forgetting atomic.Pointer[forgotten]
 }
 
-// stripes is how many groups keys are in, whose changes take their turn.
-const stripes = 256
-
-// stripe is a group of keys.
-type stripe struct {
-	mu    sync.Mutex // held by who changes one of its keys
-	known known
-}
+// stripes is how many groups keys are in, whose changes take their turn. A change takes as long as a sync, so they are many.
+const stripes = 4096
 
 // runKey is where NextRun counts.
 var runKey = []byte{byte(distrib.SpaceMeta), 'r', 'u', 'n'}
@@ -119,7 +114,7 @@ func New(opts Options) *Replica {
 
 // lock makes changes of key wait for each other until the function that it returns is called.
 func (r *Replica) lock(key []byte) (unlock func()) {
-	mu := &r.stripe(key).mu
+	mu := &r.locks[r.hash(key)%stripes]
 	for {
 		mu.Lock()
 		f := r.forgetting.Load()
@@ -131,41 +126,37 @@ func (r *Replica) lock(key []byte) (unlock func()) {
 	}
 }
 
-// lockAll is lock for many keys.
-func (r *Replica) lockAll(list []register.Decision) (unlock func()) {
-	var group []*stripe // in the order of all, so that two that lock many do not wait for each other
+// lockSome is lock for the keys at places of a list, for those whose lock is free: got; and for the first, for which it waits. With
+// locks in hand it waits for none: those whose change takes long would hold up all others.
+func (r *Replica) lockSome(list []register.Decision, places []int) (got, rest []int, unlock func()) {
+	unlocks := []func(){r.lock(list[places[0]].Key)}
 	has := [stripes]bool{}
-	for _, d := range list {
-		has[r.stripeOf(d.Key)] = true
-	}
-	for i := range has {
-		if has[i] {
-			group = append(group, &r.stripes[i])
+	has[r.hash(list[places[0]].Key)%stripes] = true
+	got = append(got, places[0])
+	for _, at := range places[1:] {
+		key := list[at].Key
+		stripe := r.hash(key) % stripes
+		if mu := &r.locks[stripe]; !has[stripe] && mu.TryLock() {
+			has[stripe] = true
+			unlocks = append(unlocks, mu.Unlock)
+		}
+		f := r.forgetting.Load() // behind the lock, as in lock
+		if has[stripe] && (f == nil || !f.has(key)) {
+			got = append(got, at)
+		} else {
+			rest = append(rest, at)
 		}
 	}
-	unlock = func() {
-		for _, s := range group {
-			s.mu.Unlock()
+	return got, rest, func() {
+		for _, unlock := range unlocks {
+			unlock()
 		}
-	}
-	for {
-		for _, s := range group {
-			s.mu.Lock()
-		}
-		f := r.forgetting.Load()
-		if f == nil || !slices.ContainsFunc(list, func(d register.Decision) bool { return f.has(d.Key) }) {
-			return unlock
-		}
-		unlock()
-		<-f.done
 	}
 }
 
-func (r *Replica) stripeOf(key []byte) uint64 { return maphash.Bytes(r.seed, key) % stripes }
+func (r *Replica) hash(key []byte) uint64 { return maphash.Bytes(r.seed, key) }
 
-func (r *Replica) stripe(key []byte) *stripe {
-	return &r.stripes[r.stripeOf(key)]
-}
+func (r *Replica) knownOf(key []byte) *known { return &r.known[r.hash(key)%shelves] }
 
 func (r *Replica) headKey(key []byte) []byte {
 	return distrib.HeadKey(r.opts.Prefix, ring.TokenOf(key).Hi, key)
@@ -408,7 +399,7 @@ func (r *Replica) apply(c *changes, when distrib.Sync) error {
 
 // replace adds to c what store does.
 func (r *Replica) replace(c *changes, key, head []byte, old, next distrib.Head) {
-	r.stripe(key).known.forget(key)
+	r.knownOf(key).forget(key)
 	record := next.Record
 	apart := map[vclock.Dot]int{} // where the bytes are in the store already
 	for _, m := range old.Missing {
