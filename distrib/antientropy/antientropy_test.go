@@ -7,8 +7,10 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cambiumdb/cambium/distrib"
 	"github.com/cambiumdb/cambium/distrib/replica"
@@ -285,6 +287,60 @@ func TestDirty(t *testing.T) {
 	require.NoError(t, s.Apply([]distrib.Op{{Key: dirtyKey, Value: []byte("x")}}, distrib.SyncNow))
 	_, err = OpenDirty(s)
 	require.ErrorContains(t, err, "dirty slots")
+}
+
+// held is a store whose changes wait until they may go on, or fail.
+type held struct {
+	distrib.Store
+	entered, leave chan struct{}
+	wrong          error
+}
+
+func (s *held) Apply(ops []distrib.Op, sync distrib.Sync) error {
+	s.entered <- struct{}{}
+	<-s.leave
+	if s.wrong != nil {
+		return s.wrong
+	}
+	return s.Store.Apply(ops, sync)
+}
+
+// TestMarksShareASave: what is marked while the slots are stored is stored together behind it, and none is taken for stored before.
+func TestMarksShareASave(t *testing.T) {
+	const marks = 20
+	mem := storetest.NewMem()
+	s := &held{mem, make(chan struct{}, 2*marks), make(chan struct{}), nil}
+	d, err := OpenDirty(s)
+	require.NoError(t, err)
+	var all errgroup.Group
+	all.Go(func() error { return d.Mark(0) })
+	<-s.entered
+	for i := range uint64(marks) {
+		for range 2 { // two of a slot
+			all.Go(func() error { return d.Mark((i + 1) << 48) })
+		}
+	}
+	require.Eventually(t, func() bool { return d.Count() == marks+1 }, 10*time.Second, time.Millisecond)
+	s.leave <- struct{}{}
+	<-s.entered
+	stored, err := OpenDirty(mem)
+	require.NoError(t, err)
+	require.Equal(t, 1, stored.Count())
+	close(s.leave)
+	require.NoError(t, all.Wait())
+	require.Empty(t, s.entered, "two saves for all")
+	stored, err = OpenDirty(mem)
+	require.NoError(t, err)
+	require.Equal(t, marks+1, stored.Count())
+
+	s.wrong = errors.New("the device is gone")
+	require.ErrorIs(t, d.Mark(whole), s.wrong)
+	require.ErrorIs(t, d.Mark(whole), s.wrong, "it is not stored, though it was marked before")
+	s.wrong = nil
+	require.NoError(t, d.Mark(whole))
+	stored, err = OpenDirty(mem)
+	require.NoError(t, err)
+	require.Equal(t, marks+2, stored.Count())
 }
 
 // TestNext finds all runs of slots, beside a model that steps.

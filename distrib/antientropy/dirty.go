@@ -23,8 +23,12 @@ var dirtyKey = []byte{byte(distrib.SpaceMeta), 'd', 'i', 'r', 't', 'y'}
 type Dirty struct {
 	store distrib.Store
 
-	mu    sync.Mutex // guards what follows
-	slots *roaring.Bitmap
+	saves sync.Mutex // held by who stores the slots; before mu
+
+	mu      sync.Mutex // guards what follows
+	slots   *roaring.Bitmap
+	changes int // how often slots were changed
+	saved   int // how many of the changes are stored
 }
 
 // OpenDirty reads what the store of a node says may differ.
@@ -48,39 +52,68 @@ func OpenDirty(store distrib.Store) (*Dirty, error) {
 
 // Mark notes that the replicas of a token, its top half, may differ. It is durable within a second.
 func (d *Dirty) Mark(token uint64) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.slots.CheckedAdd(slotOf(token)) {
-		return nil
-	}
-	return d.save()
+	return d.change(func() bool { return d.slots.CheckedAdd(slotOf(token)) })
 }
 
 // MarkAll notes that anything may differ: the node came back from a crash.
-func (d *Dirty) MarkAll() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.slots.AddRange(0, 1<<slotBits)
-	return d.save()
-}
+func (d *Dirty) MarkAll() error { return d.MarkRange(Slots{0, 1<<64 - 1}) }
 
 // MarkRange notes that replicas may differ anywhere in slots.
 func (d *Dirty) MarkRange(list ...Slots) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, s := range list {
-		d.slots.AddRange(uint64(slotOf(s.First)), uint64(slotOf(s.Last))+1)
-	}
-	return d.save()
+	return d.change(func() bool {
+		for _, s := range list {
+			d.slots.AddRange(uint64(slotOf(s.First)), uint64(slotOf(s.Last))+1)
+		}
+		return true
+	})
 }
 
 // Clean takes slots off, before they are compared: a mark that comes meanwhile stands. Where the comparison fails,
 // they are marked again.
 func (d *Dirty) Clean(s Slots) error {
+	return d.change(func() bool {
+		d.slots.RemoveRange(uint64(slotOf(s.First)), uint64(slotOf(s.Last))+1)
+		return true
+	})
+}
+
+// change makes a change of the slots, which do reports, and returns when it is stored: with all that came before it is.
+func (d *Dirty) change(do func() bool) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.slots.RemoveRange(uint64(slotOf(s.First)), uint64(slotOf(s.Last))+1)
-	return d.save()
+	if do() {
+		d.changes++
+	}
+	mine, stored := d.changes, d.saved
+	d.mu.Unlock()
+	if stored >= mine {
+		return nil
+	}
+	d.saves.Lock()
+	defer d.saves.Unlock()
+	return d.save(mine)
+}
+
+// save writes the slots unless the first changes of them are stored. d.saves is held.
+func (d *Dirty) save(first int) error {
+	d.mu.Lock()
+	if d.saved >= first { // with those of another, who waited less
+		d.mu.Unlock()
+		return nil
+	}
+	all := d.changes
+	d.slots.RunOptimize()
+	b, err := d.slots.ToBytes()
+	d.mu.Unlock()
+	if err == nil {
+		err = d.store.Apply([]distrib.Op{{Key: dirtyKey, Value: b}}, distrib.SyncSoon)
+	}
+	if err != nil {
+		return fmt.Errorf("save dirty slots: %w", err)
+	}
+	d.mu.Lock()
+	d.saved = all
+	d.mu.Unlock()
+	return nil
 }
 
 // Slots are the tokens, by their top halves, from First to Last, both included, of one slot or several.
@@ -118,16 +151,3 @@ func (d *Dirty) Count() int {
 }
 
 func slotOf(token uint64) uint32 { return uint32(token >> (64 - slotBits)) }
-
-// save writes the slots. d.mu is held.
-func (d *Dirty) save() error {
-	d.slots.RunOptimize()
-	b, err := d.slots.ToBytes()
-	if err == nil {
-		err = d.store.Apply([]distrib.Op{{Key: dirtyKey, Value: b}}, distrib.SyncSoon)
-	}
-	if err != nil {
-		return fmt.Errorf("save dirty slots: %w", err)
-	}
-	return nil
-}
