@@ -142,10 +142,9 @@ func (r *read) differing() (asks []Ask) {
 	if same || bugs.On(bugs.DigestsIgnored) {
 		return nil
 	}
-	seen := vclock.Context(r.record)
 	for i := range r.tries {
 		t, h := &r.tries[i], &r.holds[i]
-		if t.state != done || h.full || !slices.ContainsFunc(h.dots, func(d vclock.Dot) bool { return !seen.Contains(d) }) {
+		if t.state != done || h.full || !slices.ContainsFunc(h.dots, func(d vclock.Dot) bool { return !vclock.Sees(r.record, d) }) {
 			continue
 		}
 		t.state, h.full = asked, true

@@ -101,9 +101,8 @@ func Strays(v *Value, data distrib.Record) (strays distrib.Record) {
 	if slices.EqualFunc(v.Record, data, func(a, b distrib.Sibling) bool { return a.Dot == b.Dot }) {
 		return nil
 	}
-	seen := vclock.Context(v.Record)
 	for _, s := range data {
-		if !seen.Contains(s.Dot) && !seen.HasOp(s.Op) && !v.remembers(s.Op) {
+		if !vclock.Sees(v.Record, s.Dot) && vclock.Tried(v.Record, s.Op) < 0 && !v.remembers(s.Op) {
 			strays = append(strays, s)
 		}
 	}

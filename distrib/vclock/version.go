@@ -149,6 +149,11 @@ func Tried[T any](set Set[T], op Op) int {
 	return i
 }
 
+// Sees reports whether d is a version of set, or its writer had seen it: whether Context(set) contains it.
+func Sees[T any](set Set[T], d Dot) bool {
+	return slices.ContainsFunc(set, func(v Version[T]) bool { return v.Dot == d || v.Past.Contains(d) })
+}
+
 // Same reports whether a and b hold the same versions, and know the same of what was retried.
 func Same[T any](a, b Set[T]) bool {
 	return slices.EqualFunc(a, b, func(v, w Version[T]) bool {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -426,6 +427,9 @@ func TestMergeLaws(t *testing.T) {
 		require.Equal(t, fmt.Sprint(Merge(a, b)), fmt.Sprint(Merge(b, a)))
 		require.Equal(t, fmt.Sprint(Merge(Merge(a, b), c)), fmt.Sprint(Merge(a, Merge(b, c))))
 		require.Equal(t, fmt.Sprint(Merge(a, a)), fmt.Sprint(a))
+		for _, v := range append(append(slices.Clone(a), b...), c...) {
+			require.Equal(t, Context(a).Contains(v.Dot), Sees(a, v.Dot))
+		}
 		for i, v := range a {
 			require.False(t, v.Past.Contains(v.Dot) || v.Past.HasOp(v.Op))
 			for _, u := range a[i+1:] {
