@@ -39,20 +39,27 @@ func OpenBadger(dir string, cfg perf.Config) (perf.Engine, error) {
 	return b, nil
 }
 
-// cacheOnHeap is the cache of an engine whose blocks, and much else, lie in the Go heap: half of it is left to what the collector has not
-// found yet. With all of it a process limited to 1 GiB is killed in the first overwrite.
-func (s share) cacheOnHeap() int64 { return s.cache / 2 }
+// badgerShareOf gives Badger two memtables, and half of the rest as its cache. Its memtables are mapped files, whose pages count for
+// the process until they are written back, and its blocks and much else lie in the Go heap, where as much again waits for the
+// collector. With four memtables or all of the rest a process limited to 1 GiB is killed in the first overwrite.
+func badgerShareOf(cfg perf.Config) share {
+	s := shareOf(cfg)
+	s.memtables = 2
+	s.rest()
+	s.cache /= 2
+	return s
+}
 
 // badgerOptions says a Config in Badger's words.
 func badgerOptions(dir string, cfg perf.Config) (badger.Options, error) {
-	s := shareOf(cfg)
+	s := badgerShareOf(cfg)
 	o := badger.DefaultOptions(dir).
 		WithLogger(nil).
 		WithSyncWrites(cfg.Sync == "per-write").
 		WithDetectConflicts(false). // nothing here reads before it writes
 		WithMemTableSize(s.memtable).
 		WithNumMemtables(s.memtables).
-		WithBlockCacheSize(s.cacheOnHeap()).
+		WithBlockCacheSize(s.cache).
 		WithIndexCacheSize(0). // all indexes and filters stay in memory
 		WithBaseLevelSize(s.firstLevel).
 		WithNumCompactors(max(2, s.compactions)).
