@@ -141,12 +141,12 @@ func (v pebbleVariant) settings(cfg perf.Config) []Setting {
 }
 
 func badgerSettings(cfg perf.Config) []Setting {
-	s := badgerShareOf(cfg)
+	s, heap := badgerShareOf(cfg)
 	return append(common(s),
 		Setting{"version", moduleVersion("github.com/dgraph-io/badger/v4")},
 		Setting{"written in", "Go"},
 		guarantee(cfg.Sync, "synced every 500 ms from outside; a write never waits", "the log is a mapped file: the kernel writes it"),
-		Setting{"block cache", perf.Bytes(s.cache) + ", in the Go heap"},
+		Setting{"block cache", perf.Bytes(s.cache) + ", in the Go heap, which " + perf.Bytes(heap) + " limit where the process is limited"},
 		Setting{"filters and indexes", "all in memory, beside the budget"},
 		Setting{"filter", "Bloom, 1 % false positives, every level"},
 		Setting{"compression", classOf(cfg, "zstd 3 everywhere: it has one for all levels")},
